@@ -1,0 +1,435 @@
+//! Every public structure, constant and callback type of `cachefs.h`.
+//!
+//! This file imports nothing: `capi-tests` compiles the same text and compares
+//! each size, offset and value with what a C compiler makes of the header.
+
+#![allow(non_camel_case_types)]
+
+/// ABI number: the digit of `libcachefs.so.<N>`. Raised only by a break.
+pub const CACHEFS_ABI: u32 = 0;
+
+// --- handles -----------------------------------------------------------------
+
+/// A cache directory in use. Thread-safe.
+pub struct cachefs_cache {
+    _private: [u8; 0],
+}
+
+/// Where files come from: a directory, or a table of callbacks. Thread-safe.
+pub struct cachefs_origin {
+    _private: [u8; 0],
+}
+
+/// One file of an origin, open for cached reads. Thread-safe.
+pub struct cachefs_file {
+    _private: [u8; 0],
+}
+
+/// Requests and completions of one thread.
+pub struct cachefs_queue {
+    _private: [u8; 0],
+}
+
+/// One read that an origin was asked for; see cachefs_origin_complete().
+pub struct cachefs_origin_token {
+    _private: [u8; 0],
+}
+
+// --- options -----------------------------------------------------------------
+
+/// cachefs_cache_options.engine: `uring` where the kernel grants it, else `psync`.
+pub const CACHEFS_ENGINE_AUTO: u32 = 0;
+/// io_uring, one ring per queue and per library thread.
+pub const CACHEFS_ENGINE_URING: u32 = 1;
+/// Threads that call pread and pwrite.
+pub const CACHEFS_ENGINE_PSYNC: u32 = 2;
+
+/// Levels of log messages; 0 in the options means CACHEFS_LOG_WARN.
+pub const CACHEFS_LOG_ERROR: u32 = 1;
+/// Something is not as it should be, and the cache went on.
+pub const CACHEFS_LOG_WARN: u32 = 2;
+/// Life of caches and origins.
+pub const CACHEFS_LOG_INFO: u32 = 3;
+/// Life of files and fills.
+pub const CACHEFS_LOG_DEBUG: u32 = 4;
+/// Single requests.
+pub const CACHEFS_LOG_TRACE: u32 = 5;
+
+/// Receives one log message: a single line without a line feed, valid during
+/// the call. Called on any thread, also from several at once; must not call
+/// into the library.
+pub type cachefs_log_callback = Option<
+    unsafe extern "C" fn(user: *mut core::ffi::c_void, level: u32, message: *const core::ffi::c_char),
+>;
+
+/// Releases a user pointer. Called exactly once, also when the call that was
+/// given the pointer fails.
+pub type cachefs_free_callback = Option<unsafe extern "C" fn(user: *mut core::ffi::c_void)>;
+
+/// Options of cachefs_cache_open(). Zero means the default in every field.
+///
+/// Fill it with cachefs_cache_options_init(). cachefs_option_describe() lists
+/// the string keys with their defaults and ranges.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cachefs_cache_options {
+    /// sizeof(cachefs_cache_options) of the program.
+    pub struct_size: u32,
+    /// CACHEFS_ENGINE_…
+    pub engine: u32,
+    /// None are defined: must be 0.
+    pub flags: u64,
+    /// Limit of the cache directory, in bytes.
+    pub capacity_bytes: u64,
+    /// Memory for reads from origins, in bytes, over all library threads.
+    pub pool_bytes: u64,
+    /// Unit of presence, in bytes: a power of two. Fixed when the directory is first used.
+    pub chunk_bytes: u32,
+    /// Library threads that serve misses, fills and callbacks.
+    pub threads: u32,
+    /// Requests that a library thread has in flight at its engine.
+    pub queue_depth: u32,
+    /// Threads of the psync engine.
+    pub psync_threads: u32,
+    /// Chunks of one request that are fetched at the same time.
+    pub fill_depth: u32,
+    /// Callback reads and fills that may be in flight at once, over the cache.
+    pub async_limit: u32,
+    /// Milliseconds after which a read that the origin does not answer fails with -ETIMEDOUT.
+    pub origin_timeout_ms: u32,
+    /// Milliseconds that cachefs_cache_close() waits for I/O that does not finish.
+    pub close_timeout_ms: u32,
+    /// CACHEFS_LOG_…: messages above this level are not made.
+    pub log_level: u32,
+    /// Must be 0.
+    pub reserved: u32,
+    /// NULL: no messages.
+    pub log: cachefs_log_callback,
+    /// Passed to `log`.
+    pub log_user: *mut core::ffi::c_void,
+    /// NULL, or called with `log_user` once the cache makes no more messages.
+    pub log_free: cachefs_free_callback,
+}
+
+/// cachefs_option_info.type: a decimal number.
+pub const CACHEFS_OPTION_NUMBER: u32 = 1;
+/// Bytes: a number, or one with a unit (K, M, G, T or KiB, MiB, GiB, TiB: powers of 1024).
+pub const CACHEFS_OPTION_SIZE: u32 = 2;
+/// One word of those that `range` lists, separated by `|`.
+pub const CACHEFS_OPTION_CHOICE: u32 = 3;
+
+/// What cachefs_option_describe() says of one option. The texts are static.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cachefs_option_info {
+    /// sizeof(cachefs_option_info) of the program.
+    pub struct_size: u32,
+    /// CACHEFS_OPTION_…; a program must expect values it does not know.
+    pub r#type: u32,
+    /// The key that cachefs_cache_options_set() takes.
+    pub key: *const core::ffi::c_char,
+    /// What 0, or not setting it, means.
+    pub default_value: *const core::ffi::c_char,
+    /// `LOW..HIGH`, both included, or the words of a choice.
+    pub range: *const core::ffi::c_char,
+    /// One sentence.
+    pub meaning: *const core::ffi::c_char,
+}
+
+// --- report ------------------------------------------------------------------
+
+/// cachefs_report.state: reads are served from the cache and fill it.
+pub const CACHEFS_STATE_NORMAL: u32 = 1;
+/// Nothing can be stored: every read goes to its origin.
+pub const CACHEFS_STATE_PASS_THROUGH: u32 = 2;
+
+/// Bytes of a text in cachefs_report, its NUL included.
+pub const CACHEFS_REASON_MAX: usize = 256;
+
+/// What cachefs_cache_report() says.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cachefs_report {
+    /// sizeof(cachefs_report) of the program.
+    pub struct_size: u32,
+    /// The engine in use: CACHEFS_ENGINE_URING or CACHEFS_ENGINE_PSYNC.
+    pub engine: u32,
+    /// CACHEFS_STATE_…
+    pub state: u32,
+    /// IORING_SETUP_… bits that the kernel granted; 0 on psync.
+    pub ring_flags: u32,
+    /// Why this engine, and what the kernel did not grant.
+    pub engine_reason: [core::ffi::c_char; CACHEFS_REASON_MAX],
+    /// Why the state is not normal; empty when it is.
+    pub state_reason: [core::ffi::c_char; CACHEFS_REASON_MAX],
+}
+
+// --- origins -----------------------------------------------------------------
+
+/// cachefs_origin_ops.flags: `read` checks the version that it is given itself
+/// and fails with -ESTALE when the file has another one (If-Match, say), so the
+/// library does not call `stat` after each read.
+pub const CACHEFS_ORIGIN_CHECKS_VERSION: u64 = 1;
+/// cachefs_origin_ops.flags: the callbacks never block, so they are called on
+/// the library's own I/O threads, and `threads` must be 0.
+pub const CACHEFS_ORIGIN_NONBLOCKING: u64 = 2;
+
+/// Bytes of an origin's opaque version tag.
+pub const CACHEFS_TAG_MAX: usize = 48;
+
+/// What identifies a version of an origin's file. Two versions are the same if
+/// every field is.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cachefs_origin_attr {
+    /// sizeof(cachefs_origin_attr) of the library.
+    pub struct_size: u32,
+    /// Bytes of `tag` in use, 0 to CACHEFS_TAG_MAX.
+    pub tag_length: u32,
+    /// Bytes of the file.
+    pub size: u64,
+    /// Nanoseconds since 1970; 0 if the origin has none.
+    pub mtime_ns: i64,
+    /// Nanoseconds since 1970; 0 if the origin has none.
+    pub ctime_ns: i64,
+    /// Number of the file in its origin; 0 if it has none.
+    pub inode: u64,
+    /// ETag, change cookie, generation …
+    pub tag: [u8; CACHEFS_TAG_MAX],
+}
+
+/// Fills `attr` (zeroed, but for struct_size) with the file's current version
+/// and returns 0, or a negative errno. `path` is valid during the call.
+pub type cachefs_origin_stat_callback = Option<
+    unsafe extern "C" fn(
+        user: *mut core::ffi::c_void,
+        path: *const core::ffi::c_char,
+        attr: *mut cachefs_origin_attr,
+    ) -> i32,
+>;
+
+/// Starts one read of `length` bytes at `offset` into `buffer` and returns 0, or
+/// a negative errno if it will not be done.
+///
+/// After 0, cachefs_origin_complete() must be called exactly once with `token`,
+/// on any thread, also from inside this callback; until then `buffer` is the
+/// origin's. `path` and `version` are valid during the call.
+pub type cachefs_origin_read_callback = Option<
+    unsafe extern "C" fn(
+        user: *mut core::ffi::c_void,
+        path: *const core::ffi::c_char,
+        version: *const cachefs_origin_attr,
+        buffer: *mut core::ffi::c_void,
+        length: u64,
+        offset: u64,
+        token: *mut cachefs_origin_token,
+    ) -> i32,
+>;
+
+/// An origin made of callbacks; see cachefs_origin_open().
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cachefs_origin_ops {
+    /// sizeof(cachefs_origin_ops) of the program.
+    pub struct_size: u32,
+    /// Threads that call `read` and `stat` after reads, so that they may block; 0: 4.
+    pub threads: u32,
+    /// CACHEFS_ORIGIN_…
+    pub flags: u64,
+    /// Must not be NULL. Also called on the thread of cachefs_file_open().
+    pub stat: cachefs_origin_stat_callback,
+    /// Must not be NULL.
+    pub read: cachefs_origin_read_callback,
+    /// NULL, or called with `user` once the origin is used no more.
+    pub free: cachefs_free_callback,
+}
+
+// --- files -------------------------------------------------------------------
+
+/// What cachefs_file_stat() says.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cachefs_file_info {
+    /// sizeof(cachefs_file_info) of the program.
+    pub struct_size: u32,
+    /// Must be ignored.
+    pub reserved: u32,
+    /// Bytes of the version that is open.
+    pub size: u64,
+    /// Nanoseconds since 1970.
+    pub mtime_ns: i64,
+    /// Nanoseconds since 1970.
+    pub ctime_ns: i64,
+    /// Number of the file in its origin; 0 if it has none.
+    pub inode: u64,
+    /// Hash of the version token: differs when the version does.
+    pub version: u64,
+}
+
+/// What cachefs_file_residency() says.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cachefs_residency {
+    /// sizeof(cachefs_residency) of the program.
+    pub struct_size: u32,
+    /// 1 if every chunk is in the cache, else 0.
+    pub complete: u32,
+    /// Bytes of the file that are in the cache.
+    pub bytes_present: u64,
+    /// Chunks that are in the cache.
+    pub chunks_present: u64,
+    /// Chunks of the file.
+    pub chunks_total: u64,
+    /// Bytes of a chunk; the last one of a file may be shorter.
+    pub chunk_bytes: u64,
+}
+
+// --- completions -------------------------------------------------------------
+
+/// cachefs_completion.source: no bytes were delivered.
+pub const CACHEFS_SOURCE_NONE: u32 = 0;
+/// All bytes came from the cache.
+pub const CACHEFS_SOURCE_HIT: u32 = 1;
+/// All bytes came from the origin, and the cache was filled with them.
+pub const CACHEFS_SOURCE_MISS: u32 = 2;
+/// Some came from the cache, some from the origin.
+pub const CACHEFS_SOURCE_MIXED: u32 = 3;
+/// All bytes came from the origin, and none were kept.
+pub const CACHEFS_SOURCE_BYPASS: u32 = 4;
+
+/// cachefs_completion.miss_reason: there was no miss.
+pub const CACHEFS_MISS_NONE: u32 = 0;
+/// The range was not in the cache.
+pub const CACHEFS_MISS_NEVER_CACHED: u32 = 1;
+/// The origin's file has another version than the cached one.
+pub const CACHEFS_MISS_VERSION_CHANGED: u32 = 2;
+/// The bytes were not kept: no room, a file changed too recently to be trusted,
+/// or a cache that stores nothing.
+pub const CACHEFS_MISS_NOT_ADMITTED: u32 = 3;
+/// Cached bytes could not be read back.
+pub const CACHEFS_MISS_CACHE_ERROR: u32 = 4;
+
+/// The end of one request; given to callbacks and returned by queues.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cachefs_completion {
+    /// The request's tag; of a callback request, its id.
+    pub tag: u64,
+    /// Bytes read or filled, or a negative errno.
+    pub result: i64,
+    /// Bytes of `result` that came from the cache.
+    pub bytes_from_cache: u64,
+    /// From submission to completion, in nanoseconds.
+    pub latency_ns: u64,
+    /// CACHEFS_OPERATION_…
+    pub operation: u32,
+    /// CACHEFS_SOURCE_…; a program must expect values it does not know.
+    pub source: u32,
+    /// CACHEFS_MISS_…; a program must expect values it does not know.
+    pub miss_reason: u32,
+    /// Must be ignored.
+    pub reserved: [u32; 5],
+}
+
+/// Receives the completion of one request, valid during the call.
+///
+/// Called exactly once for each accepted request, on a library thread, with no
+/// library lock held. It must return soon, since other requests wait behind it,
+/// and may call everything but what blocks: cachefs_read(), cachefs_readv(),
+/// cachefs_fill(), cachefs_queue_wait() and cachefs_cache_close() answer
+/// -EDEADLK there.
+pub type cachefs_completion_callback = Option<
+    unsafe extern "C" fn(user: *mut core::ffi::c_void, completion: *const cachefs_completion),
+>;
+
+/// Told how far a copy-fill is; not 0 cancels it. Called on the thread that
+/// called cachefs_fill(), at most some ten times a second and once at the end.
+pub type cachefs_progress_callback = Option<
+    unsafe extern "C" fn(user: *mut core::ffi::c_void, bytes_done: u64, bytes_total: u64) -> i32,
+>;
+
+/// A length that means: to the end of the file.
+pub const CACHEFS_TO_END: u64 = u64::MAX;
+
+// --- queues ------------------------------------------------------------------
+
+/// cachefs_request.operation: read `length` bytes at `offset` into `buffer`.
+pub const CACHEFS_OPERATION_READ: u32 = 1;
+/// Copy the range into the cache; `buffer` must be NULL.
+pub const CACHEFS_OPERATION_FILL: u32 = 2;
+
+/// One request of a batch; see cachefs_queue_push().
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cachefs_request {
+    /// CACHEFS_OPERATION_…
+    pub operation: u32,
+    /// None are defined: must be 0.
+    pub flags: u32,
+    /// The file.
+    pub file: *mut cachefs_file,
+    /// Where the bytes go; the library's until the completion.
+    pub buffer: *mut core::ffi::c_void,
+    /// Bytes; of a fill also CACHEFS_TO_END.
+    pub length: u64,
+    /// Where in the file.
+    pub offset: u64,
+    /// Returned unchanged in the completion.
+    pub tag: u64,
+}
+
+/// cachefs_queue_options.flags: the queue may be passed on between threads, one
+/// at a time. Without it, it belongs to the first thread that submits.
+pub const CACHEFS_QUEUE_MOVABLE: u64 = 1;
+
+/// Options of cachefs_queue_open(). Zero means the default in every field.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cachefs_queue_options {
+    /// sizeof(cachefs_queue_options) of the program.
+    pub struct_size: u32,
+    /// Requests that the queue holds, 1 to 4096; 0: 256.
+    pub depth: u32,
+    /// CACHEFS_QUEUE_…
+    pub flags: u64,
+}
+
+// --- statistics --------------------------------------------------------------
+
+/// Counters since the cache was opened, by this process.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cachefs_statistics {
+    /// sizeof(cachefs_statistics) of the program.
+    pub struct_size: u32,
+    /// Must be ignored.
+    pub reserved: u32,
+    /// Reads that the cache alone served.
+    pub hits: u64,
+    /// Reads that needed the origin, and filled the cache with all they got from it.
+    pub misses: u64,
+    /// Reads that needed the origin, some of whose bytes were not kept.
+    pub bypasses: u64,
+    /// Reads that failed.
+    pub errors: u64,
+    /// Bytes that reads got from the cache.
+    pub bytes_from_cache: u64,
+    /// Bytes that were read from origins.
+    pub bytes_from_origin: u64,
+    /// Reads of origins, each of at most one chunk.
+    pub origin_reads: u64,
+    /// Chunks written to the cache.
+    pub chunks_stored: u64,
+    /// Chunks that could not be written to the cache.
+    pub store_errors: u64,
+    /// Fetches thrown away because the origin's file had changed.
+    pub stale_fetches: u64,
+    /// Objects removed to make room.
+    pub evictions: u64,
+    /// Bytes in the cache directory, those being written included (now).
+    pub cached_bytes: u64,
+    /// Objects in the cache directory (now).
+    pub cached_objects: u64,
+    /// Requests accepted and not completed (now).
+    pub in_flight: u64,
+}

@@ -1,0 +1,2 @@
+//! The tool `cachefs`.
+fn main() {}
