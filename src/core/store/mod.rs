@@ -103,8 +103,30 @@ pub(crate) struct Store {
     accounts: Accounts,
     pub(crate) health: Health,
     counters: Arc<Counters>,
-    /// Objects that this process has open, so that all its readers share one.
-    open: parking_lot::Mutex<HashMap<Key, Weak<Object>>>,
+    open: parking_lot::Mutex<OpenObjects>,
+}
+
+/// Objects that this process has open, so that all its readers share one.
+#[derive(Default)]
+struct OpenObjects {
+    objects: HashMap<Key, Weak<Object>>,
+    /// How many there are before those that were closed are looked for: twice
+    /// what was left the last time, so that it costs a constant for each.
+    sweep_at: usize,
+}
+
+impl OpenObjects {
+    fn get(&self, key: Key) -> Option<Arc<Object>> {
+        self.objects.get(&key).and_then(Weak::upgrade)
+    }
+
+    fn insert(&mut self, key: Key, object: &Arc<Object>) {
+        self.objects.insert(key, Arc::downgrade(object));
+        if self.objects.len() > self.sweep_at {
+            self.objects.retain(|_, object| object.strong_count() > 0);
+            self.sweep_at = 2 * self.objects.len() + 64;
+        }
+    }
 }
 
 /// What became of opening the cache directory.
@@ -128,7 +150,7 @@ impl Store {
         };
         let store = Arc::new(Self {
             directory,
-            boot_id: sys::boot_id(),
+            boot_id: sys::boot_id().context(|| "getrandom")?,
             accounts: Accounts::new(config.capacity_bytes),
             health: Health::default(),
             counters,
@@ -167,7 +189,7 @@ impl Store {
         let key = identity.key();
         // Held over the work on disk: two opens of one file must not both make it.
         let mut open = self.open.lock();
-        if let Some(object) = open.get(&key).and_then(Weak::upgrade) {
+        if let Some(object) = open.get(key) {
             let same = object.header.identity == *identity && object.header.token == *token;
             if same && !object.is_broken() {
                 return Ok((object, MissReason::NeverCached));
@@ -180,8 +202,7 @@ impl Store {
         let bytes = object.header.file_bytes() + object.bytes_present();
         self.accounts.used(key, object.header.nonce, bytes);
         let object = Arc::new(object);
-        open.retain(|_, object| object.strong_count() > 0);
-        open.insert(key, Arc::downgrade(&object));
+        open.insert(key, &object);
         Ok((object, reason))
     }
 
@@ -487,11 +508,8 @@ fn write_whole(file: &OwnedFd, head: &[u8], length: u64) -> std::result::Result<
 /// A number that no other object of any process has.
 fn fresh_nonce() -> Result<u64> {
     let mut bytes = [0u8; 8];
-    match rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty()) {
-        Ok(8) => Ok(u64::from_le_bytes(bytes)),
-        Ok(_) => Err(Error::new(Errno::IO, "getrandom gave too little")),
-        Err(errno) => Err(errno).context(|| "getrandom"),
-    }
+    sys::random(&mut bytes).context(|| "getrandom")?;
+    Ok(u64::from_le_bytes(bytes))
 }
 
 /// One object, as `cachefs ls` shows it.
