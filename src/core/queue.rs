@@ -5,16 +5,15 @@
 //! which leaves the completion in [`Remote`].
 
 use crate::buf::{Buffer, Lent};
-use crate::cache::Shared;
 use crate::completion::{Completion, Operation};
 use crate::error::{Context, Errno, Error, Result};
 use crate::exec::on_shard;
 use crate::file::{File, FileInner, Version};
-use crate::io::{Engine, Op, Outcome, Output, Verb, Wait, Wake, signal};
+use crate::io::{Engine, Op, Outcome, Output, Verb, Wait, signal};
 use crate::limits::{QUEUE_DEPTH_DEFAULT, QUEUE_DEPTH_MAX};
-use crate::request::{NewRequest, Sink, Target, count, hit_completion, submit};
+use crate::request::{NewRequest, Remote, Sink, Target, count, hit_completion, submit};
+use crate::shared::Shared;
 use once_cell::sync::OnceCell;
-use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, eventfd};
 use slab::Slab;
 use std::collections::{HashMap, VecDeque};
@@ -60,26 +59,6 @@ struct Hit {
     started: Instant,
 }
 
-/// Where shards leave the completions of a queue's requests.
-#[derive(Default)]
-pub(crate) struct Remote {
-    done: Mutex<Vec<(u64, Completion)>>,
-    waker: OnceCell<Arc<dyn Wake>>,
-    event: OnceCell<Arc<OwnedFd>>,
-}
-
-impl Remote {
-    pub(crate) fn deliver(&self, id: u64, completion: Completion) {
-        self.done.lock().push((id, completion));
-        if let Some(waker) = self.waker.get() {
-            waker.wake();
-        }
-        if let Some(event) = self.event.get() {
-            signal(event.as_fd());
-        }
-    }
-}
-
 impl Queue {
     pub(crate) fn new(shared: Arc<Shared>, mut options: QueueOptions) -> Result<Self> {
         if options.depth == 0 {
@@ -122,7 +101,7 @@ impl Queue {
         let asked = target.len() as u64;
         let end = version.token.size.min(offset.saturating_add(asked));
         let length = end.saturating_sub(offset);
-        self.shared.hub.counters.in_flight.add(1);
+        self.shared.counters.in_flight.add(1);
         if length == 0 {
             self.end(hit_completion(tag, 0, 0));
             return Ok(());
@@ -195,10 +174,7 @@ impl Queue {
     }
 
     fn attach(&mut self, mut engine: Box<dyn Engine + Send>) {
-        assert!(
-            self.remote.waker.set(engine.waker()).is_ok(),
-            "one engine a queue"
-        );
+        assert!(self.remote.set_waker(engine.waker()), "one engine a queue");
         if let Some(event) = &self.event
             && let Err(error) = engine.notify(Arc::clone(event))
         {
@@ -228,7 +204,7 @@ impl Queue {
     /// Gives a request to the shard of its object.
     fn hand_over(&mut self, hit: Hit) -> Result<()> {
         // `submit` counts it again.
-        self.shared.hub.counters.in_flight.sub(1);
+        self.shared.counters.in_flight.sub(1);
         let id = self.shared.fresh_id(hit.file.shard);
         let new = NewRequest {
             id,
@@ -320,7 +296,7 @@ impl Queue {
                 // The origin still has them.
                 let tag = hit.tag;
                 if let Err(error) = self.hand_over(hit) {
-                    self.shared.hub.counters.in_flight.add(1);
+                    self.shared.counters.in_flight.add(1);
                     let mut completion = hit_completion(tag, 0, 0);
                     completion.result = Err(error.errno());
                     self.end(completion);
@@ -336,13 +312,13 @@ impl Queue {
     }
 
     fn end(&mut self, completion: Completion) {
-        count(&completion, false, &self.shared.hub.counters);
+        count(&completion, false, &self.shared.counters);
         self.ready.push_back(completion);
     }
 
     /// Takes what the shards have left.
     fn collect(&mut self) {
-        for (id, mut completion) in self.remote.done.lock().drain(..) {
+        for (id, mut completion) in self.remote.take() {
             // The id is ours until here; the tag is the caller's.
             completion.tag = self.handed.remove(&id).expect("each completes once");
             self.ready.push_back(completion);
@@ -380,10 +356,7 @@ impl Queue {
             if let Some(engine) = self.engine.get_mut() {
                 engine.notify(Arc::clone(&event))?;
             }
-            assert!(
-                self.remote.event.set(Arc::clone(&event)).is_ok(),
-                "made once"
-            );
+            assert!(self.remote.set_event(Arc::clone(&event)), "made once");
             self.event = Some(event);
             // What ended before there was a descriptor to tell.
             self.reap(Wait::No);
@@ -425,10 +398,6 @@ impl Drop for Queue {
         if let Some(engine) = self.engine.get_mut() {
             engine.shut_down(deadline);
         }
-        self.shared
-            .hub
-            .counters
-            .in_flight
-            .sub(self.hits.len() as u64);
+        self.shared.counters.in_flight.sub(self.hits.len() as u64);
     }
 }

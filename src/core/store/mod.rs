@@ -18,6 +18,7 @@ use crate::completion::MissReason;
 use crate::config::Config;
 use crate::error::{Context, Errno, Error, Result};
 use crate::evict::{Accounts, Room};
+use crate::ids::{Identity, Key};
 use crate::limits::{BUCKET_LOCK_MS_MAX, EVICT_SKIPS_MAX, OBJECT_BYTES_MAX};
 use crate::stats::Counters;
 use crate::sys::{self, Lock};
@@ -32,33 +33,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
-use xxhash_rust::xxh3::Xxh3;
 
 pub(crate) use directory::blocks_writing;
 pub(crate) use object::Object;
 
-/// What an object belongs to: an origin, and a file within it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Identity {
-    pub(crate) origin: Vec<u8>,
-    pub(crate) file: Vec<u8>,
-}
-
-/// Hash of an identity. The identity itself is compared as well, so that two
-/// files with one hash are at worst not cached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Key(pub(crate) [u8; 16]);
-
-impl Identity {
-    pub(crate) fn key(&self) -> Key {
-        let mut hasher = Xxh3::new();
-        hasher.update(&(self.origin.len() as u32).to_le_bytes());
-        hasher.update(&self.origin);
-        hasher.update(&self.file);
-        Key(hasher.digest128().to_be_bytes())
-    }
-}
-
+/// Where the files of an object are, below `objects`.
 impl Key {
     fn hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()

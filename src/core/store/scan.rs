@@ -2,8 +2,9 @@
 
 use super::bitmap::Bitmap;
 use super::layout::Header;
-use super::{Key, ObjectInfo, Store, read_header};
+use super::{ObjectInfo, Store, read_header};
 use crate::error::{Context, Errno, Result};
+use crate::ids::Key;
 use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags};
 use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};
