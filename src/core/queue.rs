@@ -252,7 +252,10 @@ impl Queue {
             self.reap(Wait::No);
         }
         while self.ready.len() < min {
-            self.reap(Wait::Until(deadline));
+            let missing = min - self.ready.len();
+            // What the shards leave wakes the engine, and may be all that comes.
+            let want = if self.handed.is_empty() { missing } else { 1 };
+            self.reap(Wait::For(want, deadline));
             let over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
             if over || timeout == Some(Duration::ZERO) {
                 break;

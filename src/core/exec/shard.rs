@@ -133,7 +133,7 @@ impl Shard {
             let wait = if self.drained() {
                 Wait::No
             } else {
-                Wait::Until(self.next_deadline())
+                Wait::For(1, self.next_deadline())
             };
             self.engine.reap(wait, &mut outcomes);
             for outcome in outcomes.drain(..) {

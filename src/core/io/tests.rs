@@ -79,7 +79,7 @@ fn reap_all(engine: &mut dyn Engine, count: usize) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     while outcomes.len() < count {
         assert!(Instant::now() < deadline, "{} of {count}", outcomes.len());
-        engine.reap(Wait::Until(Some(deadline)), &mut outcomes);
+        engine.reap(Wait::For(1, Some(deadline)), &mut outcomes);
     }
     engine.reap(Wait::No, &mut outcomes);
     assert_eq!(outcomes.len(), count, "not one too many");
@@ -224,9 +224,9 @@ fn a_wake_ends_a_sleep_and_is_not_lost(make: Make) {
             });
             if delay_ms == 0 {
                 thread.join().unwrap();
-                engine.reap(Wait::Until(Some(Instant::now() + LIMIT)), &mut outcomes);
+                engine.reap(Wait::For(1, Some(Instant::now() + LIMIT)), &mut outcomes);
             } else {
-                engine.reap(Wait::Until(None), &mut outcomes);
+                engine.reap(Wait::For(1, None), &mut outcomes);
                 thread.join().unwrap();
             }
             assert!(outcomes.is_empty());
@@ -235,10 +235,10 @@ fn a_wake_ends_a_sleep_and_is_not_lost(make: Make) {
     // A thousand wakes are one.
     (0..1000).for_each(|_| waker.wake());
     let begin = Instant::now();
-    engine.reap(Wait::Until(Some(begin + LIMIT)), &mut outcomes);
+    engine.reap(Wait::For(1, Some(begin + LIMIT)), &mut outcomes);
     assert!(begin.elapsed() < LIMIT / 2);
     engine.reap(
-        Wait::Until(Some(Instant::now() + Duration::from_millis(30))),
+        Wait::For(1, Some(Instant::now() + Duration::from_millis(30))),
         &mut outcomes,
     );
     assert!(
@@ -251,12 +251,12 @@ fn a_sleep_ends_with_its_time(make: Make) {
     let mut engine = make(8);
     let begin = Instant::now();
     engine.reap(
-        Wait::Until(Some(begin + Duration::from_millis(30))),
+        Wait::For(1, Some(begin + Duration::from_millis(30))),
         &mut Vec::new(),
     );
     assert!(begin.elapsed() >= Duration::from_millis(30));
     engine.reap(Wait::No, &mut Vec::new());
-    engine.reap(Wait::Until(Some(begin)), &mut Vec::new());
+    engine.reap(Wait::For(1, Some(begin)), &mut Vec::new());
 }
 
 fn an_eventfd_tells_of_outcomes(make: Make) {

@@ -294,28 +294,24 @@ impl Engine for Uring {
         self.arm_waker();
         self.drain_backlog();
         let mut woken = self.harvest(outcomes);
-        let ready = woken || outcomes.len() > before;
-        let Wait::Until(until) = wait else {
+        let Wait::For(want, until) = wait else {
             // Deferred task work runs inside the call: without it, nothing
             // would ever complete for a caller that only polls.
             self.enter(0, None);
             self.harvest(outcomes);
             return;
         };
-        if ready {
-            self.flush();
-            return;
-        }
         // A short transfer that goes on is a completion without an outcome, so
         // one call need not be enough.
-        while !woken && outcomes.len() == before {
+        while !woken && outcomes.len() - before < want {
             self.drain_backlog();
-            self.enter(1, until);
+            self.enter(want - (outcomes.len() - before), until);
             woken = self.harvest(outcomes);
             if until.is_some_and(|instant| Instant::now() >= instant) {
                 break;
             }
         }
+        self.flush();
     }
 
     fn cancel(&mut self, tag: u64) {
@@ -351,7 +347,7 @@ impl Engine for Uring {
         let mut outcomes = Vec::new();
         while self.in_flight() > 0 && Instant::now() < deadline {
             let tick = (Instant::now() + Duration::from_millis(50)).min(deadline);
-            self.reap(Wait::Until(Some(tick)), &mut outcomes);
+            self.reap(Wait::For(1, Some(tick)), &mut outcomes);
             outcomes.clear();
         }
         self.in_flight()
