@@ -74,7 +74,8 @@ impl Context {
         if config.capacity_bytes == 0 && self.cache_exists() {
             // Whoever opens a cache enforces the limit that it was opened with.
             // Nobody named one, so what the other users put there stays.
-            let held = self.look()?.stats().cached_bytes;
+            // What there is to warn of is said when it is opened to be used.
+            let held = self.look_with(None)?.stats().cached_bytes;
             config.capacity_bytes = config.completed()?.capacity_bytes.max(held);
         }
         Ok(Cache::open(&self.cache, &config)?)
@@ -82,6 +83,10 @@ impl Context {
 
     /// Opens a cache that is there to look at it: nothing is made or evicted.
     pub fn look(&self) -> Result<Cache, Failure> {
+        self.look_with(self.config.log.clone())
+    }
+
+    fn look_with(&self, log: Option<tracing::Dispatch>) -> Result<Cache, Failure> {
         if !self.cache_exists() {
             let shown = show::path(&self.cache);
             let text = match self.cache.symlink_metadata() {
@@ -95,6 +100,7 @@ impl Context {
         }
         let config = Config {
             capacity_bytes: u64::MAX >> 1,
+            log,
             ..self.config.clone()
         };
         Ok(Cache::open(&self.cache, &config)?)

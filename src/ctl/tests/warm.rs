@@ -119,7 +119,7 @@ fn a_file_that_cannot_be_read_does_not_stop_the_others() {
         scene.file(name, b"x");
     }
     let locked = scene.origin().join("d/b");
-    std::fs::set_permissions(&locked, Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&locked, Permissions::from_mode(0o000)).unwrap();
     // Root reads everything, so the tool is run by somebody else, who needs a
     // copy of it in a place where he may go.
     let program = scene.outside().join("tool");

@@ -76,6 +76,7 @@ fn explain(error: &Error) -> String {
     let message = show::text(error.message());
     match error.errno() {
         Errno::NOSPC => format!("{message} (see capacity_bytes, and df)"),
+        Errno::STALE => format!("{message} (it kept changing while it was copied)"),
         _ => message,
     }
 }
