@@ -74,18 +74,26 @@ fn help_lists_the_options() {
 
 #[test]
 fn the_default_directory_is_made_with_its_parents() {
-    if rustix::process::geteuid().is_root() {
-        // Root's default is a place of the system.
-        return;
-    }
     let scene = Scene::new();
     scene.file("file", b"x");
-    let mut command = scene.tool();
-    command.env_remove("CACHEFS_DIR");
-    let home = scene.outside().join("home/cache");
-    let ran = run(command.env("XDG_CACHE_HOME", &home).args(["warm", "file"]));
+    let (mut command, home) = scene.tool_of_nobody();
+    command
+        .arg("--origin")
+        .arg(scene.origin())
+        .env_remove("XDG_CACHE_HOME");
+    let ran = run(command.env("HOME", &home).args(["warm", "file"]));
     assert_eq!(ran.status, Some(0), "{ran:?}");
-    assert!(home.join("cachefs/cachefs.format").exists());
+    assert!(home.join(".cache/cachefs/cachefs.format").exists());
+
+    command.env("XDG_CACHE_HOME", home.join("xdg"));
+    let ran = run(&mut command);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    assert!(home.join("xdg/cachefs/cachefs.format").exists());
+
+    command.env_remove("XDG_CACHE_HOME").env_remove("HOME");
+    let ran = run(&mut command);
+    assert_eq!(ran.status, Some(2), "{ran:?}");
+    ran.says(&["which cache?", "--cache"]);
 }
 
 #[test]

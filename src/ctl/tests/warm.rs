@@ -2,20 +2,16 @@
 
 mod common;
 
-use common::{Scene, bare_tool, eventually, noise, run};
+use common::{Scene, eventually, noise, run};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
-use rustix::process::{Pid, Signal, geteuid, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsStr;
 use std::fs::{File, Permissions};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
-
-/// Somebody who is not root.
-const NOBODY: u32 = 65534;
 
 #[test]
 fn what_was_warmed_is_read_without_the_origin() {
@@ -120,23 +116,11 @@ fn a_file_that_cannot_be_read_does_not_stop_the_others() {
     }
     let locked = scene.origin().join("d/b");
     std::fs::set_permissions(&locked, Permissions::from_mode(0o000)).unwrap();
-    // Root reads everything, so the tool is run by somebody else, who needs a
-    // copy of it in a place where he may go.
-    let program = scene.outside().join("tool");
-    std::fs::copy(env!("CARGO_BIN_EXE_cachefs"), &program).unwrap();
-    let cache = scene.cache();
-    std::fs::create_dir(&cache).unwrap();
-    let mut command = bare_tool(&program);
-    command
-        .arg("--cache")
-        .arg(&cache)
-        .arg("--origin")
-        .arg(scene.origin());
-    if geteuid().is_root() {
-        std::os::unix::fs::chown(&cache, Some(NOBODY), Some(NOBODY)).unwrap();
-        command.uid(NOBODY).gid(NOBODY);
-    }
-    let ran = run(command.args(["warm", "d"]).current_dir("/"));
+    // Root would read it.
+    let (mut command, home) = scene.tool_of_nobody();
+    command.arg("--cache").arg(home.join("cache"));
+    command.arg("--origin").arg(scene.origin());
+    let ran = run(command.args(["warm", "d"]));
     assert_eq!(ran.status, Some(1), "{ran:?}");
     ran.says(&["d/b: Permission denied"]);
     ran.says(&["2 files cached", "1 failed"]);

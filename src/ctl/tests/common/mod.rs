@@ -3,16 +3,22 @@
 // Not every test file uses all of it.
 #![allow(dead_code)]
 
+use rustix::process::geteuid;
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
+use std::io::ErrorKind;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 /// Long enough for anything that works, on a busy machine as well.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Somebody who is not root.
+const NOBODY: u32 = 65534;
 
 /// A directory with `origin` in it, and room for `cache`.
 pub struct Scene {
@@ -74,6 +80,23 @@ impl Scene {
         command
     }
 
+    /// The tool, told of nothing, run by somebody who is not root, and a
+    /// directory that is his.
+    pub fn tool_of_nobody(&self) -> (Command, PathBuf) {
+        // A copy, since he may not go where the build is.
+        let program = self.outside().join("tool");
+        std::fs::copy(env!("CARGO_BIN_EXE_cachefs"), &program).expect("copy the tool");
+        let home = self.outside().join("home");
+        std::fs::create_dir(&home).expect("make a directory");
+        let mut command = bare_tool(program);
+        command.current_dir("/");
+        if geteuid().is_root() {
+            chown(&home, Some(NOBODY), Some(NOBODY)).expect("give it away");
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        (command, home)
+    }
+
     /// Runs the tool.
     pub fn run<S: AsRef<OsStr>>(&self, words: &[S]) -> Ran {
         run(self.tool().args(words))
@@ -110,7 +133,14 @@ pub fn bare_tool(program: impl AsRef<OsStr>) -> Command {
 
 /// Runs a command to its end.
 pub fn run(command: &mut Command) -> Ran {
-    let output: Output = command.output().expect("start the tool");
+    // A program that was just copied is busy while another thread's child,
+    // between fork and exec, still has it open for writing.
+    let output: Output = loop {
+        match command.output() {
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {}
+            output => break output.expect("start the tool"),
+        }
+    };
     Ran {
         status: output.status.code(),
         stdout: output.stdout,
