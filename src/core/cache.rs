@@ -1,6 +1,6 @@
 //! The cache: what its doors share, its threads, and its end.
 
-use crate::config::Config;
+use crate::config::{Config, default_of};
 use crate::error::{Errno, Error, Result};
 use crate::exec::{Message, Port, Shard, ShardConfig};
 use crate::io::{EngineFactory, EngineKind};
@@ -26,7 +26,6 @@ pub struct Cache {
     shared: Arc<Shared>,
     threads: Mutex<Vec<ShardThread>>,
     origin_workers: Mutex<Vec<Arc<Workers<OriginJob>>>>,
-    log: tracing::Dispatch,
 }
 
 struct ShardThread {
@@ -80,7 +79,7 @@ impl Cache {
         let chunk_bytes = match &store {
             Ok(store) => store.chunk_bytes(),
             Err(_) if config.chunk_bytes != 0 => config.chunk_bytes,
-            Err(_) => crate::config::default_chunk_bytes(),
+            Err(_) => default_of("chunk_bytes"),
         };
         let shared = Arc::new(Shared {
             ports: (0..config.threads).map(|_| Arc::default()).collect(),
@@ -93,13 +92,13 @@ impl Cache {
             async_in_flight: AtomicU64::new(0),
             ids: AtomicU64::new(1),
             closed: AtomicBool::new(false),
+            log,
         });
         // From here on, an error closes what has been started.
         let cache = Self {
             shared,
             threads: Mutex::default(),
             origin_workers: Mutex::default(),
-            log,
         };
         for index in 0..cache.shared.ports.len() {
             cache.start_shard(index, &config)?;
@@ -188,7 +187,7 @@ impl Cache {
             let text = "a callback must not close the cache whose thread it is on";
             return Err(Error::new(Errno::DEADLK, text));
         }
-        self.end();
+        self.shared.logged(|| self.end());
         Ok(())
     }
 
@@ -206,7 +205,7 @@ impl Cache {
         let (ending, ended) = mpsc::channel();
         let port = Arc::clone(&self.shared.ports[index]);
         let shared = Arc::clone(&self.shared);
-        let log = self.log.clone();
+        let log = self.shared.log.clone();
         let body = move || {
             tracing::dispatcher::with_default(&log, || {
                 run_shard(shared, port, shard_config, &started);
@@ -263,7 +262,7 @@ impl Cache {
 
 impl Drop for Cache {
     fn drop(&mut self) {
-        self.end();
+        self.shared.logged(|| self.end());
     }
 }
 

@@ -81,6 +81,10 @@ impl Version {
 impl Origin {
     /// Opens a file: see `cachefs_file_open` in the header.
     pub fn open(&self, path: &[u8]) -> Result<File> {
+        self.0.cache.logged(|| self.open_logged(path))
+    }
+
+    fn open_logged(&self, path: &[u8]) -> Result<File> {
         let inner = &self.0;
         inner.cache.check_open()?;
         let opened = inner.open(path)?;

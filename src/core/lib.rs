@@ -42,5 +42,5 @@ pub use io::{EngineChoice, EngineKind, Finding, probe};
 pub use origin::{CustomOrigin, Origin, OriginRead};
 pub use queue::{Queue, QueueOptions};
 pub use stats::Stats;
-pub use store::ObjectInfo;
+pub use store::{ObjectInfo, is_cache};
 pub use token::{TAG_BYTES_MAX, VersionToken};

@@ -11,7 +11,7 @@ use crate::exec::on_shard;
 use crate::file::{File, FileInner, Version};
 use crate::io::{Engine, Op, Outcome, Output, Verb, Wait, signal};
 use crate::limits::{QUEUE_DEPTH_DEFAULT, QUEUE_DEPTH_MAX};
-use crate::request::{NewRequest, Remote, Sink, Target, count, hit_completion, submit};
+use crate::request::{NewRequest, Remote, Sink, Target, count, distrust, hit_completion, submit};
 use crate::shared::Shared;
 use once_cell::sync::OnceCell;
 use rustix::event::{EventfdFlags, eventfd};
@@ -164,11 +164,13 @@ impl Queue {
 
     fn engine(&mut self) -> &mut Box<dyn Engine + Send> {
         if self.engine.get().is_none() {
-            let engine = self
-                .shared
-                .engines
-                .create(self.options.depth, self.options.movable);
-            self.attach(engine);
+            let shared = Arc::clone(&self.shared);
+            shared.logged(|| {
+                let engine = shared
+                    .engines
+                    .create(self.options.depth, self.options.movable);
+                self.attach(engine);
+            });
         }
         self.engine.get_mut().expect("made above")
     }
@@ -292,10 +294,8 @@ impl Queue {
             }
             Err(Errno::CANCELED) => self.fail(hit, Errno::CANCELED),
             result => {
-                tracing::error!("cached bytes cannot be read back: {result:?}");
-                if let Some(object) = &hit.version.object {
-                    object.discard();
-                }
+                let errno = result.err().unwrap_or(Errno::NODATA);
+                self.shared.logged(|| distrust(&hit.version, errno));
                 // The origin still has them.
                 let tag = hit.tag;
                 if let Err(error) = self.hand_over(hit) {
@@ -382,6 +382,13 @@ impl Queue {
 impl Drop for Queue {
     /// Cancels and drains: after it, no lent memory is touched.
     fn drop(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        shared.logged(|| self.drain());
+    }
+}
+
+impl Queue {
+    fn drain(&mut self) {
         let deadline = Instant::now() + self.shared.close_timeout;
         for id in self.handed.keys() {
             self.shared.cancel(*id);
@@ -393,12 +400,10 @@ impl Drop for Queue {
             }
         }
         if !self.handed.is_empty() {
-            tracing::error!(
-                "{} requests of a queue did not end in time",
-                self.handed.len()
-            );
+            let count = self.handed.len();
+            tracing::error!("{count} requests of a queue did not end in time");
         }
-        if let Some(engine) = self.engine.get_mut() {
+        if let Some(mut engine) = self.engine.take() {
             engine.shut_down(deadline);
         }
         self.shared.counters.in_flight.sub(self.hits.len() as u64);

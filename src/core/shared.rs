@@ -30,9 +30,15 @@ pub(crate) struct Shared {
     pub(crate) async_in_flight: AtomicU64,
     pub(crate) ids: AtomicU64,
     pub(crate) closed: AtomicBool,
+    pub(crate) log: tracing::Dispatch,
 }
 
 impl Shared {
+    /// Runs what may have something to say on a thread that is not the library's.
+    pub(crate) fn logged<T>(&self, body: impl FnOnce() -> T) -> T {
+        tracing::dispatcher::with_default(&self.log, body)
+    }
+
     /// ESHUTDOWN once the cache is closed.
     pub(crate) fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) {

@@ -11,9 +11,6 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-/// The file that makes a directory a cache.
-const MARKER: &str = "cachefs.format";
-
 /// What all commands have.
 pub struct Context {
     /// Where messages go.
@@ -64,29 +61,18 @@ impl Context {
 
     /// Whether the directory has been made a cache. Looks only.
     pub fn cache_exists(&self) -> bool {
-        self.cache.join(MARKER).symlink_metadata().is_ok()
+        cachefs_core::is_cache(&self.cache)
     }
 
     /// Opens the cache to store in it, and makes it if it is not there.
     pub fn open(&self) -> Result<Cache, Failure> {
         self.make_parents()?;
-        let mut config = self.config.clone();
-        if config.capacity_bytes == 0 && self.cache_exists() {
-            // Whoever opens a cache enforces the limit that it was opened with.
-            // Nobody named one, so what the other users put there stays.
-            // What there is to warn of is said when it is opened to be used.
-            let held = self.look_with(None)?.stats().cached_bytes;
-            config.capacity_bytes = config.completed()?.capacity_bytes.max(held);
-        }
-        Ok(Cache::open(&self.cache, &config)?)
+        Ok(Cache::open(&self.cache, &self.config)?)
     }
 
-    /// Opens a cache that is there to look at it: nothing is made or evicted.
+    /// Opens a cache that is there to look at it: nothing is made, and its limit
+    /// is not changed.
     pub fn look(&self) -> Result<Cache, Failure> {
-        self.look_with(self.config.log.clone())
-    }
-
-    fn look_with(&self, log: Option<tracing::Dispatch>) -> Result<Cache, Failure> {
         if !self.cache_exists() {
             let shown = show::path(&self.cache);
             let text = match self.cache.symlink_metadata() {
@@ -99,8 +85,7 @@ impl Context {
             return Err(Failure::new(text));
         }
         let config = Config {
-            capacity_bytes: u64::MAX >> 1,
-            log,
+            capacity_bytes: 0,
             ..self.config.clone()
         };
         Ok(Cache::open(&self.cache, &config)?)

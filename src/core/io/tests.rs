@@ -297,3 +297,19 @@ fn a_hung_operation_does_not_hold_up_the_end(make: Make) {
     let back: Vec<_> = (0..4).filter_map(|_| pool.take()).collect();
     assert_eq!(back.len(), 4, "no buffer is lost");
 }
+
+#[test]
+fn a_ring_that_is_dropped_by_another_thread_does_no_harm() {
+    let Ok(mut ring) = uring::Uring::new(8, true) else {
+        eprintln!("skipped: io_uring is refused here");
+        return;
+    };
+    // Arms the read of the waker.
+    ring.reap(Wait::No, &mut Vec::new());
+    let begin = Instant::now();
+    std::thread::spawn(move || drop(ring)).join().unwrap();
+    assert!(
+        begin.elapsed() < Duration::from_millis(500),
+        "it did not wait for anything"
+    );
+}

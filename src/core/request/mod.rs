@@ -35,6 +35,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use complete::{count, hit_completion};
 pub(crate) use fill::Fetch;
+pub(crate) use hit::distrust;
 pub(crate) use sink::{Remote, Sink};
 pub(crate) use submit::{NewRequest, submit};
 

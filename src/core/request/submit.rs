@@ -2,7 +2,7 @@
 //! handed to the shard of its object.
 
 use super::complete::{count, hit_completion};
-use super::hit::read_present;
+use super::hit::{distrust, read_present};
 use super::sink::{Sink, Waiting};
 use super::{Request, Target};
 use crate::buf::Lent;
@@ -133,13 +133,16 @@ impl FileInner {
         let asked: u64 = segments.iter().map(|segment| segment.len() as u64).sum();
         let end = version.token.size.min(offset.saturating_add(asked));
         let length = end.saturating_sub(offset);
-        if version.present_run(offset, end) == length
-            && read_segments(&version, segments, offset, length)
-        {
-            let counters = &self.origin.cache.counters;
-            counters.in_flight.add(1);
-            count(&hit_completion(0, length, 0), false, counters);
-            return Ok(length);
+        if version.present_run(offset, end) == length {
+            match read_segments(&version, segments, offset, length) {
+                Ok(()) => {
+                    let counters = &self.origin.cache.counters;
+                    counters.in_flight.add(1);
+                    count(&hit_completion(0, length, 0), false, counters);
+                    return Ok(length);
+                }
+                Err(errno) => self.origin.cache.logged(|| distrust(&version, errno)),
+            }
         }
         let target = match segments {
             [one] => Target::One(*one),
@@ -255,17 +258,18 @@ impl FileInner {
     }
 }
 
-/// Reads present bytes into segments on this thread; false if they could not be.
-fn read_segments(version: &Version, segments: &[Lent], offset: u64, length: u64) -> bool {
-    let mut offset = offset;
-    let mut left = length;
+/// Reads present bytes into segments on this thread.
+fn read_segments(
+    version: &Version,
+    segments: &[Lent],
+    mut offset: u64,
+    mut left: u64,
+) -> std::result::Result<(), Errno> {
     for segment in segments {
         let take = left.min(segment.len() as u64) as usize;
-        if take > 0 && !read_present(version, segment.slice(0, take), offset) {
-            return false;
-        }
+        read_present(version, segment.slice(0, take), offset)?;
         offset += take as u64;
         left -= take as u64;
     }
-    true
+    Ok(())
 }

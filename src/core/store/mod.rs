@@ -11,6 +11,7 @@ mod bitmap;
 mod directory;
 mod health;
 mod layout;
+mod lock;
 mod object;
 mod scan;
 
@@ -19,22 +20,22 @@ use crate::config::Config;
 use crate::error::{Context, Errno, Error, Result};
 use crate::evict::{Accounts, Room};
 use crate::ids::{Identity, Key};
-use crate::limits::{BUCKET_LOCK_MS_MAX, EVICT_SKIPS_MAX, OBJECT_BYTES_MAX};
+use crate::limits::{BLOCK_BYTES, EVICT_SKIPS_MAX, OBJECT_BYTES_MAX};
 use crate::stats::Counters;
 use crate::sys::{self, Lock};
 use crate::token::VersionToken;
 use bitmap::Bitmap;
-use directory::Directory;
+use directory::{Directory, Wanted};
 use health::Health;
 use layout::{HEADER_BYTES_MAX, Header};
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
 
 pub(crate) use directory::blocks_writing;
+pub use directory::is_cache;
 pub(crate) use object::Object;
 
 /// Where the files of an object are, below `objects`.
@@ -123,14 +124,18 @@ impl Store {
         config: &Config,
         counters: Arc<Counters>,
     ) -> Result<StoreOpened> {
-        let directory = match directory::open(path, config.chunk_bytes)? {
+        let wanted = Wanted {
+            chunk_bytes: config.chunk_bytes,
+            capacity_bytes: config.capacity_bytes,
+        };
+        let directory = match directory::open(path, wanted)? {
             directory::Opened::Usable(directory) => directory,
             directory::Opened::Unusable(error) => return Ok(StoreOpened::Unusable(error)),
         };
         let store = Arc::new(Self {
+            accounts: Accounts::new(directory.capacity_bytes),
             directory,
             boot_id: sys::boot_id().context(|| "getrandom")?,
-            accounts: Accounts::new(config.capacity_bytes),
             health: Health::default(),
             counters,
             open: parking_lot::Mutex::default(),
@@ -178,7 +183,7 @@ impl Store {
             Found::Object(object) => (*object, MissReason::NeverCached),
             _ => self.find_or_make(key, identity, token, path)?,
         };
-        let bytes = object.header.file_bytes() + object.bytes_present();
+        let bytes = object.header.file_bytes() + on_disk(object.bytes_present());
         self.accounts.used(key, object.header.nonce, bytes);
         let object = Arc::new(object);
         open.insert(key, &object);
@@ -215,8 +220,7 @@ impl Store {
         if header.token != *token {
             return Ok(Found::OtherVersion(header.nonce));
         }
-        let whole = stat.st_size as u64 == header.file_bytes();
-        if !whole || header.boot_id != self.boot_id || header.chunk_bytes != self.chunk_bytes() {
+        if !self.can_use(&header, stat.st_size as u64) {
             return Ok(Found::Unusable);
         }
         let data_name = key.data_name(header.nonce);
@@ -240,6 +244,14 @@ impl Store {
         }
         let object = self.assemble(header, metadata, data)?;
         Ok(Found::Object(Box::new(object)))
+    }
+
+    /// Whether an object is whole and its bytes can be vouched for: another boot
+    /// of this host may not have written what this one thinks it has.
+    fn can_use(&self, header: &Header, metadata_bytes: u64) -> bool {
+        metadata_bytes == header.file_bytes()
+            && header.boot_id == self.boot_id
+            && header.chunk_bytes == self.chunk_bytes()
     }
 
     fn assemble(
@@ -352,20 +364,8 @@ impl Store {
                 OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
             )
             .context(|| format!("open the directory {bucket}"))?;
-        let limit = Instant::now() + Duration::from_millis(BUCKET_LOCK_MS_MAX);
-        loop {
-            match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(directory),
-                Err(Errno::AGAIN | Errno::INTR) if Instant::now() < limit => {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                Err(Errno::AGAIN) => {
-                    let text = format!("another process keeps the bucket {bucket} locked");
-                    return Err(Error::new(Errno::BUSY, text));
-                }
-                Err(errno) => return Err(errno).context(|| format!("lock the bucket {bucket}")),
-            }
-        }
+        lock::lock(&directory).context(|| format!("lock the bucket {bucket}"))?;
+        Ok(directory)
     }
 
     pub(super) fn reserve(&self, object: &Object, bytes: u64) -> bool {
@@ -373,7 +373,7 @@ impl Store {
         while skip < EVICT_SKIPS_MAX {
             match self
                 .accounts
-                .reserve(object.key, object.header.nonce, bytes, skip)
+                .reserve(object.key, object.header.nonce, on_disk(bytes), skip)
             {
                 Room::Granted => return true,
                 Room::Refused => return false,
@@ -385,7 +385,7 @@ impl Store {
 
     pub(super) fn release(&self, object: &Object, bytes: u64) {
         self.accounts
-            .release(object.key, object.header.nonce, bytes);
+            .release(object.key, object.header.nonce, on_disk(bytes));
     }
 
     pub(super) fn unused(&self, key: Key, nonce: u64) {
@@ -442,6 +442,12 @@ impl Store {
         self.unlink(&key.data_name(nonce));
         self.accounts.forget(key, nonce);
     }
+}
+
+/// What bytes of a file take on disk. Chunks are multiples of blocks, but for
+/// the last one of a file.
+fn on_disk(bytes: u64) -> u64 {
+    bytes.next_multiple_of(BLOCK_BYTES)
 }
 
 const UTIME_NOW: rustix::fs::Timespec = rustix::fs::Timespec {
