@@ -38,6 +38,13 @@ pub const EVICT_SKIPS_MAX: usize = 128;
 pub const RACY_WINDOW_NS: i64 = 20_000_000;
 /// The same for a file system that keeps whole seconds (FAT: two).
 pub const RACY_WINDOW_WHOLE_SECONDS_NS: i64 = 2_000_000_000;
+/// Pieces of memory that a program may have registered: each has a slot in the
+/// table of every ring.
+pub const REGIONS_MAX: usize = 64;
+/// Bytes of one such piece (io_uring_register(2): a buffer has at most 1 GiB).
+pub const REGION_BYTES_MAX: usize = 1 << 30;
+/// Files in the table of one ring: those that its last operations were on.
+pub const REGISTERED_FILES_MAX: usize = 64;
 /// Segments of one vectored read, as IOV_MAX of the kernel.
 pub const SEGMENTS_MAX: usize = 1024;
 

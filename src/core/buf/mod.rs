@@ -1,8 +1,10 @@
 //! Memory for I/O. Knows nothing of caching.
 
 mod pool;
+mod region;
 
 pub(crate) use pool::{Pool, PoolBuf};
+pub(crate) use region::{Region, Regions};
 
 use std::sync::Arc;
 

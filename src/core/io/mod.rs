@@ -9,7 +9,7 @@ mod errno;
 mod psync;
 pub(crate) mod uring;
 
-use crate::buf::Buffer;
+use crate::buf::{Buffer, Regions};
 use crate::error::{Errno, Result};
 use crate::sys::Attributes;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -133,22 +133,25 @@ pub(crate) struct EngineFactory {
     reason: String,
     ring_flags: u32,
     psync: Arc<PsyncPool>,
+    regions: Arc<Regions>,
 }
 
 impl EngineFactory {
     /// Chooses the kind. EOPNOTSUPP if `choice` names one that is refused here.
     pub(crate) fn new(choice: EngineChoice, depth: u32, psync_threads: u32) -> Result<Self> {
         let psync = PsyncPool::new(psync_threads);
+        let regions: Arc<Regions> = Arc::default();
         let made = |kind, reason, ring_flags| Self {
             kind,
             reason,
             ring_flags,
             psync: Arc::clone(&psync),
+            regions: Arc::clone(&regions),
         };
         if choice == EngineChoice::Psync {
             return Ok(made(EngineKind::Psync, "psync was asked for".into(), 0));
         }
-        match uring::Uring::new(depth, true) {
+        match uring::Uring::new(depth, true, Arc::clone(&regions)) {
             Ok(ring) => {
                 let (flags, reason) = ring.granted();
                 Ok(made(EngineKind::Uring, reason, flags))
@@ -166,12 +169,17 @@ impl EngineFactory {
     /// it is psync, and the log says so.
     pub(crate) fn create(&self, depth: u32, movable: bool) -> Box<dyn Engine + Send> {
         if self.kind == EngineKind::Uring {
-            match uring::Uring::new(depth, !movable) {
+            match uring::Uring::new(depth, !movable, Arc::clone(&self.regions)) {
                 Ok(ring) => return Box::new(ring),
                 Err(error) => tracing::warn!("this queue uses psync: {error}"),
             }
         }
         Box::new(self.psync.engine(depth))
+    }
+
+    /// Memory that the program registered.
+    pub(crate) fn regions(&self) -> &Regions {
+        &self.regions
     }
 
     pub(crate) fn kind(&self) -> EngineKind {

@@ -16,7 +16,7 @@ fn make_psync(depth: u32) -> Box<dyn Engine + Send> {
 }
 
 fn make_uring(depth: u32) -> Box<dyn Engine + Send> {
-    Box::new(uring::Uring::new(depth, true).unwrap())
+    Box::new(uring::Uring::new(depth, true, Arc::default()).unwrap())
 }
 
 macro_rules! on_each_engine {
@@ -26,7 +26,7 @@ macro_rules! on_each_engine {
         }
         mod on_uring {
             $(#[test] fn $name() {
-                if super::uring::Uring::new(8, true).is_err() {
+                if super::uring::Uring::new(8, true, Arc::default()).is_err() {
                     eprintln!("skipped: io_uring is refused here");
                     return;
                 }
@@ -300,7 +300,7 @@ fn a_hung_operation_does_not_hold_up_the_end(make: Make) {
 
 #[test]
 fn a_ring_that_is_dropped_by_another_thread_does_no_harm() {
-    let Ok(mut ring) = uring::Uring::new(8, true) else {
+    let Ok(mut ring) = uring::Uring::new(8, true, Arc::default()) else {
         eprintln!("skipped: io_uring is refused here");
         return;
     };

@@ -4,11 +4,11 @@
 //! the slot's index and generation, so that a completion of a slot that was
 //! given away since is noticed.
 
+use super::registered::Named;
 use crate::io::{Op, Verb};
 use crate::limits::TRANSFER_BYTES_MAX;
 use crate::sys::{Attributes, STATX_MASK};
 use io_uring::{opcode, squeue, types};
-use std::os::fd::AsRawFd;
 
 pub(super) struct Inflight {
     slots: Box<[Slot]>,
@@ -75,24 +75,38 @@ impl Inflight {
         op
     }
 
-    /// What the kernel is to do next for this slot.
-    pub(super) fn entry(&mut self, index: u32) -> squeue::Entry {
+    /// The operation of a slot in use.
+    pub(super) fn op(&self, index: u32) -> &Op {
+        let slot = &self.slots[index as usize];
+        slot.op.as_ref().expect("only slots in use are submitted")
+    }
+
+    /// What the kernel is to do next for this slot: one way for files and
+    /// buffers that the ring knows and for those that it does not.
+    pub(super) fn entry(&mut self, index: u32, named: Named) -> squeue::Entry {
         let user_data = self.user_data(index);
         let slot = &mut self.slots[index as usize];
         let op = slot.op.as_ref().expect("only slots in use are submitted");
-        let file = types::Fd(op.file.as_raw_fd());
+        // A slot's number in place of a descriptor, as the flag below says.
+        let file = types::Fd(named.file);
         let length = (op.buffer.len() - slot.done).min(TRANSFER_BYTES_MAX) as u32;
         // SAFETY: `done` is at most the length, so the address stays in the buffer.
         let start = unsafe { op.buffer.as_ptr().add(slot.done) };
         let offset = op.offset + slot.done as u64;
-        let entry = match op.verb {
-            Verb::Read => opcode::Read::new(file, start, length)
+        let entry = match (op.verb, named.buffer) {
+            (Verb::Read, None) => opcode::Read::new(file, start, length)
                 .offset(offset)
                 .build(),
-            Verb::Write => opcode::Write::new(file, start, length)
+            (Verb::Read, Some(buffer)) => opcode::ReadFixed::new(file, start, length, buffer)
                 .offset(offset)
                 .build(),
-            Verb::Stat => {
+            (Verb::Write, None) => opcode::Write::new(file, start, length)
+                .offset(offset)
+                .build(),
+            (Verb::Write, Some(buffer)) => opcode::WriteFixed::new(file, start, length, buffer)
+                .offset(offset)
+                .build(),
+            (Verb::Stat, _) => {
                 let target = (&raw mut slot.statx).cast();
                 opcode::Statx::new(file, c"".as_ptr(), target)
                     .flags(libc::AT_EMPTY_PATH)
@@ -100,7 +114,12 @@ impl Inflight {
                     .build()
             }
         };
-        entry.user_data(user_data)
+        let flags = if named.is_slot {
+            squeue::Flags::FIXED_FILE
+        } else {
+            squeue::Flags::empty()
+        };
+        entry.flags(flags).user_data(user_data)
     }
 
     fn user_data(&self, index: u32) -> u64 {

@@ -2,6 +2,7 @@
 
 mod inflight;
 pub(crate) mod probe;
+mod registered;
 mod ring;
 
 pub(crate) use ring::Uring;

@@ -3,6 +3,7 @@
 use super::Uring;
 use crate::error::Errno;
 use io_uring::{IoUring, Probe, opcode};
+use std::sync::Arc;
 
 /// One line of the probe: a feature, whether it is there, and what it is for.
 #[derive(Debug, Clone)]
@@ -28,7 +29,7 @@ pub fn probe() -> Vec<Finding> {
     let ring = match IoUring::new(8) {
         Ok(ring) => ring,
         Err(_) => {
-            let why = match Uring::new(8, true) {
+            let why = match Uring::new(8, true, Arc::default()) {
                 Err(error) => error.to_string(),
                 Ok(_) => "refused once, then granted: try again".to_owned(),
             };
@@ -71,7 +72,7 @@ pub fn probe() -> Vec<Finding> {
             "completions run when they are asked for (6.1)",
         ),
     ] {
-        let granted = match Uring::new(8, true) {
+        let granted = match Uring::new(8, true, Arc::default()) {
             Ok(uring) => old(uring.granted().0 & bit != 0),
             Err(error) => Err(error.to_string()),
         };

@@ -1,6 +1,8 @@
 //! One ring and the operations it has in flight.
 
 use super::inflight::Inflight;
+use super::registered::{Named, Registered};
+use crate::buf::Regions;
 use crate::error::{Context, Errno, Error, Result};
 use crate::io::errno::{Verdict, judge};
 use crate::io::{Engine, Op, Outcome, Output, Verb, Wait, Wake, signal};
@@ -29,6 +31,7 @@ pub(crate) struct Uring {
     inflight: ManuallyDrop<Inflight>,
     /// Slots whose entry found the submission queue full; at most all slots.
     backlog: VecDeque<u32>,
+    registered: Registered,
     waker: Arc<EventWaker>,
     /// Where the read of the waker's eventfd lands; boxed, since the kernel has
     /// its address for as long as the ring lives.
@@ -87,7 +90,7 @@ impl Uring {
     ///
     /// Errors: what io_uring_setup(2) refuses without any flag (EPERM, ENOSYS,
     /// ENOMEM, EMFILE), or EOPNOTSUPP for a kernel before 5.11.
-    pub(crate) fn new(depth: u32, single: bool) -> Result<Self> {
+    pub(crate) fn new(depth: u32, single: bool, regions: Arc<Regions>) -> Result<Self> {
         let mut wanted = vec![COOP_TASKRUN, SUBMIT_ALL];
         if single {
             // DEFER_TASKRUN needs SINGLE_ISSUER, so it is the first to go.
@@ -110,7 +113,9 @@ impl Uring {
             return Err(Error::new(Errno::OPNOTSUPP, text));
         }
         let event = eventfd(0, EventfdFlags::CLOEXEC).context(|| "create an eventfd")?;
+        let registered = Registered::new(&ring.submitter(), regions, &mut refused);
         Ok(Self {
+            registered,
             ring,
             inflight: ManuallyDrop::new(Inflight::new(depth)),
             backlog: VecDeque::with_capacity(depth as usize),
@@ -128,11 +133,11 @@ impl Uring {
         })
     }
 
-    /// The set-up flags in force, and a sentence about them.
+    /// The set-up flags in force, and a sentence about what was granted.
     pub(crate) fn granted(&self) -> (u32, String) {
         let reason = match self.refused.as_slice() {
-            [] => "io_uring with every set-up flag that is asked for".to_owned(),
-            names => format!("io_uring; the kernel does not know {}", names.join(", ")),
+            [] => "io_uring, granted everything that is asked for".to_owned(),
+            names => format!("io_uring, but not granted: {}", names.join(", ")),
         };
         (self.flags, reason)
     }
@@ -152,8 +157,18 @@ impl Uring {
         unsafe { self.ring.submission().push(entry) }.is_ok()
     }
 
+    fn entry(&mut self, index: u32) -> squeue::Entry {
+        let op = self.inflight.op(index);
+        let named = match op.verb {
+            // statx(2) resolves a path, for which the kernel takes no slots.
+            Verb::Stat => Named::plain(op),
+            _ => self.registered.name(&self.ring.submitter(), op),
+        };
+        self.inflight.entry(index, named)
+    }
+
     fn enqueue_slot(&mut self, index: u32) {
-        let entry = self.inflight.entry(index);
+        let entry = self.entry(index);
         if !self.backlog.is_empty() || !self.enqueue(&entry) {
             self.backlog.push_back(index);
         }
@@ -161,7 +176,7 @@ impl Uring {
 
     fn drain_backlog(&mut self) {
         while let Some(index) = self.backlog.pop_front() {
-            let entry = self.inflight.entry(index);
+            let entry = self.entry(index);
             if !self.enqueue(&entry) {
                 self.backlog.push_front(index);
                 break;
@@ -310,6 +325,9 @@ impl Engine for Uring {
             self.harvest(outcomes);
             return;
         };
+        if !woken && outcomes.len() - before < want {
+            self.registered.sweep(&self.ring.submitter());
+        }
         // A short transfer that goes on is a completion without an outcome, so
         // one call need not be enough.
         while !woken && outcomes.len() - before < want {
