@@ -14,12 +14,21 @@ fn main() {
     println!("cargo::rerun-if-changed={TYPES}");
     let types = fs::read_to_string(TYPES).unwrap_or_else(|error| panic!("{TYPES}: {error}"));
     let abi = abi_number(&types).unwrap_or_else(|| panic!("{TYPES} has no CACHEFS_ABI"));
-    for argument in [&format!("-soname,libcachefs.so.{abi}"), "-z,now", "-z,relro"] {
+    for argument in [
+        &format!("-soname,libcachefs.so.{abi}"),
+        "-z,now",
+        "-z,relro",
+    ] {
         println!("cargo::rustc-cdylib-link-arg=-Wl,{argument}");
     }
 }
 
 fn abi_number(types: &str) -> Option<u32> {
     let mut lines = types.lines();
-    lines.find_map(|line| line.strip_prefix("pub const CACHEFS_ABI: u32 = ")?.strip_suffix(';')?.parse().ok())
+    lines.find_map(|line| {
+        line.strip_prefix("pub const CACHEFS_ABI: u32 = ")?
+            .strip_suffix(';')?
+            .parse()
+            .ok()
+    })
 }
