@@ -1,2 +1,32 @@
 //! The only place with exported symbols: check, convert, call core, convert back.
+//!
+//! One file per section of the header, in the header's order.
+
 pub mod types;
+
+pub mod version;
+
+pub mod error;
+
+pub mod options;
+
+pub mod cache;
+
+pub mod origin;
+
+pub mod file;
+
+pub mod read;
+
+pub mod fill;
+
+pub mod queue;
+
+pub mod stats;
+
+mod extensible;
+mod fork;
+mod guard;
+mod handle;
+mod log;
+mod pointer;

@@ -59,7 +59,11 @@ pub const CACHEFS_LOG_TRACE: u32 = 5;
 /// the call. Called on any thread, also from several at once; must not call
 /// into the library.
 pub type cachefs_log_callback = Option<
-    unsafe extern "C" fn(user: *mut core::ffi::c_void, level: u32, message: *const core::ffi::c_char),
+    unsafe extern "C" fn(
+        user: *mut core::ffi::c_void,
+        level: u32,
+        message: *const core::ffi::c_char,
+    ),
 >;
 
 /// Releases a user pointer. Called exactly once, also when the call that was

@@ -1,1 +1,44 @@
-//! The product as a safe Rust API.
+//! The core of libcachefs as a safe Rust API: a cache of file ranges on local
+//! storage, in front of slow origins.
+//!
+//! | folder | what it decides or does | knows of |
+//! |---|---|---|
+//! | `request/` | the way of one request, a file a step | everything below |
+//! | `exec/` | library threads and their inboxes | `request`, `io`, `buf` |
+//! | `origin/` | where bytes come from | `exec` (to answer it), `buf` |
+//! | `store/` | objects on disk | `evict` |
+//! | `evict/` | who has to go | nothing |
+//! | `io/` | engines: io_uring, psync | `buf` |
+//! | `buf/` | memory for I/O | nothing |
+
+mod buf;
+mod cache;
+mod completion;
+mod config;
+mod error;
+mod evict;
+mod exec;
+mod file;
+mod io;
+pub mod limits;
+mod origin;
+mod queue;
+mod request;
+mod stats;
+mod store;
+mod sys;
+mod token;
+mod workers;
+
+pub use buf::Lent;
+pub use cache::{Cache, Report, State};
+pub use completion::{Completion, MissReason, Operation, Source};
+pub use config::{Config, OPTIONS, OptionInfo, OptionType};
+pub use error::{Errno, Error, Result};
+pub use file::{File, FileInfo, Residency};
+pub use io::{EngineChoice, EngineKind, Finding, probe};
+pub use origin::{CustomOrigin, Origin, OriginRead};
+pub use queue::{Queue, QueueOptions};
+pub use stats::Stats;
+pub use store::ObjectInfo;
+pub use token::{TAG_BYTES_MAX, VersionToken};

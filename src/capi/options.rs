@@ -1,0 +1,253 @@
+//! Options of a cache: the structure and its string keys.
+
+use super::extensible::{copy_in, copy_out, zeroed};
+use super::guard;
+use super::pointer::text;
+use super::types::*;
+use cachefs_core::{Config, EngineChoice, Errno, Error, OPTIONS, OptionType, Result};
+use once_cell::sync::Lazy;
+use std::ffi::{CString, c_char};
+
+/// The configuration that options stand for, without the log.
+pub(super) fn config(options: &cachefs_cache_options) -> Result<Config> {
+    if options.flags != 0 || options.reserved != 0 {
+        let text = "cachefs_cache_options: a flag that this release does not know is set";
+        return Err(Error::new(Errno::INVAL, text));
+    }
+    Ok(Config {
+        engine: match options.engine {
+            CACHEFS_ENGINE_AUTO => EngineChoice::Auto,
+            CACHEFS_ENGINE_URING => EngineChoice::Uring,
+            CACHEFS_ENGINE_PSYNC => EngineChoice::Psync,
+            other => {
+                let text = format!("there is no engine {other}");
+                return Err(Error::new(Errno::INVAL, text));
+            }
+        },
+        capacity_bytes: options.capacity_bytes,
+        chunk_bytes: options.chunk_bytes.into(),
+        pool_bytes: options.pool_bytes,
+        threads: options.threads.into(),
+        queue_depth: options.queue_depth.into(),
+        psync_threads: options.psync_threads.into(),
+        fill_depth: options.fill_depth.into(),
+        async_limit: options.async_limit.into(),
+        origin_timeout_ms: options.origin_timeout_ms.into(),
+        close_timeout_ms: options.close_timeout_ms.into(),
+        log_level: options.log_level.into(),
+        log: None,
+    })
+}
+
+/// The reverse: every range in the table of options fits its field.
+fn store(config: &Config, options: &mut cachefs_cache_options) {
+    options.engine = match config.engine {
+        EngineChoice::Auto => CACHEFS_ENGINE_AUTO,
+        EngineChoice::Uring => CACHEFS_ENGINE_URING,
+        EngineChoice::Psync => CACHEFS_ENGINE_PSYNC,
+    };
+    options.capacity_bytes = config.capacity_bytes;
+    options.chunk_bytes = config.chunk_bytes as u32;
+    options.pool_bytes = config.pool_bytes;
+    options.threads = config.threads as u32;
+    options.queue_depth = config.queue_depth as u32;
+    options.psync_threads = config.psync_threads as u32;
+    options.fill_depth = config.fill_depth as u32;
+    options.async_limit = config.async_limit as u32;
+    options.origin_timeout_ms = config.origin_timeout_ms as u32;
+    options.close_timeout_ms = config.close_timeout_ms as u32;
+    options.log_level = config.log_level as u32;
+}
+
+/// Sets every option to its default.
+///
+/// options  must not be NULL; `size` bytes
+/// size     sizeof *options
+///
+/// Returns 0, or a negative errno:
+///   -EINVAL  NULL, or `size` below 8     -E2BIG  `size` above 4096
+///
+/// Thread-safety: any thread. Blocks: never. Since: 0.1.
+///
+/// # Safety
+/// `options` must be NULL or writable for `size` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cachefs_cache_options_init(
+    options: *mut cachefs_cache_options,
+    size: usize,
+) -> i32 {
+    guard::anywhere(|| {
+        let struct_size = u32::try_from(size).unwrap_or(u32::MAX);
+        if options.is_null() {
+            return Err(Error::new(Errno::INVAL, "the options are NULL"));
+        }
+        if size >= size_of::<u32>() {
+            // SAFETY: the caller promises `size` writable bytes.
+            unsafe { options.cast::<u32>().write(struct_size) };
+        } else {
+            return Err(Error::new(
+                Errno::INVAL,
+                "the options have no room for their size",
+            ));
+        }
+        // SAFETY: as above; the first field says how many bytes there are.
+        unsafe { copy_out(options, &zeroed()) }
+    })
+}
+
+/// Sets one option from text, as files and command lines have it.
+///
+/// options  must not be NULL; initialised
+/// key      must not be NULL; one of those that cachefs_option_describe() lists
+/// value    must not be NULL
+///
+/// Returns 0, or a negative errno and nothing was changed:
+///   -ENOENT  no such key      -ERANGE  outside the range
+///   -EINVAL  NULL, or not a value of the option's type      -E2BIG  see cachefs_cache_open()
+///
+/// Thread-safety: one thread at a time for one structure. Blocks: never. Since: 0.1.
+///
+/// # Safety
+/// `options` must be NULL or an initialised structure; `key` and `value` must be
+/// NULL or C strings.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cachefs_cache_options_set(
+    options: *mut cachefs_cache_options,
+    key: *const c_char,
+    value: *const c_char,
+) -> i32 {
+    guard::anywhere(|| {
+        // SAFETY: the caller promises an initialised structure or NULL.
+        let mut copy = unsafe { copy_in(options) }?;
+        // SAFETY: the caller promises C strings or NULL.
+        let (key, value) = unsafe { (text(key, "the key")?, text(value, "the value")?) };
+        let mut config = config(&copy)?;
+        config.set(&key.to_string_lossy(), &value.to_string_lossy())?;
+        store(&config, &mut copy);
+        // SAFETY: as above.
+        unsafe { copy_out(options, &copy) }
+    })
+}
+
+/// The texts of one option, with their NUL, for ever.
+struct Texts {
+    kind: u32,
+    key: CString,
+    default_value: CString,
+    range: CString,
+    meaning: CString,
+}
+
+static TEXTS: Lazy<Vec<Texts>> = Lazy::new(|| {
+    let c = |text: String| CString::new(text).expect("the table has no NUL");
+    OPTIONS
+        .iter()
+        .map(|option| Texts {
+            kind: match option.kind {
+                OptionType::Number => CACHEFS_OPTION_NUMBER,
+                OptionType::Size => CACHEFS_OPTION_SIZE,
+                OptionType::Choice(_) => CACHEFS_OPTION_CHOICE,
+            },
+            key: c(option.key.to_owned()),
+            default_value: c(option.text(option.default)),
+            range: c(option.range()),
+            meaning: c(option.meaning.to_owned()),
+        })
+        .collect()
+});
+
+/// Describes the options one by one: call it with 0, 1, … until -ENOENT.
+///
+/// index  which option
+/// info   must not be NULL; its struct_size set
+///
+/// Returns 0, or a negative errno:
+///   -ENOENT  no option has this index      -EINVAL  NULL, or struct_size not set
+///   -E2BIG   struct_size above 4096
+///
+/// Thread-safety: any thread. Blocks: never. Since: 0.1.
+///
+/// # Safety
+/// `info` must be NULL or writable for as many bytes as its first field says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cachefs_option_describe(
+    index: u32,
+    info: *mut cachefs_option_info,
+) -> i32 {
+    guard::anywhere(|| {
+        let texts = TEXTS
+            .get(index as usize)
+            .ok_or_else(|| Error::new(Errno::NOENT, "there are no more options"))?;
+        let value = cachefs_option_info {
+            struct_size: 0,
+            r#type: texts.kind,
+            key: texts.key.as_ptr(),
+            default_value: texts.default_value.as_ptr(),
+            range: texts.range.as_ptr(),
+            meaning: texts.meaning.as_ptr(),
+        };
+        // SAFETY: the caller promises the structure.
+        unsafe { copy_out(info, &value) }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_survives_the_way_through_the_structure() {
+        for option in OPTIONS {
+            let mut before = Config::default();
+            let value = option.text(if option.key == "engine" {
+                2
+            } else {
+                option.min
+            });
+            before.set(option.key, &value).unwrap();
+            let mut options: cachefs_cache_options = zeroed();
+            store(&before, &mut options);
+            let mut again: cachefs_cache_options = zeroed();
+            store(&config(&options).unwrap(), &mut again);
+            // SAFETY: the structure has no padding: every byte is a field.
+            let bytes = |options: &cachefs_cache_options| unsafe {
+                std::slice::from_raw_parts(
+                    (&raw const *options).cast::<u8>(),
+                    size_of::<cachefs_cache_options>(),
+                )
+                .to_vec()
+            };
+            assert_eq!(bytes(&options), bytes(&again), "{}", option.key);
+            assert_ne!(bytes(&options), bytes(&zeroed()), "{}", option.key);
+        }
+    }
+
+    #[test]
+    fn the_largest_value_of_each_option_fits_its_field() {
+        for option in OPTIONS.iter().filter(|option| option.key != "engine") {
+            let mut config_max = Config::default();
+            config_max
+                .set(option.key, &option.text(option.max))
+                .unwrap();
+            let mut options: cachefs_cache_options = zeroed();
+            store(&config_max, &mut options);
+            let back = config(&options).unwrap();
+            let mut again = Config::default();
+            again.set(option.key, &option.text(option.max)).unwrap();
+            let pick = |config: &Config| {
+                [
+                    config.capacity_bytes,
+                    config.chunk_bytes,
+                    config.pool_bytes,
+                    config.threads,
+                ]
+                .into_iter()
+                .chain([config.queue_depth, config.psync_threads, config.fill_depth])
+                .chain([config.async_limit, config.origin_timeout_ms])
+                .chain([config.close_timeout_ms, config.log_level])
+                .collect::<Vec<u64>>()
+            };
+            assert_eq!(pick(&back), pick(&again), "{}", option.key);
+        }
+    }
+}

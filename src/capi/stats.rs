@@ -1,0 +1,49 @@
+//! Statistics.
+
+use super::extensible::copy_out;
+use super::guard;
+use super::handle::Handle;
+use super::types::*;
+use cachefs_core::Cache;
+
+/// Says what the cache has done since it was opened, by this process. Each
+/// number is right; together they are of no single moment.
+///
+/// cache       must not be NULL
+/// statistics  must not be NULL; its struct_size set
+///
+/// Returns 0, or a negative errno: as cachefs_cache_report().
+///
+/// Thread-safety: any thread. Blocks: never. Since: 0.1.
+///
+/// # Safety
+/// `statistics` must be NULL or writable for as many bytes as its first field says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cachefs_stats(
+    cache: *mut cachefs_cache,
+    statistics: *mut cachefs_statistics,
+) -> i32 {
+    guard::status(|| {
+        let stats = Cache::get(cache)?.stats();
+        let value = cachefs_statistics {
+            struct_size: 0,
+            reserved: 0,
+            hits: stats.hits,
+            misses: stats.misses,
+            bypasses: stats.bypasses,
+            errors: stats.errors,
+            bytes_from_cache: stats.bytes_from_cache,
+            bytes_from_origin: stats.bytes_from_origin,
+            origin_reads: stats.origin_reads,
+            chunks_stored: stats.chunks_stored,
+            store_errors: stats.store_errors,
+            stale_fetches: stats.stale_fetches,
+            evictions: stats.evictions,
+            cached_bytes: stats.cached_bytes,
+            cached_objects: stats.cached_objects,
+            in_flight: stats.in_flight,
+        };
+        // SAFETY: the caller promises the structure.
+        unsafe { copy_out(statistics, &value) }
+    })
+}

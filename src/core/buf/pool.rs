@@ -1,0 +1,139 @@
+//! A fixed number of page-aligned buffers in one mapping.
+
+use crate::error::{Context, Result};
+use parking_lot::Mutex;
+use rustix::mm::{Advice, MapFlags, ProtFlags};
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+/// Buffers of equal size. Pages are touched, and so paid for, on first use.
+#[derive(Clone)]
+pub(crate) struct Pool(Arc<Region>);
+
+struct Region {
+    base: NonNull<u8>,
+    buffer_bytes: usize,
+    count: usize,
+    free: Mutex<Vec<u32>>,
+}
+
+// SAFETY: the mapping belongs to the region for its whole life, and each part
+// of it to at most one `PoolBuf`.
+unsafe impl Send for Region {}
+// SAFETY: as above; the list of free parts is behind a mutex.
+unsafe impl Sync for Region {}
+
+impl Pool {
+    /// Maps `count` buffers of `buffer_bytes`, a multiple of the page size.
+    pub(crate) fn new(count: usize, buffer_bytes: usize) -> Result<Self> {
+        let bytes = count * buffer_bytes;
+        // SAFETY: a fresh private mapping at an address of the kernel's choice
+        // cannot touch memory that is in use.
+        let base = unsafe {
+            rustix::mm::mmap_anonymous(
+                std::ptr::null_mut(),
+                bytes,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE | MapFlags::NORESERVE,
+            )
+        }
+        .context(|| format!("map {bytes} bytes of buffers"))?;
+        // A child of fork(2) must not share pages that the kernel still writes
+        // to (copy-on-write would give one of the two the wrong copy).
+        // SAFETY: the range is the mapping made above.
+        unsafe { rustix::mm::madvise(base, bytes, Advice::LinuxDontFork) }
+            .context(|| "keep the buffers from forked children")?;
+        let base = NonNull::new(base.cast()).expect("mmap never returns NULL");
+        let free = (0..count as u32).rev().collect();
+        Ok(Self(Arc::new(Region {
+            base,
+            buffer_bytes,
+            count,
+            free: Mutex::new(free),
+        })))
+    }
+
+    /// A free buffer, or None. Its bytes are whatever was there before.
+    pub(crate) fn take(&self) -> Option<PoolBuf> {
+        let index = self.0.free.lock().pop()?;
+        Some(PoolBuf {
+            region: Arc::clone(&self.0),
+            index,
+        })
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        let bytes = self.count * self.buffer_bytes;
+        // SAFETY: the mapping is ours, and no `PoolBuf` is left: each holds the region.
+        let unmapped = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), bytes) };
+        debug_assert!(unmapped.is_ok(), "munmap of the buffer pool: {unmapped:?}");
+    }
+}
+
+/// One buffer of a pool; goes back to it when dropped.
+pub(crate) struct PoolBuf {
+    region: Arc<Region>,
+    index: u32,
+}
+
+impl PoolBuf {
+    pub(crate) fn as_ptr(&self) -> *mut u8 {
+        let start = self.index as usize * self.region.buffer_bytes;
+        // SAFETY: the index is below the count, so the offset is within the mapping.
+        unsafe { self.region.base.as_ptr().add(start) }
+    }
+
+    /// The first `length` bytes.
+    pub(crate) fn bytes(&self, length: usize) -> &[u8] {
+        assert!(length <= self.region.buffer_bytes);
+        // SAFETY: mapped memory is initialised (zero-filled at first), and this
+        // part of it is only ours; the kernel has given it back when we hold it.
+        unsafe { std::slice::from_raw_parts(self.as_ptr(), length) }
+    }
+
+    /// The first `length` bytes, to write.
+    pub(crate) fn bytes_mut(&mut self, length: usize) -> &mut [u8] {
+        assert!(length <= self.region.buffer_bytes);
+        // SAFETY: as in `bytes`, and the borrow is exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.as_ptr(), length) }
+    }
+}
+
+impl Drop for PoolBuf {
+    fn drop(&mut self) {
+        self.region.free.lock().push(self.index);
+    }
+}
+
+impl std::fmt::Debug for PoolBuf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PoolBuf({})", self.index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_gives_exactly_its_count_and_takes_back() {
+        let pool = Pool::new(2, 4096).unwrap();
+        let first = pool.take().unwrap();
+        let second = pool.take().unwrap();
+        assert_ne!(first.as_ptr(), second.as_ptr());
+        assert!(pool.take().is_none());
+        drop(first);
+        assert!(pool.take().is_some());
+    }
+
+    #[test]
+    fn a_buffer_outlives_its_pool() {
+        let pool = Pool::new(1, 4096).unwrap();
+        let mut buffer = pool.take().unwrap();
+        drop(pool);
+        buffer.bytes_mut(4096).fill(7);
+        assert_eq!(buffer.bytes(1)[0], 7);
+    }
+}

@@ -1,0 +1,370 @@
+//! The cache: what its doors share, its threads, and its end.
+
+use crate::completion::MissReason;
+use crate::config::Config;
+use crate::error::{Errno, Error, Result};
+use crate::exec::{Hub, Message, Port, Shard, ShardConfig};
+use crate::io::{EngineFactory, EngineKind};
+use crate::limits::{ORIGIN_NAME_BYTES_MAX, POOL_BUFFERS_MIN};
+use crate::origin::{Custom, CustomOrigin, Directory, Inner, Origin, OriginJob};
+use crate::queue::{Queue, QueueOptions};
+use crate::stats::{Counters, Stats};
+use crate::store::{self, Identity, Object, ObjectInfo, Store, StoreOpened, blocks_writing};
+use crate::sys;
+use crate::token::VersionToken;
+use crate::workers::Workers;
+use parking_lot::Mutex;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Bits of a request's id that number it within its shard.
+const ID_SERIAL_BITS: u32 = 56;
+
+/// A cache directory in use. Dropping it closes it.
+pub struct Cache(Arc<Shared>);
+
+/// What every origin, file and queue of a cache holds on to.
+pub(crate) struct Shared {
+    pub(crate) hub: Hub,
+    pub(crate) engines: EngineFactory,
+    pub(crate) chunk_bytes: u64,
+    pub(crate) close_timeout: Duration,
+    store: std::result::Result<Arc<Store>, Error>,
+    async_limit: u64,
+    async_in_flight: AtomicU64,
+    ids: AtomicU64,
+    closed: AtomicBool,
+    threads: Mutex<Vec<ShardThread>>,
+    origin_workers: Mutex<Vec<Arc<Workers<OriginJob>>>>,
+    log: tracing::Dispatch,
+}
+
+struct ShardThread {
+    thread: JoinHandle<()>,
+    /// Yields once the thread is about to end.
+    ended: mpsc::Receiver<()>,
+}
+
+/// Whether a cache stores what it reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It does.
+    Normal,
+    /// Every miss goes to its origin and is not kept. Says why.
+    PassThrough(String),
+}
+
+/// What a cache runs on.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The engine in use.
+    pub engine: EngineKind,
+    /// Why this engine, and what the kernel did not grant.
+    pub engine_reason: String,
+    /// IORING_SETUP_… bits in force.
+    pub ring_flags: u32,
+    /// Whether it stores.
+    pub state: State,
+}
+
+impl Cache {
+    /// Opens the cache directory `path`: see `cachefs_cache_open` in the header.
+    pub fn open(path: &Path, config: &Config) -> Result<Self> {
+        let log = config.log.clone().unwrap_or_else(tracing::Dispatch::none);
+        tracing::dispatcher::with_default(&log, || Self::open_logged(path, config, log.clone()))
+    }
+
+    fn open_logged(path: &Path, config: &Config, log: tracing::Dispatch) -> Result<Self> {
+        let config = config.completed()?;
+        let counters = Arc::new(Counters::default());
+        let store = match Store::open(path, &config, Arc::clone(&counters))? {
+            StoreOpened::Usable(store) => Ok(store),
+            StoreOpened::Unusable(error) => {
+                tracing::warn!("the cache passes everything through: {error}");
+                Err(error)
+            }
+        };
+        let depth = config.queue_depth as u32;
+        let engines = EngineFactory::new(config.engine, depth, config.psync_threads as u32)?;
+        tracing::info!("engine: {}", engines.reason());
+        let chunk_bytes = match &store {
+            Ok(store) => store.chunk_bytes(),
+            Err(_) if config.chunk_bytes != 0 => config.chunk_bytes,
+            Err(_) => crate::config::default_chunk_bytes(),
+        };
+        let shared = Arc::new(Shared {
+            hub: Hub {
+                ports: (0..config.threads).map(|_| Arc::default()).collect(),
+                counters,
+            },
+            engines,
+            chunk_bytes,
+            close_timeout: Duration::from_millis(config.close_timeout_ms),
+            store,
+            async_limit: config.async_limit,
+            async_in_flight: AtomicU64::new(0),
+            ids: AtomicU64::new(1),
+            closed: AtomicBool::new(false),
+            threads: Mutex::default(),
+            origin_workers: Mutex::default(),
+            log,
+        });
+        // From here on, an error closes what has been started.
+        let cache = Self(shared);
+        for index in 0..cache.0.hub.ports.len() {
+            cache.0.start_shard(index, &config)?;
+        }
+        Ok(cache)
+    }
+
+    /// An origin that is a directory: see `cachefs_origin_open_dir` in the header.
+    pub fn open_directory(&self, root: &Path) -> Result<Origin> {
+        self.0.check_open()?;
+        let cache = self.0.store.as_ref().ok().map(|store| store.path());
+        let directory = Directory::open_root(root, cache)?;
+        Ok(Inner::directory(Arc::clone(&self.0), directory))
+    }
+
+    /// An origin that is code. The name tells it apart from others, across restarts.
+    pub fn open_origin(&self, name: &[u8], code: Arc<dyn CustomOrigin>) -> Result<Origin> {
+        self.0.check_open()?;
+        if name.is_empty() || name.len() > ORIGIN_NAME_BYTES_MAX {
+            let text = format!("the name of an origin has 1 to {ORIGIN_NAME_BYTES_MAX} bytes");
+            return Err(Error::new(Errno::INVAL, text));
+        }
+        let custom = Custom::new(code);
+        if let Some(workers) = custom.workers() {
+            let mut all = self.0.origin_workers.lock();
+            all.retain(|workers| !workers.is_over());
+            all.push(Arc::clone(workers));
+        }
+        Ok(Inner::custom(Arc::clone(&self.0), name.to_vec(), custom))
+    }
+
+    /// A queue for the calling thread.
+    pub fn open_queue(&self, options: QueueOptions) -> Result<Queue> {
+        self.0.check_open()?;
+        Queue::new(Arc::clone(&self.0), options)
+    }
+
+    /// Cancels a callback request; it completes with ECANCELED, or as it would have.
+    pub fn cancel(&self, id: u64) {
+        self.0.cancel(id);
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> Stats {
+        let mut stats = self.0.hub.counters.snapshot();
+        if let Ok(store) = &self.0.store {
+            (stats.cached_bytes, stats.cached_objects) = store.totals();
+        }
+        stats
+    }
+
+    /// What the cache runs on.
+    pub fn report(&self) -> Report {
+        let state = match &self.0.store {
+            Err(error) => State::PassThrough(error.to_string()),
+            Ok(store) => match store.health.reason() {
+                Some(reason) => State::PassThrough(reason),
+                None => State::Normal,
+            },
+        };
+        Report {
+            engine: self.0.engines.kind(),
+            engine_reason: self.0.engines.reason().to_owned(),
+            ring_flags: self.0.engines.ring_flags(),
+            state,
+        }
+    }
+
+    /// Every object in the directory. Reads all of their metadata.
+    pub fn objects(&self) -> Result<Vec<ObjectInfo>> {
+        match &self.0.store {
+            Ok(store) => store::list(store),
+            Err(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// Cancels and completes what is in flight and ends the threads, within
+    /// `close_timeout_ms`. Origins, files and queues stay, and answer ESHUTDOWN.
+    /// EDEADLK on a library thread.
+    pub fn close(&self) -> Result<()> {
+        if crate::exec::on_shard() {
+            let text = "a callback must not close the cache whose thread it is on";
+            return Err(Error::new(Errno::DEADLK, text));
+        }
+        self.0.close();
+        Ok(())
+    }
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl Shared {
+    fn start_shard(self: &Arc<Self>, index: usize, config: &Config) -> Result<()> {
+        let buffers = config.pool_bytes / config.threads / self.chunk_bytes;
+        let shard_config = ShardConfig {
+            depth: config.queue_depth as u32,
+            fill_depth: config.fill_depth as u32,
+            pool_buffers: buffers.max(POOL_BUFFERS_MIN) as usize,
+            chunk_bytes: self.chunk_bytes,
+            origin_timeout: Duration::from_millis(config.origin_timeout_ms),
+            close_timeout: self.close_timeout,
+        };
+        let (started, ready) = mpsc::channel();
+        let (ending, ended) = mpsc::channel();
+        let port = Arc::clone(&self.hub.ports[index]);
+        let shared = Arc::clone(self);
+        let body = move || {
+            let log = shared.log.clone();
+            tracing::dispatcher::with_default(&log, || {
+                run_shard(shared, port, shard_config, &started);
+            });
+            drop(ending);
+        };
+        let thread = sys::spawn(format!("cachefs-io-{index}"), body).map_err(|error| {
+            let errno = Errno::from_io_error(&error).unwrap_or(Errno::AGAIN);
+            Error::new(errno, format!("start a library thread: {error}"))
+        })?;
+        self.threads.lock().push(ShardThread { thread, ended });
+        ready.recv().unwrap_or_else(|_| {
+            Err(Error::new(
+                Errno::NOTRECOVERABLE,
+                "a library thread ended at its start",
+            ))
+        })
+    }
+
+    fn close(&self) {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        // A moment more than the shards have, so that theirs is the limit.
+        let deadline = Instant::now() + self.close_timeout + Duration::from_millis(500);
+        for port in &self.hub.ports {
+            // A port that is closed belongs to a shard that has ended.
+            drop(port.post(Message::Close));
+        }
+        for ShardThread { thread, ended } in self.threads.lock().drain(..) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match ended.recv_timeout(left) {
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    tracing::error!("a library thread is inside a callback: it is left there");
+                }
+                _ => {
+                    if thread.join().is_err() {
+                        tracing::error!("a library thread had panicked");
+                    }
+                }
+            }
+        }
+        let workers = std::mem::take(&mut *self.origin_workers.lock());
+        let stuck: usize = workers
+            .iter()
+            .map(|workers| workers.shut_down(deadline))
+            .sum();
+        let stuck = stuck + self.engines.shut_down(deadline);
+        if stuck > 0 {
+            tracing::error!("{stuck} blocking calls did not return: their threads are left there");
+        }
+    }
+
+    /// ESHUTDOWN once the cache is closed.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::new(Errno::SHUTDOWN, "the cache is closed"));
+        }
+        Ok(())
+    }
+
+    /// A number that no other request has; its upper bits are the shard.
+    pub(crate) fn fresh_id(&self, shard: usize) -> u64 {
+        let serial = self.ids.fetch_add(1, Ordering::Relaxed);
+        (shard as u64) << ID_SERIAL_BITS | serial & ((1 << ID_SERIAL_BITS) - 1)
+    }
+
+    pub(crate) fn cancel(&self, id: u64) {
+        if let Some(port) = self.hub.ports.get((id >> ID_SERIAL_BITS) as usize) {
+            // A closed port has completed everything already.
+            drop(port.post(Message::Cancel(id)));
+        }
+    }
+
+    pub(crate) fn shard_of(&self, identity: &Identity) -> usize {
+        let key = identity.key();
+        usize::from(key.0[15]) % self.hub.ports.len()
+    }
+
+    /// A place among the callback requests, until it is dropped.
+    pub(crate) fn take_async_slot(self: &Arc<Self>) -> Result<AsyncSlot> {
+        if self.async_in_flight.fetch_add(1, Ordering::Relaxed) >= self.async_limit {
+            self.async_in_flight.fetch_sub(1, Ordering::Relaxed);
+            let limit = self.async_limit;
+            let text = format!("{limit} callback requests are in flight (async_limit)");
+            return Err(Error::new(Errno::AGAIN, text));
+        }
+        Ok(AsyncSlot(Arc::clone(self)))
+    }
+
+    /// See [`Store::object`]; errors of the cache device pause storing.
+    pub(crate) fn object(
+        &self,
+        identity: &Identity,
+        token: &VersionToken,
+        path: &[u8],
+    ) -> Result<(Arc<Object>, MissReason)> {
+        let store = self.store.as_ref().map_err(Clone::clone)?;
+        let result = store.object(identity, token, path);
+        if let Err(error) = &result
+            && blocks_writing(error.errno())
+        {
+            store.health.failed(error);
+        }
+        result
+    }
+}
+
+/// One of `async_limit` places.
+pub(crate) struct AsyncSlot(Arc<Shared>);
+
+impl Drop for AsyncSlot {
+    fn drop(&mut self) {
+        self.0.async_in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The body of a library thread.
+fn run_shard(
+    shared: Arc<Shared>,
+    port: Arc<Port>,
+    config: ShardConfig,
+    started: &mpsc::Sender<Result<()>>,
+) {
+    let engine = shared.engines.create(config.depth, false);
+    let counters = Arc::clone(&shared.hub.counters);
+    drop(shared);
+    let mut shard = match Shard::new(port, counters, config, engine) {
+        Ok(shard) => shard,
+        Err(error) => return drop(started.send(Err(error))),
+    };
+    // The opener waits for this, so it is there to receive it.
+    drop(started.send(Ok(())));
+    let reason = match catch_unwind(AssertUnwindSafe(|| shard.run())) {
+        Ok(()) => Errno::CANCELED,
+        Err(_) => {
+            tracing::error!("a library thread panicked: its requests fail");
+            Errno::NOTRECOVERABLE
+        }
+    };
+    shard.close(reason);
+}

@@ -1,0 +1,366 @@
+//! Options of a cache: one table of keys for every way to set them.
+
+use crate::error::{Errno, Error, Result};
+use crate::io::EngineChoice;
+use crate::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, QUEUE_DEPTH_MAX, THREADS_MAX};
+
+/// Options of a cache. A zero means the default of [`OPTIONS`].
+#[derive(Clone, Default)]
+pub struct Config {
+    /// Which engine to use.
+    pub engine: EngineChoice,
+    /// See the key `capacity_bytes`.
+    pub capacity_bytes: u64,
+    /// See the key `chunk_bytes`; 0 takes what the directory has.
+    pub chunk_bytes: u64,
+    /// See the key `pool_bytes`.
+    pub pool_bytes: u64,
+    /// See the key `threads`.
+    pub threads: u64,
+    /// See the key `queue_depth`.
+    pub queue_depth: u64,
+    /// See the key `psync_threads`.
+    pub psync_threads: u64,
+    /// See the key `fill_depth`.
+    pub fill_depth: u64,
+    /// See the key `async_limit`.
+    pub async_limit: u64,
+    /// See the key `origin_timeout_ms`.
+    pub origin_timeout_ms: u64,
+    /// See the key `close_timeout_ms`.
+    pub close_timeout_ms: u64,
+    /// See the key `log_level`.
+    pub log_level: u64,
+    /// Receives the cache's messages, on every thread that works for it.
+    pub log: Option<tracing::Dispatch>,
+}
+
+/// How the value of an option is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OptionType {
+    /// A decimal number.
+    Number,
+    /// Bytes, with an optional unit.
+    Size,
+    /// One of the words, whose numbers are 1, 2, … in this order, but for
+    /// `engine`, which begins with 0.
+    Choice(&'static [&'static str]),
+}
+
+/// One option.
+pub struct OptionInfo {
+    /// Its name everywhere: C, configuration, command line.
+    pub key: &'static str,
+    /// How its value is written.
+    pub kind: OptionType,
+    /// What 0 stands for.
+    pub default: u64,
+    /// Least value.
+    pub min: u64,
+    /// Greatest value.
+    pub max: u64,
+    /// One sentence.
+    pub meaning: &'static str,
+    field: fn(&mut Config) -> Field<'_>,
+}
+
+enum Field<'a> {
+    Number(&'a mut u64),
+    Engine(&'a mut EngineChoice),
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+macro_rules! number {
+    ($key:ident, $kind:expr, $default:expr, $range:expr, $meaning:expr) => {
+        OptionInfo {
+            key: stringify!($key),
+            kind: $kind,
+            default: $default,
+            min: *$range.start(),
+            max: *$range.end(),
+            meaning: $meaning,
+            field: |config| Field::Number(&mut config.$key),
+        }
+    };
+}
+
+use OptionType::{Choice, Number, Size};
+
+/// Every option, in the order in which they are listed to people.
+pub static OPTIONS: &[OptionInfo] = &[
+    OptionInfo {
+        key: "engine",
+        kind: Choice(&["auto", "uring", "psync"]),
+        default: 0,
+        min: 0,
+        max: 2,
+        meaning: "What performs I/O; auto takes uring where the kernel grants it.",
+        field: |config| Field::Engine(&mut config.engine),
+    },
+    number!(
+        capacity_bytes,
+        Size,
+        10 * GIB,
+        MIB..=u64::MAX >> 1,
+        "Limit of the cache directory."
+    ),
+    number!(
+        chunk_bytes,
+        Size,
+        MIB,
+        CHUNK_BYTES_MIN..=CHUNK_BYTES_MAX,
+        "Unit of presence, a power of two; fixed when the directory is first used."
+    ),
+    number!(
+        pool_bytes,
+        Size,
+        64 * MIB,
+        512 * KIB..=64 * GIB,
+        "Memory for reads from origins, over all library threads."
+    ),
+    number!(
+        threads,
+        Number,
+        2,
+        1..=THREADS_MAX,
+        "Library threads that serve misses, fills and callbacks."
+    ),
+    number!(
+        queue_depth,
+        Number,
+        256,
+        8..=QUEUE_DEPTH_MAX,
+        "Operations that a library thread has in flight at its engine."
+    ),
+    number!(
+        psync_threads,
+        Number,
+        8,
+        1..=1024,
+        "Threads of the psync engine."
+    ),
+    number!(
+        fill_depth,
+        Number,
+        8,
+        1..=256,
+        "Chunks of one request that are fetched at the same time."
+    ),
+    number!(
+        async_limit,
+        Number,
+        4096,
+        1..=1 << 20,
+        "Callback reads and fills in flight at once, over the cache."
+    ),
+    number!(
+        origin_timeout_ms,
+        Number,
+        30_000,
+        1..=86_400_000,
+        "Milliseconds after which a read that the origin does not answer fails."
+    ),
+    number!(
+        close_timeout_ms,
+        Number,
+        5_000,
+        1..=600_000,
+        "Milliseconds that closing waits for I/O that does not finish."
+    ),
+    number!(
+        log_level,
+        Choice(&["error", "warn", "info", "debug", "trace"]),
+        2,
+        1..=5,
+        "Messages above this level are not made."
+    ),
+];
+
+impl OptionInfo {
+    /// The number of a choice's first word.
+    fn first_word(&self) -> u64 {
+        self.min
+    }
+
+    /// A value as a person reads it.
+    pub fn text(&self, value: u64) -> String {
+        match self.kind {
+            Choice(words) => words[(value - self.first_word()) as usize].to_owned(),
+            Number => value.to_string(),
+            Size => size_text(value),
+        }
+    }
+
+    /// `LOW..HIGH`, or the words of a choice separated by `|`.
+    pub fn range(&self) -> String {
+        match self.kind {
+            Choice(words) => words.join("|"),
+            _ => format!("{}..{}", self.text(self.min), self.text(self.max)),
+        }
+    }
+
+    fn parse(&self, text: &str) -> Result<u64> {
+        let invalid = || {
+            let (key, range) = (self.key, self.range());
+            Error::new(Errno::INVAL, format!("{key} is not {range}: \"{text}\""))
+        };
+        match self.kind {
+            Choice(words) => {
+                let word = words.iter().position(|word| *word == text);
+                word.map(|index| index as u64 + self.first_word())
+                    .ok_or_else(invalid)
+            }
+            Number => text.parse().map_err(|_| invalid()),
+            Size => parse_size(text).ok_or_else(invalid),
+        }
+    }
+
+    /// Refuses a value outside the range. 0 is the default, except in text.
+    fn check(&self, value: u64) -> Result<()> {
+        if value < self.min || value > self.max {
+            let (key, range) = (self.key, self.range());
+            let text = format!("{key} is outside {range}: {value}");
+            return Err(Error::new(Errno::RANGE, text));
+        }
+        if self.key == "chunk_bytes" && !value.is_power_of_two() {
+            let text = format!("chunk_bytes is not a power of two: {value}");
+            return Err(Error::new(Errno::INVAL, text));
+        }
+        Ok(())
+    }
+}
+
+impl Config {
+    /// Sets one option from text. Nothing is changed on error: ENOENT (no such
+    /// key), EINVAL (not a value), ERANGE (outside the range).
+    pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        let option = OPTIONS
+            .iter()
+            .find(|option| option.key == key)
+            .ok_or_else(|| Error::new(Errno::NOENT, format!("no option is named \"{key}\"")))?;
+        let number = option.parse(value)?;
+        option.check(number)?;
+        match (option.field)(self) {
+            Field::Number(field) => *field = number,
+            Field::Engine(field) => {
+                *field = match number {
+                    0 => EngineChoice::Auto,
+                    1 => EngineChoice::Uring,
+                    _ => EngineChoice::Psync,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// With every zero replaced by its default and every value in its range.
+    /// `chunk_bytes` stays 0: the directory may know better.
+    pub fn completed(&self) -> Result<Config> {
+        let mut config = self.clone();
+        for option in OPTIONS {
+            if let Field::Number(field) = (option.field)(&mut config) {
+                if *field != 0 {
+                    option.check(*field)?;
+                } else if option.key != "chunk_bytes" {
+                    *field = option.default;
+                }
+            }
+        }
+        Ok(config)
+    }
+}
+
+/// The default of `chunk_bytes`, for a directory that is first used.
+pub(crate) fn default_chunk_bytes() -> u64 {
+    let option = OPTIONS.iter().find(|option| option.key == "chunk_bytes");
+    option.expect("it is in the table").default
+}
+
+const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB)];
+
+/// The largest unit that leaves a whole number.
+fn size_text(bytes: u64) -> String {
+    for (unit, factor) in UNITS {
+        if bytes >= factor && bytes.is_multiple_of(factor) {
+            return format!("{}{unit}", bytes / factor);
+        }
+    }
+    bytes.to_string()
+}
+
+/// Powers of 1024 under both spellings, as dd(1) and systemd take `K` and `M`.
+fn parse_size(text: &str) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit {
+        "" | "B" => 1,
+        _ => UNITS
+            .iter()
+            .find(|(name, _)| unit == *name || unit == &name[..1])
+            .map(|(_, factor)| *factor)?,
+    };
+    number.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_and_bound_is_accepted_as_text() {
+        for option in OPTIONS {
+            for value in [option.default, option.min, option.max] {
+                let text = option.text(value);
+                let result = Config::default().set(option.key, &text);
+                if option.key == "capacity_bytes" || value != option.max {
+                    assert!(result.is_ok(), "{} = {text}: {result:?}", option.key);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_beyond_a_bound_is_out_of_range() {
+        for option in OPTIONS.iter().filter(|o| !matches!(o.kind, Choice(_))) {
+            for value in [option.min - 1, option.max + 1] {
+                let error = Config::default().set(option.key, &value.to_string());
+                assert_eq!(error.unwrap_err().errno(), Errno::RANGE, "{}", option.key);
+            }
+        }
+    }
+
+    #[test]
+    fn sizes_take_units() {
+        assert_eq!(parse_size("3"), Some(3));
+        assert_eq!(parse_size("3K"), Some(3 << 10));
+        assert_eq!(parse_size("3GiB"), Some(3 << 30));
+        assert_eq!(parse_size("3GB"), None);
+        assert_eq!(parse_size("-1"), None);
+        assert_eq!(parse_size("99999999T"), None, "overflow");
+    }
+
+    #[test]
+    fn a_refused_value_changes_nothing() {
+        let mut config = Config::default();
+        config.set("threads", "3").unwrap();
+        assert_eq!(
+            config.set("threads", "x").unwrap_err().errno(),
+            Errno::INVAL
+        );
+        assert_eq!(
+            config.set("threads", "0").unwrap_err().errno(),
+            Errno::RANGE
+        );
+        assert_eq!(config.set("thread", "1").unwrap_err().errno(), Errno::NOENT);
+        assert_eq!(config.threads, 3);
+    }
+
+    #[test]
+    fn a_chunk_is_a_power_of_two() {
+        let error = Config::default().set("chunk_bytes", "100000");
+        assert_eq!(error.unwrap_err().errno(), Errno::INVAL);
+    }
+}

@@ -1,0 +1,31 @@
+//! Least recently used first.
+
+use super::Policy;
+use crate::store::Key;
+use std::collections::{BTreeMap, HashMap};
+
+#[derive(Default)]
+pub(crate) struct Lru {
+    clock: u64,
+    by_time: BTreeMap<u64, Key>,
+    times: HashMap<Key, u64>,
+}
+
+impl Policy for Lru {
+    fn touch(&mut self, key: Key) {
+        self.forget(key);
+        self.clock += 1;
+        self.by_time.insert(self.clock, key);
+        self.times.insert(key, self.clock);
+    }
+
+    fn forget(&mut self, key: Key) {
+        if let Some(time) = self.times.remove(&key) {
+            self.by_time.remove(&time);
+        }
+    }
+
+    fn candidates(&self) -> impl Iterator<Item = Key> {
+        self.by_time.values().copied()
+    }
+}

@@ -1,0 +1,233 @@
+//! Who has to go: accounts of the cache directory and the order of eviction.
+//!
+//! Decides only; the store removes. An object in use is never chosen.
+
+mod lru;
+
+use crate::store::Key;
+use lru::Lru;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+
+/// Gives the order in which objects are evicted.
+pub(crate) trait Policy {
+    /// The object was used.
+    fn touch(&mut self, key: Key);
+    /// The object is gone.
+    fn forget(&mut self, key: Key);
+    /// Objects, the next to go first.
+    fn candidates(&self) -> impl Iterator<Item = Key>;
+}
+
+/// The bytes and objects of one directory, as this process knows them.
+pub(crate) struct Accounts {
+    capacity_bytes: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    used_bytes: u64,
+    objects: HashMap<Key, Entry>,
+    order: Lru,
+}
+
+struct Entry {
+    /// Which object of the key: an older one may still be in use.
+    nonce: u64,
+    /// What it takes in the directory, reserved bytes included.
+    bytes: u64,
+    /// Handles that this process has open.
+    users: u32,
+}
+
+/// An answer to [`Accounts::reserve`].
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// The bytes are reserved.
+    Granted,
+    /// Remove this object, call `forget`, and ask again.
+    AfterRemoving(Key, u64),
+    /// Everything else is in use.
+    Refused,
+}
+
+impl Accounts {
+    pub(crate) fn new(capacity_bytes: u64) -> Self {
+        Self {
+            capacity_bytes,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Enters an object that was found in the directory; the later, the longer kept.
+    pub(crate) fn found(&self, key: Key, nonce: u64, bytes: u64) {
+        let mut state = self.state.lock();
+        state.replace(key, nonce, bytes);
+        state.order.touch(key);
+    }
+
+    /// Enters an object that is now in use, once for each handle. `bytes` is
+    /// what it takes if it is new here.
+    pub(crate) fn used(&self, key: Key, nonce: u64, bytes: u64) {
+        let mut state = self.state.lock();
+        if state
+            .objects
+            .get(&key)
+            .is_none_or(|entry| entry.nonce != nonce)
+        {
+            state.replace(key, nonce, bytes);
+        }
+        state.entry(key, nonce).expect("entered above").users += 1;
+        state.order.touch(key);
+    }
+
+    /// A handle is closed.
+    pub(crate) fn unused(&self, key: Key, nonce: u64) {
+        if let Some(entry) = self.state.lock().entry(key, nonce) {
+            entry.users -= 1;
+        }
+    }
+
+    /// Asks for room for `bytes` more of an object in use. Passes over the
+    /// `skip` first candidates: the caller could not remove them.
+    pub(crate) fn reserve(&self, key: Key, nonce: u64, bytes: u64, skip: usize) -> Room {
+        let mut state = self.state.lock();
+        if state.entry(key, nonce).is_none() {
+            return Room::Refused;
+        }
+        if state.used_bytes.saturating_add(bytes) > self.capacity_bytes {
+            return match state.victim(skip) {
+                Some((key, nonce)) => Room::AfterRemoving(key, nonce),
+                None => Room::Refused,
+            };
+        }
+        state.used_bytes += bytes;
+        state.entry(key, nonce).expect("found above").bytes += bytes;
+        Room::Granted
+    }
+
+    /// Gives back bytes that were reserved and not written.
+    pub(crate) fn release(&self, key: Key, nonce: u64, bytes: u64) {
+        let mut state = self.state.lock();
+        if let Some(entry) = state.entry(key, nonce) {
+            entry.bytes -= bytes;
+            state.used_bytes -= bytes;
+        }
+    }
+
+    /// The object is no longer in the directory.
+    pub(crate) fn forget(&self, key: Key, nonce: u64) {
+        let mut state = self.state.lock();
+        if state.entry(key, nonce).is_some() {
+            state.remove(key);
+        }
+    }
+
+    /// An object to remove because the directory is over its limit.
+    pub(crate) fn surplus(&self, skip: usize) -> Option<(Key, u64)> {
+        let state = self.state.lock();
+        (state.used_bytes > self.capacity_bytes)
+            .then(|| state.victim(skip))
+            .flatten()
+    }
+
+    /// Bytes and objects.
+    pub(crate) fn totals(&self) -> (u64, u64) {
+        let state = self.state.lock();
+        (state.used_bytes, state.objects.len() as u64)
+    }
+}
+
+impl State {
+    fn entry(&mut self, key: Key, nonce: u64) -> Option<&mut Entry> {
+        self.objects
+            .get_mut(&key)
+            .filter(|entry| entry.nonce == nonce)
+    }
+
+    fn replace(&mut self, key: Key, nonce: u64, bytes: u64) {
+        self.remove(key);
+        self.used_bytes += bytes;
+        let users = 0;
+        self.objects.insert(
+            key,
+            Entry {
+                nonce,
+                bytes,
+                users,
+            },
+        );
+    }
+
+    fn remove(&mut self, key: Key) {
+        if let Some(entry) = self.objects.remove(&key) {
+            self.used_bytes -= entry.bytes;
+            self.order.forget(key);
+        }
+    }
+
+    fn victim(&self, skip: usize) -> Option<(Key, u64)> {
+        self.order
+            .candidates()
+            .map(|key| (key, &self.objects[&key]))
+            .filter(|(_, entry)| entry.users == 0)
+            .map(|(key, entry)| (key, entry.nonce))
+            .nth(skip)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(number: u8) -> Key {
+        Key([number; 16])
+    }
+
+    #[test]
+    fn the_least_recently_used_object_goes_first() {
+        let accounts = Accounts::new(10);
+        accounts.found(key(1), 1, 4);
+        accounts.found(key(2), 2, 4);
+        accounts.used(key(1), 1, 0);
+        accounts.unused(key(1), 1);
+        accounts.used(key(3), 3, 0);
+        assert_eq!(
+            accounts.reserve(key(3), 3, 4, 0),
+            Room::AfterRemoving(key(2), 2)
+        );
+        accounts.forget(key(2), 2);
+        assert_eq!(accounts.reserve(key(3), 3, 4, 0), Room::Granted);
+        assert_eq!(accounts.totals(), (8, 2));
+    }
+
+    #[test]
+    fn an_object_in_use_is_never_chosen() {
+        let accounts = Accounts::new(10);
+        accounts.used(key(1), 1, 8);
+        accounts.used(key(2), 2, 0);
+        assert_eq!(accounts.reserve(key(2), 2, 4, 0), Room::Refused);
+        assert_eq!(accounts.totals().0, 8, "a refusal reserves nothing");
+    }
+
+    #[test]
+    fn room_is_granted_up_to_the_last_byte_and_not_beyond() {
+        let accounts = Accounts::new(10);
+        accounts.used(key(1), 1, 0);
+        assert_eq!(accounts.reserve(key(1), 1, 10, 0), Room::Granted);
+        assert_eq!(accounts.reserve(key(1), 1, 1, 0), Room::Refused);
+        accounts.release(key(1), 1, 1);
+        assert_eq!(accounts.reserve(key(1), 1, 1, 0), Room::Granted);
+    }
+
+    #[test]
+    fn a_replaced_object_gets_no_more_room() {
+        let accounts = Accounts::new(10);
+        accounts.used(key(1), 1, 3);
+        accounts.used(key(1), 2, 0);
+        assert_eq!(accounts.reserve(key(1), 1, 1, 0), Room::Refused);
+        accounts.unused(key(1), 1);
+        assert_eq!(accounts.totals(), (0, 1));
+    }
+}

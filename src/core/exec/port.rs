@@ -1,0 +1,82 @@
+//! The inbox of a shard.
+
+use super::FetchId;
+use crate::buf::PoolBuf;
+use crate::error::Errno;
+use crate::io::Wake;
+use crate::request::Request;
+use crate::token::VersionToken;
+use once_cell::sync::OnceCell;
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+/// What a shard can be told.
+pub(crate) enum Message {
+    /// Serve a request.
+    Start(Box<Request>),
+    /// End a request early.
+    Cancel(u64),
+    /// A custom origin has read.
+    OriginRead {
+        fetch: FetchId,
+        result: Result<usize, Errno>,
+        buffer: PoolBuf,
+    },
+    /// A custom origin has told a version.
+    OriginStat {
+        fetch: FetchId,
+        result: Result<VersionToken, Errno>,
+    },
+    /// Cancel everything and end.
+    Close,
+}
+
+/// Where any thread leaves messages for a shard. What is in it is bounded by
+/// the requests that the doors admit and the fetches that the pool allows.
+#[derive(Default)]
+pub(crate) struct Port {
+    inbox: Mutex<Inbox>,
+    /// Set by the shard's thread before it first looks into the inbox.
+    waker: OnceCell<Arc<dyn Wake>>,
+}
+
+#[derive(Default)]
+struct Inbox {
+    messages: Vec<Message>,
+    /// Why no message is taken any more.
+    closed: Option<Errno>,
+}
+
+impl Port {
+    /// Leaves a message. A closed port gives it back with the reason.
+    pub(crate) fn post(&self, message: Message) -> Result<(), (Errno, Message)> {
+        {
+            let mut inbox = self.inbox.lock();
+            if let Some(errno) = inbox.closed {
+                return Err((errno, message));
+            }
+            inbox.messages.push(message);
+        }
+        if let Some(waker) = self.waker.get() {
+            waker.wake();
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_waker(&self, waker: Arc<dyn Wake>) {
+        assert!(self.waker.set(waker).is_ok(), "a port has one shard");
+    }
+
+    /// Swaps the messages with an empty list.
+    pub(super) fn take(&self, messages: &mut Vec<Message>) {
+        debug_assert!(messages.is_empty());
+        std::mem::swap(&mut self.inbox.lock().messages, messages);
+    }
+
+    /// Takes no more messages; gives those that were left.
+    pub(super) fn close(&self, reason: Errno) -> Vec<Message> {
+        let mut inbox = self.inbox.lock();
+        inbox.closed = Some(reason);
+        std::mem::take(&mut inbox.messages)
+    }
+}

@@ -1,0 +1,343 @@
+//! One library thread: takes messages, reaps its engine, steps the requests.
+//!
+//! What a request does at each step is in `request/`; here is only the loop
+//! and what the steps share.
+
+use super::{FetchId, Message, Port};
+use crate::buf::Pool;
+use crate::completion::Completion;
+use crate::error::{Errno, Result};
+use crate::io::{Engine, Op, Outcome, Wait};
+use crate::request::{Fetch, Request, Sink};
+use crate::stats::Counters;
+use slab::Slab;
+use std::cell::Cell;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+thread_local! {
+    /// Set on library threads, where waiting for a library thread would hang.
+    static ON_SHARD: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the calling thread is a library thread that must not wait.
+pub(crate) fn on_shard() -> bool {
+    ON_SHARD.get()
+}
+
+/// What the shards of one cache and its doors share.
+pub(crate) struct Hub {
+    pub(crate) ports: Vec<Arc<Port>>,
+    pub(crate) counters: Arc<Counters>,
+}
+
+/// What a shard is told at its start.
+pub(crate) struct ShardConfig {
+    pub(crate) depth: u32,
+    pub(crate) fill_depth: u32,
+    pub(crate) pool_buffers: usize,
+    pub(crate) chunk_bytes: u64,
+    pub(crate) origin_timeout: Duration,
+    pub(crate) close_timeout: Duration,
+}
+
+/// Whose operation it is: the upper bits of an engine's tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// A read of cached bytes for the request in this slot.
+    Request(usize),
+    /// A step of the fetch in this slot.
+    Fetch(usize),
+}
+
+impl Target {
+    pub(crate) fn tag(self) -> u64 {
+        match self {
+            Target::Request(slot) => (slot as u64) << 1,
+            Target::Fetch(slot) => (slot as u64) << 1 | 1,
+        }
+    }
+
+    fn of(tag: u64) -> Self {
+        let slot = (tag >> 1) as usize;
+        if tag & 1 == 0 {
+            Target::Request(slot)
+        } else {
+            Target::Fetch(slot)
+        }
+    }
+}
+
+/// The state of one library thread.
+pub(crate) struct Shard {
+    pub(crate) port: Arc<Port>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) config: ShardConfig,
+    engine: Box<dyn Engine + Send>,
+    /// Operations that found the engine full: at most `fill_depth` a request.
+    overflow: VecDeque<(u64, Op)>,
+    pub(crate) pool: Pool,
+    pub(crate) requests: Slab<Request>,
+    pub(crate) fetches: Slab<Fetch>,
+    pub(crate) fetch_serial: u64,
+    /// The fetch that is under way for a chunk of an object (by its nonce).
+    pub(crate) flights: HashMap<(u64, u64), usize>,
+    /// Fetches that wait for a buffer, the oldest first.
+    pub(crate) starved: VecDeque<usize>,
+    /// When a fetch last moved on: what waits for buffers has no time of its own.
+    pub(crate) progress: Instant,
+    /// Fills of files that are too young to be trusted yet.
+    delayed: Vec<(Instant, Box<Request>)>,
+    /// Completed requests, told after the step that completed them, so that no
+    /// callback runs in the middle of one.
+    finished: Vec<(Sink, Completion)>,
+    closing: Option<Instant>,
+}
+
+impl Shard {
+    pub(crate) fn new(
+        port: Arc<Port>,
+        counters: Arc<Counters>,
+        config: ShardConfig,
+        engine: Box<dyn Engine + Send>,
+    ) -> Result<Self> {
+        let pool = Pool::new(config.pool_buffers, config.chunk_bytes as usize)?;
+        port.set_waker(engine.waker());
+        ON_SHARD.set(true);
+        Ok(Self {
+            port,
+            counters,
+            engine,
+            overflow: VecDeque::new(),
+            pool,
+            requests: Slab::new(),
+            fetches: Slab::new(),
+            fetch_serial: 0,
+            flights: HashMap::new(),
+            starved: VecDeque::new(),
+            progress: Instant::now(),
+            delayed: Vec::new(),
+            finished: Vec::new(),
+            closing: None,
+            config,
+        })
+    }
+
+    /// Serves until it is told to close and has drained.
+    pub(crate) fn run(&mut self) {
+        let mut messages = Vec::new();
+        let mut outcomes: Vec<Outcome> = Vec::with_capacity(self.config.depth as usize);
+        while !self.drained() {
+            self.port.take(&mut messages);
+            for message in messages.drain(..) {
+                self.receive(message);
+            }
+            self.expire();
+            self.feed();
+            self.tell();
+            let wait = if self.drained() {
+                Wait::No
+            } else {
+                Wait::Until(self.next_deadline())
+            };
+            self.engine.reap(wait, &mut outcomes);
+            for outcome in outcomes.drain(..) {
+                self.ended(outcome);
+            }
+            self.feed();
+            self.tell();
+        }
+    }
+
+    fn drained(&self) -> bool {
+        self.closing.is_some_and(|deadline| {
+            let idle = self.requests.is_empty()
+                && self.overflow.is_empty()
+                && self.engine.in_flight() == 0;
+            idle || Instant::now() >= deadline
+        })
+    }
+
+    fn receive(&mut self, message: Message) {
+        match message {
+            Message::Start(request) if self.closing.is_some() => {
+                self.reject(request, Errno::CANCELED)
+            }
+            Message::Start(request) => match request.must_wait() {
+                Some(delay) => self.delayed.push((Instant::now() + delay, request)),
+                None => self.start(*request),
+            },
+            Message::Cancel(id) => self.cancel(id),
+            Message::OriginRead {
+                fetch,
+                result,
+                buffer,
+            } => {
+                if self.is_current(fetch) {
+                    self.fetch_read(fetch.slot, result, buffer);
+                }
+            }
+            Message::OriginStat { fetch, result } => {
+                if self.is_current(fetch) {
+                    self.fetch_checked(fetch.slot, result);
+                }
+            }
+            Message::Close => self.begin_close(),
+        }
+    }
+
+    fn is_current(&self, fetch: FetchId) -> bool {
+        let current = self.fetches.get(fetch.slot);
+        current.is_some_and(|current| current.serial == fetch.serial)
+    }
+
+    fn ended(&mut self, outcome: Outcome) {
+        match Target::of(outcome.tag) {
+            Target::Request(slot) => self.hit_ended(slot, outcome.result, outcome.buffer),
+            Target::Fetch(slot) => self.fetch_ended(slot, outcome.result, outcome.buffer),
+        }
+    }
+
+    /// Pushes an operation, now or when the engine has room.
+    pub(crate) fn push(&mut self, target: Target, op: Op) {
+        if !self.overflow.is_empty() {
+            self.overflow.push_back((target.tag(), op));
+        } else if let Err(op) = self.engine.push(target.tag(), op) {
+            self.overflow.push_back((target.tag(), op));
+        }
+    }
+
+    /// Gives the engine and the fetches what has become free.
+    fn feed(&mut self) {
+        while self.engine.space() > 0 {
+            let Some((tag, op)) = self.overflow.pop_front() else {
+                break;
+            };
+            if let Err(op) = self.engine.push(tag, op) {
+                self.overflow.push_front((tag, op));
+                break;
+            }
+        }
+        self.feed_starved();
+        let now = Instant::now();
+        while let Some(index) = self.delayed.iter().position(|(at, _)| *at <= now) {
+            let (_, request) = self.delayed.swap_remove(index);
+            self.start(*request);
+        }
+    }
+
+    /// Completes a request.
+    pub(crate) fn finish(&mut self, sink: Sink, completion: Completion) {
+        self.finished.push((sink, completion));
+    }
+
+    fn reject(&mut self, request: Box<Request>, errno: Errno) {
+        let (sink, completion) = request.into_completion(Some(errno), &self.counters);
+        self.finish(sink, completion);
+    }
+
+    /// Tells whoever asked. Runs callbacks, which may post to this very port.
+    fn tell(&mut self) {
+        for (sink, completion) in self.finished.drain(..) {
+            sink.deliver(completion);
+        }
+    }
+
+    /// Ends a request early. What the engine has of it must end first; what
+    /// waits for a fetch need not, since a fetch has its own buffer.
+    fn cancel(&mut self, id: u64) {
+        if let Some(index) = self.delayed.iter().position(|(_, one)| one.id == id) {
+            let (_, request) = self.delayed.swap_remove(index);
+            self.reject(request, Errno::CANCELED);
+            return;
+        }
+        let found = self.requests.iter().find(|(_, request)| request.id == id);
+        if let Some((slot, _)) = found {
+            self.abandon(slot, Errno::CANCELED);
+        }
+    }
+
+    /// Fails a request as soon as the engine has nothing of it.
+    pub(crate) fn abandon(&mut self, slot: usize, errno: Errno) {
+        for (_, fetch) in self.fetches.iter_mut() {
+            let before = fetch.waiters.len();
+            fetch.waiters.retain(|waiter| waiter.request != slot);
+            self.requests[slot].outstanding -= (before - fetch.waiters.len()) as u32;
+        }
+        let tag = Target::Request(slot).tag();
+        let (out, keep): (VecDeque<_>, _) = self
+            .overflow
+            .drain(..)
+            .partition(|(other, _)| *other == tag);
+        self.overflow = keep;
+        self.requests[slot].outstanding -= out.len() as u32;
+        self.requests[slot].fail(errno);
+        if self.requests[slot].outstanding > 0 {
+            self.engine.cancel(tag);
+        }
+        self.advance(slot);
+    }
+
+    fn begin_close(&mut self) {
+        self.closing = Some(Instant::now() + self.config.close_timeout);
+        for (_, request) in std::mem::take(&mut self.delayed) {
+            self.reject(request, Errno::CANCELED);
+        }
+        let slots: Vec<usize> = self.requests.iter().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            self.abandon(slot, Errno::CANCELED);
+        }
+        self.close_fetches();
+    }
+
+    /// Asks the engine to end an operation.
+    pub(crate) fn cancel_op(&mut self, target: Target) {
+        self.engine.cancel(target.tag());
+    }
+
+    /// Starts a request later.
+    pub(crate) fn delay(&mut self, delay: Duration, request: Request) {
+        self.delayed
+            .push((Instant::now() + delay, Box::new(request)));
+    }
+
+    /// When the loop must look at the time again.
+    fn next_deadline(&self) -> Option<Instant> {
+        let fetches = self.fetches.iter().filter_map(|(_, fetch)| fetch.deadline);
+        let delayed = self.delayed.iter().map(|(at, _)| *at);
+        let starved = (!self.starved.is_empty()).then(|| self.starved_until());
+        let all = fetches.chain(delayed).chain(starved).chain(self.closing);
+        all.min()
+    }
+
+    pub(crate) fn starved_until(&self) -> Instant {
+        self.progress + self.config.origin_timeout
+    }
+
+    /// Ends the shard: everybody is told, and what the kernel still has is leaked.
+    pub(crate) fn close(mut self, reason: Errno) {
+        let deadline = self
+            .closing
+            .unwrap_or_else(|| Instant::now() + self.config.close_timeout);
+        let stuck = self.engine.shut_down(deadline);
+        if stuck > 0 {
+            tracing::error!("{stuck} operations did not end in time: their memory is leaked");
+        }
+        for message in self.port.close(Errno::SHUTDOWN) {
+            if let Message::Start(request) = message {
+                self.reject(request, reason);
+            }
+        }
+        for (_, request) in std::mem::take(&mut self.delayed) {
+            self.reject(request, reason);
+        }
+        for request in std::mem::take(&mut self.requests) {
+            self.reject(Box::new(request.1), reason);
+        }
+        self.tell();
+        for (_, mut fetch) in std::mem::take(&mut self.fetches) {
+            fetch.give_back_room();
+        }
+    }
+}

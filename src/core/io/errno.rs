@@ -1,0 +1,86 @@
+//! What each errno of each operation means to an engine.
+//!
+//! The lists come from read(2), write(2), statx(2) and io_uring_enter(2). An
+//! errno that is not in them is reported like the others, and logged.
+
+use super::Verb;
+use crate::error::Errno;
+
+/// What to do about an errno.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Submit the rest again.
+    Repeat,
+    /// Tell whoever asked.
+    Report,
+}
+
+/// Decides, and logs what the manual pages do not list.
+pub(super) fn judge(verb: Verb, errno: Errno) -> Verdict {
+    match errno {
+        // A signal, or a worker that was asked to leave: nothing was transferred.
+        Errno::INTR => return Verdict::Repeat,
+        // Files on some file systems answer so inside the ring although they
+        // block outside it; the caller's files are never O_NONBLOCK for long.
+        Errno::AGAIN => return Verdict::Repeat,
+        Errno::CANCELED => return Verdict::Report,
+        _ => {}
+    }
+    if !expected(verb).contains(&errno) {
+        tracing::warn!("unexpected errno of {verb:?}: {errno}");
+    }
+    Verdict::Report
+}
+
+fn expected(verb: Verb) -> &'static [Errno] {
+    match verb {
+        Verb::Read => &[
+            Errno::BADF,
+            Errno::FAULT,
+            Errno::INVAL,
+            Errno::IO,
+            Errno::ISDIR,
+            Errno::OVERFLOW,
+            Errno::STALE,
+            Errno::TIMEDOUT,
+        ],
+        Verb::Write => &[
+            Errno::BADF,
+            Errno::DQUOT,
+            Errno::FAULT,
+            Errno::FBIG,
+            Errno::INVAL,
+            Errno::IO,
+            Errno::NOSPC,
+            Errno::PERM,
+            Errno::ROFS,
+        ],
+        Verb::Stat => &[
+            Errno::ACCESS,
+            Errno::BADF,
+            Errno::IO,
+            Errno::NOMEM,
+            Errno::STALE,
+            Errno::TIMEDOUT,
+        ],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interruption_is_repeated_for_every_verb() {
+        for verb in [Verb::Read, Verb::Write, Verb::Stat] {
+            assert_eq!(judge(verb, Errno::INTR), Verdict::Repeat);
+            assert_eq!(judge(verb, Errno::AGAIN), Verdict::Repeat);
+        }
+    }
+
+    #[test]
+    fn an_error_is_reported_whether_or_not_it_was_expected() {
+        assert_eq!(judge(Verb::Read, Errno::IO), Verdict::Report);
+        assert_eq!(judge(Verb::Read, Errno::XFULL), Verdict::Report);
+    }
+}

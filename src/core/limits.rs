@@ -1,0 +1,45 @@
+//! Every bound of the core, with its unit, and what the bounds owe each other.
+
+/// Smallest chunk, in bytes: below it a bitmap word covers too little to pay.
+pub const CHUNK_BYTES_MIN: u64 = 64 << 10;
+/// Largest chunk, in bytes: a buffer of the pool holds one.
+pub const CHUNK_BYTES_MAX: u64 = 64 << 20;
+/// Largest file that is cached, in bytes; larger ones are read through.
+pub const OBJECT_BYTES_MAX: u64 = 16 << 40;
+/// Bytes of a path within an origin, as in PATH_MAX.
+pub const PATH_BYTES_MAX: usize = 4096;
+/// Bytes of the name of an origin.
+pub const ORIGIN_NAME_BYTES_MAX: usize = 4096;
+/// Bytes that one transfer of the kernel moves at most (MAX_RW_COUNT, read(2)).
+pub const TRANSFER_BYTES_MAX: usize = 0x7fff_f000;
+/// Library threads of one cache.
+pub const THREADS_MAX: u64 = 64;
+/// Requests in flight at one engine.
+pub const QUEUE_DEPTH_MAX: u64 = 4096;
+/// Requests that one queue of the application holds, if it does not say.
+pub const QUEUE_DEPTH_DEFAULT: u32 = 256;
+/// How often a read starts again because the origin's file changed under it.
+pub const VERSION_RETRIES_MAX: u32 = 8;
+/// How often an engine repeats a transfer that was interrupted without progress.
+pub const INTERRUPTS_MAX: u32 = 64;
+/// Buffers that each library thread has at least, whatever `pool_bytes` says.
+pub const POOL_BUFFERS_MIN: u64 = 2;
+/// Milliseconds to wait for another process that is creating an object beside ours.
+pub const BUCKET_LOCK_MS_MAX: u64 = 1_000;
+/// Milliseconds for which nothing is stored after the cache device failed.
+pub const STORE_PAUSE_MS: u64 = 5_000;
+/// Entries that one call of the evictor passes over because they are in use.
+pub const EVICT_SKIPS_MAX: usize = 128;
+/// Nanoseconds within which two changes of a file may carry the same time: a
+/// tick of the coarsest kernel clock (CONFIG_HZ=100 gives 10 ms), doubled.
+pub const RACY_WINDOW_NS: i64 = 20_000_000;
+/// The same for a file system that keeps whole seconds (FAT: two).
+pub const RACY_WINDOW_WHOLE_SECONDS_NS: i64 = 2_000_000_000;
+/// Segments of one vectored read, as IOV_MAX of the kernel.
+pub const SEGMENTS_MAX: usize = 1024;
+
+const _: () = assert!(CHUNK_BYTES_MIN.is_power_of_two() && CHUNK_BYTES_MAX.is_power_of_two());
+// One chunk must fit one transfer, so that a fetch is one read of the origin.
+const _: () = assert!(CHUNK_BYTES_MAX <= TRANSFER_BYTES_MAX as u64);
+// Chunk numbers must fit the bitmap's 32-bit word index with room to spare.
+const _: () = assert!(OBJECT_BYTES_MAX / CHUNK_BYTES_MIN <= 1 << 32);

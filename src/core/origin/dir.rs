@@ -1,0 +1,165 @@
+//! A directory on any mounted file system.
+
+use super::Source;
+use crate::error::{Context, Errno, Error, Result};
+use crate::sys::{self, Attributes};
+use crate::token::VersionToken;
+use parking_lot::Mutex;
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use std::collections::HashMap;
+use std::ffi::{CStr, OsStr};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// How often a resolution that raced with a rename is tried again (openat2(2), EAGAIN).
+const RESOLVE_RETRIES_MAX: u32 = 16;
+
+pub(crate) struct Directory {
+    root: OwnedFd,
+    /// Without links.
+    path: PathBuf,
+    /// The mount of the root itself.
+    mount: u64,
+    /// A cache directory inside this origin, whose files are refused.
+    cache: Option<PathBuf>,
+    /// Where the file systems below the root are mounted, relative to it: part
+    /// of a file's identity in place of the device number, which network file
+    /// systems change from mount to mount.
+    mounts: Mutex<HashMap<u64, Arc<[u8]>>>,
+}
+
+impl Directory {
+    /// Opens the root. ELOOP if it lies inside the cache directory.
+    pub(crate) fn open_root(root: &Path, cache: Option<&Path>) -> Result<Self> {
+        let shown = root.display();
+        let path = std::fs::canonicalize(root)
+            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+            .context(|| format!("open the origin {shown}"))?;
+        if cache.is_some_and(|cache| path.starts_with(cache)) {
+            let text = format!("the origin {shown} lies inside the cache directory");
+            return Err(Error::new(Errno::LOOP, text));
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(&path, flags, Mode::empty())
+            .context(|| format!("open the origin {shown}"))?;
+        let mount = sys::attributes(fd.as_fd())
+            .context(|| format!("stat the origin {shown}"))?
+            .mount;
+        Ok(Self {
+            root: fd,
+            mount,
+            cache: cache
+                .filter(|cache| cache.starts_with(&path))
+                .map(Path::to_owned),
+            path,
+            mounts: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn name(&self) -> Vec<u8> {
+        self.path.as_os_str().as_bytes().to_vec()
+    }
+
+    /// Opens a regular file below the root; gives its identity and version.
+    pub(super) fn open(&self, path: &CStr) -> Result<(Source, Vec<u8>, VersionToken)> {
+        let shown = || format!("open {}", path.to_string_lossy());
+        let fd = self.resolve(path).context(shown)?;
+        let attributes = sys::attributes(fd.as_fd()).context(shown)?;
+        match attributes.mode & libc::S_IFMT {
+            libc::S_IFREG => {}
+            libc::S_IFDIR => return Err(Errno::ISDIR).context(shown),
+            _ => {
+                let text = format!("{}: not a regular file", shown());
+                return Err(Error::new(Errno::INVAL, text));
+            }
+        }
+        self.refuse_own_cache(&fd).context(shown)?;
+        let identity = self.identity(&attributes);
+        Ok((
+            Source::Descriptor(Arc::new(fd)),
+            identity,
+            attributes.into(),
+        ))
+    }
+
+    /// openat2(2) with RESOLVE_BENEATH: neither `..` nor a link leads out of
+    /// the root (EXDEV). O_NONBLOCK, so that a FIFO does not wait for a writer.
+    fn resolve(&self, path: &CStr) -> std::result::Result<OwnedFd, Errno> {
+        let relative = path.to_bytes();
+        let slashes = relative.iter().take_while(|byte| **byte == b'/').count();
+        let relative = match &relative[slashes..] {
+            [] => OsStr::new("."),
+            rest => OsStr::from_bytes(rest),
+        };
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        for _ in 0..RESOLVE_RETRIES_MAX {
+            match rustix::fs::openat2(&self.root, relative, flags, Mode::empty(), resolve) {
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                // A socket or a device without a driver: not a regular file.
+                Err(Errno::NXIO) => return Err(Errno::INVAL),
+                result => return result,
+            }
+        }
+        Err(Errno::AGAIN)
+    }
+
+    fn refuse_own_cache(&self, fd: &OwnedFd) -> std::result::Result<(), Errno> {
+        let Some(cache) = &self.cache else {
+            return Ok(());
+        };
+        let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        let path = rustix::fs::readlink(link, Vec::new())?;
+        if Path::new(OsStr::from_bytes(path.to_bytes())).starts_with(cache) {
+            return Err(Errno::LOOP);
+        }
+        Ok(())
+    }
+
+    /// The inode and the place of its file system below the root.
+    fn identity(&self, attributes: &Attributes) -> Vec<u8> {
+        let mut identity = attributes.inode.to_string().into_bytes();
+        if attributes.mount != self.mount {
+            identity.push(b' ');
+            identity.extend_from_slice(&self.mount_place(attributes.mount));
+        }
+        identity
+    }
+
+    fn mount_place(&self, mount: u64) -> Arc<[u8]> {
+        let mut mounts = self.mounts.lock();
+        let place = mounts.entry(mount).or_insert_with(|| {
+            // Unknown places get the number, which is good until the next mount.
+            let place = mount_point(mount).unwrap_or_else(|| mount.to_string().into());
+            let below = place.strip_prefix(&self.path).unwrap_or(&place);
+            below.as_os_str().as_bytes().into()
+        });
+        Arc::clone(place)
+    }
+}
+
+/// Where a mount is, from /proc/self/mountinfo (proc(5)): fields 1 and 5.
+fn mount_point(mount: u64) -> Option<PathBuf> {
+    let text = std::fs::read("/proc/self/mountinfo").ok()?;
+    let wanted = mount.to_string();
+    text.split(|byte| *byte == b'\n').find_map(|line| {
+        let mut fields = line.split(|byte| *byte == b' ');
+        let here = fields.next()? == wanted.as_bytes();
+        let point = fields.nth(3)?;
+        here.then(|| PathBuf::from(OsStr::from_bytes(point)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mount_of_proc_is_found() {
+        let proc = std::fs::File::open("/proc/self/status").unwrap();
+        let mount = sys::attributes(proc.as_fd()).unwrap().mount;
+        assert_eq!(mount_point(mount), Some(PathBuf::from("/proc")));
+    }
+}

@@ -1,0 +1,107 @@
+//! Where the bytes come from.
+
+mod custom;
+mod dir;
+
+use crate::cache::Shared;
+use crate::error::{Errno, Error, Result};
+use crate::file::File;
+use crate::limits::PATH_BYTES_MAX;
+use crate::store::Identity;
+use crate::token::VersionToken;
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+pub(crate) use custom::{Custom, OriginJob, ReadReply, StatReply};
+pub use custom::{CustomOrigin, OriginRead};
+pub(crate) use dir::Directory;
+
+/// An origin in use. Clones are the same origin.
+#[derive(Clone)]
+pub struct Origin(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) cache: Arc<Shared>,
+    /// Tells the origins of one cache apart, across restarts.
+    name: Vec<u8>,
+    kind: Kind,
+}
+
+enum Kind {
+    Directory(Directory),
+    Custom(Custom),
+}
+
+/// What reads one file of an origin.
+pub(crate) enum Source {
+    /// On an engine, through a descriptor.
+    Descriptor(Arc<OwnedFd>),
+    /// By the origin's own code.
+    Path(Arc<CString>),
+}
+
+/// A file of an origin, opened and checked.
+pub(crate) struct Opened {
+    pub(crate) source: Source,
+    pub(crate) identity: Identity,
+    pub(crate) token: VersionToken,
+}
+
+impl Origin {
+    /// Opens a file: see `cachefs_file_open` in the header.
+    pub fn open(&self, path: &[u8]) -> Result<File> {
+        File::open(self, path)
+    }
+
+    /// The name that its objects carry.
+    pub fn name(&self) -> &[u8] {
+        &self.0.name
+    }
+}
+
+impl Inner {
+    pub(crate) fn directory(cache: Arc<Shared>, directory: Directory) -> Origin {
+        let name = directory.name();
+        let kind = Kind::Directory(directory);
+        Origin(Arc::new(Self { cache, name, kind }))
+    }
+
+    pub(crate) fn custom(cache: Arc<Shared>, name: Vec<u8>, custom: Custom) -> Origin {
+        let kind = Kind::Custom(custom);
+        Origin(Arc::new(Self { cache, name, kind }))
+    }
+
+    /// Opens a file and samples its version.
+    pub(crate) fn open(&self, path: &[u8]) -> Result<Opened> {
+        if path.len() >= PATH_BYTES_MAX {
+            return Err(Error::new(
+                Errno::NAMETOOLONG,
+                "the path is longer than 4095 bytes",
+            ));
+        }
+        let path =
+            CString::new(path).map_err(|_| Error::new(Errno::INVAL, "the path contains a NUL"))?;
+        let (source, file, token) = match &self.kind {
+            Kind::Directory(directory) => directory.open(&path)?,
+            Kind::Custom(custom) => custom.open(path)?,
+        };
+        let identity = Identity {
+            origin: self.name.clone(),
+            file,
+        };
+        Ok(Opened {
+            source,
+            identity,
+            token,
+        })
+    }
+
+    /// The code of a custom origin. Its files have `Source::Path`.
+    pub(crate) fn custom_code(&self) -> &Custom {
+        match &self.kind {
+            Kind::Custom(custom) => custom,
+            Kind::Directory(_) => unreachable!("a directory's files have descriptors"),
+        }
+    }
+}

@@ -1,0 +1,426 @@
+//! One fetch: a buffer, the origin's bytes, the check of their version, the
+//! answer to whoever waits, and then the write to the object.
+//!
+//! ```text
+//! Starved ─▶ Reading ─▶ Checking ─▶ (answer) ─▶ Storing ─▶ (publish)
+//!               └──── time-out ───▶ Overdue: keeps the buffer until the origin
+//!                                   gives it back
+//! ```
+
+use super::{Again, Request, Shard};
+use crate::buf::{Buffer, PoolBuf};
+use crate::completion::Operation;
+use crate::error::{Errno, Error, describe};
+use crate::exec::{FetchId, OpTarget};
+use crate::file::{FileInner, Version};
+use crate::io::{Op, Output, Verb};
+use crate::origin::{OriginRead, ReadReply, Source, StatReply};
+use crate::token::VersionToken;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A request's share of a fetch.
+pub(crate) struct Waiter {
+    pub(crate) request: usize,
+    /// First byte of the file, and how many.
+    pub(crate) offset: u64,
+    pub(crate) length: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Waits for a buffer.
+    Starved,
+    /// The origin has the buffer.
+    Reading,
+    /// The version is being asked for; fewer bytes than wanted are noted.
+    Checking { short: bool },
+    /// The bytes are good; the object is being written.
+    Storing,
+    /// The origin has the buffer, and nobody waits any more.
+    Overdue,
+}
+
+/// One read of an origin.
+pub(crate) struct Fetch {
+    pub(crate) serial: u64,
+    pub(super) file: Arc<FileInner>,
+    pub(super) version: Arc<Version>,
+    /// The chunk to store it as; None: it is not kept.
+    pub(super) chunk: Option<u64>,
+    /// Its entry in the table of flights.
+    pub(super) flight: Option<(u64, u64)>,
+    pub(super) offset: u64,
+    pub(super) length: usize,
+    /// None while the engine or the origin has it.
+    pub(super) buffer: Option<PoolBuf>,
+    /// The good bytes: shared with the engine while it writes them, since
+    /// requests that come meanwhile are answered from them.
+    pub(super) good: Option<Arc<PoolBuf>>,
+    pub(super) state: State,
+    pub(crate) waiters: Vec<Waiter>,
+    /// When whoever waits is told that the origin does not answer.
+    pub(crate) deadline: Option<Instant>,
+}
+
+impl Fetch {
+    /// Returns the room that was reserved for a chunk that is not stored.
+    pub(crate) fn give_back_room(&mut self) {
+        if let (Some(_), Some(object)) = (self.chunk.take(), &self.version.object) {
+            object.release(self.length as u64);
+        }
+    }
+}
+
+impl Shard {
+    /// Gives buffers to the fetches that wait for one.
+    pub(crate) fn feed_starved(&mut self) {
+        while !self.starved.is_empty() {
+            let Some(buffer) = self.pool.take() else {
+                return;
+            };
+            let slot = self.starved.pop_front().expect("checked above");
+            self.read_origin(slot, buffer);
+        }
+    }
+
+    fn read_origin(&mut self, slot: usize, buffer: PoolBuf) {
+        self.progress = Instant::now();
+        let fetch = &mut self.fetches[slot];
+        fetch.state = State::Reading;
+        fetch.deadline = Some(self.progress + self.config.origin_timeout);
+        self.counters.origin_reads.add(1);
+        let file = Arc::clone(&fetch.file);
+        match &file.source {
+            Source::Descriptor(descriptor) => {
+                let op = Op {
+                    verb: Verb::Read,
+                    file: Arc::clone(descriptor),
+                    buffer: Buffer::Pool(buffer, fetch.length),
+                    offset: fetch.offset,
+                };
+                self.push(OpTarget::Fetch(slot), op);
+            }
+            Source::Path(path) => {
+                let reply = ReadReply {
+                    port: Arc::clone(&self.port),
+                    fetch: self.fetch_id(slot),
+                };
+                let fetch = &self.fetches[slot];
+                let read = OriginRead::new(
+                    Arc::clone(path),
+                    fetch.version.token,
+                    (fetch.offset, fetch.length),
+                    buffer,
+                    reply,
+                );
+                file.origin.custom_code().read(read);
+            }
+        }
+    }
+
+    fn fetch_id(&self, slot: usize) -> FetchId {
+        FetchId {
+            slot,
+            serial: self.fetches[slot].serial,
+        }
+    }
+
+    /// An engine's operation for a fetch has ended.
+    pub(crate) fn fetch_ended(
+        &mut self,
+        slot: usize,
+        result: Result<Output, Errno>,
+        buffer: Buffer,
+    ) {
+        let pool_buffer = match buffer {
+            Buffer::Pool(buffer, _) => Some(buffer),
+            _ => None,
+        };
+        match (self.fetches[slot].state, result) {
+            (State::Overdue, _) => self.drop_fetch(slot),
+            (State::Reading, result) => {
+                let count = result.map(|output| match output {
+                    Output::Bytes(count) => count,
+                    Output::Attributes(_) => unreachable!("a read moves bytes"),
+                });
+                let buffer = pool_buffer.expect("a read has a buffer");
+                self.fetch_read(slot, count, buffer);
+            }
+            (State::Checking { .. }, result) => {
+                let token = result.map(|output| match output {
+                    Output::Attributes(attributes) => attributes.into(),
+                    Output::Bytes(_) => unreachable!("a stat moves no bytes"),
+                });
+                self.fetch_checked(slot, token);
+            }
+            (State::Storing, result) => {
+                let count = result.map(|output| match output {
+                    Output::Bytes(count) => count,
+                    Output::Attributes(_) => unreachable!("a write moves bytes"),
+                });
+                self.fetch_stored(slot, count);
+            }
+            (State::Starved, _) => unreachable!("a starved fetch has nothing under way"),
+        }
+    }
+
+    /// The origin has given its bytes, or an error.
+    pub(crate) fn fetch_read(&mut self, slot: usize, read: Result<usize, Errno>, buffer: PoolBuf) {
+        self.progress = Instant::now();
+        let fetch = &mut self.fetches[slot];
+        if fetch.state == State::Overdue {
+            drop(buffer);
+            self.drop_fetch(slot);
+            return;
+        }
+        fetch.buffer = Some(buffer);
+        let checked_by_read = match &fetch.file.source {
+            Source::Descriptor(_) => false,
+            Source::Path(_) => fetch.file.origin.custom_code().checks_version(),
+        };
+        match read {
+            Ok(count) => {
+                self.counters.bytes_from_origin.add(count as u64);
+                let short = count < fetch.length;
+                fetch.state = State::Checking { short };
+                if checked_by_read && !short {
+                    let token = fetch.version.token;
+                    self.fetch_checked(slot, Ok(token));
+                } else {
+                    self.check_version(slot);
+                }
+            }
+            // The origin says that there is another version: ask which.
+            Err(Errno::STALE) if checked_by_read => {
+                fetch.state = State::Checking { short: true };
+                self.check_version(slot);
+            }
+            Err(errno) => self.fail_fetch(slot, errno),
+        }
+    }
+
+    fn check_version(&mut self, slot: usize) {
+        let fetch = &self.fetches[slot];
+        let file = Arc::clone(&fetch.file);
+        match &file.source {
+            Source::Descriptor(descriptor) => {
+                let op = Op {
+                    verb: Verb::Stat,
+                    file: Arc::clone(descriptor),
+                    buffer: Buffer::None,
+                    offset: 0,
+                };
+                self.push(OpTarget::Fetch(slot), op);
+            }
+            Source::Path(path) => {
+                let reply = StatReply {
+                    port: Arc::clone(&self.port),
+                    fetch: self.fetch_id(slot),
+                };
+                file.origin.custom_code().stat(Arc::clone(path), reply);
+            }
+        }
+    }
+
+    /// The version after the read is known: the bytes are good only if it is
+    /// the one that the object is of.
+    pub(crate) fn fetch_checked(&mut self, slot: usize, token: Result<VersionToken, Errno>) {
+        let fetch = &mut self.fetches[slot];
+        let State::Checking { short } = fetch.state else {
+            // Overdue: nobody waits, and the buffer is here.
+            self.drop_fetch(slot);
+            return;
+        };
+        match token {
+            Err(errno) => self.fail_fetch(slot, errno),
+            Ok(token) if token != fetch.version.token => {
+                self.counters.stale_fetches.add(1);
+                self.end_fetch(slot, |request, _| request.restart(Again::Changed(token)));
+            }
+            Ok(_) if short => {
+                tracing::error!("the origin returned less than the size that it tells");
+                self.fail_fetch(slot, Errno::IO);
+            }
+            Ok(_) => self.answer(slot),
+        }
+    }
+
+    /// The bytes are good: whoever waits for them gets them now, and the object
+    /// is written afterwards.
+    fn answer(&mut self, slot: usize) {
+        let fetch = &mut self.fetches[slot];
+        fetch.deadline = None;
+        fetch.state = State::Storing;
+        let good = Arc::new(fetch.buffer.take().expect("the origin gave it back"));
+        fetch.good = Some(Arc::clone(&good));
+        let store = fetch.chunk.and(fetch.version.object.as_ref());
+        let write = store.map(|object| Op {
+            verb: Verb::Write,
+            file: Arc::clone(object.data()),
+            buffer: Buffer::Shared(good, fetch.length),
+            offset: fetch.offset,
+        });
+        self.deliver(slot);
+        match write {
+            Some(op) => self.push(OpTarget::Fetch(slot), op),
+            None => self.drop_fetch(slot),
+        }
+    }
+
+    /// Copies good bytes to the reads that wait. Fills wait until they are stored.
+    fn deliver(&mut self, slot: usize) {
+        let fetch = &mut self.fetches[slot];
+        let good = fetch.good.as_ref().expect("the version was checked");
+        let bytes = good.bytes(fetch.length);
+        let kept = fetch.chunk.is_some();
+        let mut served = Vec::new();
+        let requests = &mut self.requests;
+        fetch.waiters.retain(|waiter| {
+            let request = &mut requests[waiter.request];
+            if request.operation == Operation::Fill {
+                return true;
+            }
+            let start = (waiter.offset - fetch.offset) as usize;
+            let piece = &bytes[start..start + waiter.length as usize];
+            let target_start = (waiter.offset - request.offset) as usize;
+            request.target.write(target_start, piece);
+            request.from_origin += waiter.length;
+            request.bypassed += if kept { 0 } else { waiter.length };
+            request.outstanding -= 1;
+            served.push(waiter.request);
+            false
+        });
+        for request in served {
+            self.advance(request);
+        }
+    }
+
+    /// A further request wants a part of a fetch that is under way.
+    pub(super) fn join(&mut self, slot: usize, waiter: Waiter) {
+        self.fetches[slot].waiters.push(waiter);
+        if self.fetches[slot].state == State::Storing {
+            self.deliver(slot);
+        }
+    }
+
+    /// The object has been written, or could not be. Only fills still wait.
+    fn fetch_stored(&mut self, slot: usize, written: Result<usize, Errno>) {
+        let fetch = &mut self.fetches[slot];
+        let object = fetch.version.object.as_ref().expect("it was being stored");
+        let failure = match written {
+            Ok(count) if count == fetch.length => None,
+            Ok(_) => Some(Errno::NOSPC),
+            Err(errno) => Some(errno),
+        };
+        match failure {
+            None => {
+                let chunk = fetch.chunk.take().expect("it was being stored");
+                object.publish(chunk);
+                self.counters.chunks_stored.add(1);
+                object.store().health.succeeded();
+            }
+            Some(errno) => {
+                self.counters.store_errors.add(1);
+                let text = format!("write to the cache: {}", describe(errno));
+                object.store().health.failed(&Error::new(errno, text));
+            }
+        }
+        self.end_fetch(slot, |request, length| match failure {
+            Some(errno) => request.fail(errno),
+            None => {
+                request.from_origin += length;
+                request.filled(length);
+            }
+        });
+    }
+
+    fn fail_fetch(&mut self, slot: usize, errno: Errno) {
+        self.end_fetch(slot, |request, _| request.fail(errno));
+    }
+
+    /// Ends a fetch and tells each request that still waits for it.
+    fn end_fetch(&mut self, slot: usize, tell: impl Fn(&mut Request, u64)) {
+        let waiters = std::mem::take(&mut self.fetches[slot].waiters);
+        self.drop_fetch(slot);
+        self.tell_waiters(waiters, tell);
+    }
+
+    fn tell_waiters(&mut self, waiters: Vec<Waiter>, tell: impl Fn(&mut Request, u64)) {
+        for waiter in waiters {
+            let request = &mut self.requests[waiter.request];
+            request.outstanding -= 1;
+            tell(request, waiter.length);
+            self.advance(waiter.request);
+        }
+    }
+
+    /// Removes a fetch that nothing is under way for. A chunk that was stored
+    /// keeps its room; the next request for another one leads its own fetch.
+    fn drop_fetch(&mut self, slot: usize) {
+        let mut fetch = self.fetches.remove(slot);
+        fetch.give_back_room();
+        if let Some(flight) = fetch.flight {
+            self.flights.remove(&flight);
+        }
+    }
+
+    /// Gives up on origins that do not answer.
+    pub(crate) fn expire(&mut self) {
+        let now = Instant::now();
+        let overdue = |fetch: &Fetch| fetch.deadline.is_some_and(|deadline| deadline <= now);
+        let late: Vec<usize> = self
+            .fetches
+            .iter()
+            .filter(|(_, fetch)| overdue(fetch))
+            .map(|(slot, _)| slot)
+            .collect();
+        for slot in late {
+            self.give_up(slot);
+        }
+        if now >= self.starved_until() {
+            for slot in std::mem::take(&mut self.starved) {
+                self.fail_fetch(slot, Errno::TIMEDOUT);
+            }
+        }
+    }
+
+    /// Nobody waits any more; the buffer stays where it is until it comes back.
+    fn give_up(&mut self, slot: usize) {
+        let fetch = &mut self.fetches[slot];
+        tracing::warn!(
+            "the origin has not answered a read of {} bytes at {} in time",
+            fetch.length,
+            fetch.offset
+        );
+        let waiters = std::mem::take(&mut fetch.waiters);
+        self.detach(slot);
+        self.tell_waiters(waiters, |request, _| request.fail(Errno::TIMEDOUT));
+    }
+
+    /// Drops what has not begun; the rest is dropped as it ends.
+    pub(crate) fn close_fetches(&mut self) {
+        for slot in std::mem::take(&mut self.starved) {
+            self.drop_fetch(slot);
+        }
+        let slots: Vec<usize> = self.fetches.iter().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            // A chunk that is being written is finished: it is good.
+            if self.fetches[slot].state != State::Storing {
+                self.detach(slot);
+            }
+        }
+    }
+
+    /// Leaves a fetch to whoever has its buffer.
+    fn detach(&mut self, slot: usize) {
+        let fetch = &mut self.fetches[slot];
+        fetch.state = State::Overdue;
+        fetch.deadline = None;
+        fetch.give_back_room();
+        if let Some(flight) = fetch.flight.take() {
+            self.flights.remove(&flight);
+        }
+        self.cancel_op(OpTarget::Fetch(slot));
+    }
+}

@@ -1,0 +1,96 @@
+//! Bytes that are present: read from the object into the caller's memory.
+
+use super::{Again, Shard};
+use crate::buf::{Buffer, Lent};
+use crate::error::Errno;
+use crate::exec::OpTarget;
+use crate::file::Version;
+use crate::io::{Op, Output, Verb};
+use crate::limits::TRANSFER_BYTES_MAX;
+use crate::sys;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+/// Reads present bytes on the calling thread: a plain pread(2), without a hop.
+/// False if they could not be read back, after which the object is discarded.
+pub(crate) fn read_present(version: &Version, target: Lent, offset: u64) -> bool {
+    let object = version
+        .object
+        .as_ref()
+        .expect("present bytes are of an object");
+    let mut done = 0;
+    while done < target.len() {
+        let length = (target.len() - done).min(TRANSFER_BYTES_MAX);
+        let piece = target.slice(done, length);
+        // SAFETY: the contract of `Lent` makes the memory ours to write.
+        let read = unsafe {
+            sys::pread(
+                object.data().as_fd(),
+                piece.as_ptr(),
+                length,
+                offset + done as u64,
+            )
+        };
+        match read {
+            Ok(0) => break,
+            Ok(count) => done += count,
+            Err(Errno::INTR) => {}
+            Err(errno) => {
+                tracing::error!("cached bytes cannot be read back: {errno}");
+                break;
+            }
+        }
+    }
+    if done < target.len() {
+        object.discard();
+    }
+    done == target.len()
+}
+
+impl Shard {
+    /// Has the engine read `length` present bytes from the request's cursor.
+    pub(super) fn read_hit(&mut self, slot: usize, length: u64) {
+        let request = &mut self.requests[slot];
+        let object = request
+            .version
+            .object
+            .as_ref()
+            .expect("present bytes are of an object");
+        let file = Arc::clone(object.data());
+        let mut offset = request.cursor;
+        let start = (request.cursor - request.offset) as usize;
+        request.cursor += length;
+        let pieces: Vec<Lent> = request.target.pieces(start, length as usize).collect();
+        request.outstanding += pieces.len() as u32;
+        for piece in pieces {
+            let op = Op {
+                verb: Verb::Read,
+                file: Arc::clone(&file),
+                buffer: Buffer::Lent(piece),
+                offset,
+            };
+            offset += piece.len() as u64;
+            self.push(OpTarget::Request(slot), op);
+        }
+    }
+
+    /// The engine has read a piece, or could not.
+    pub(crate) fn hit_ended(&mut self, slot: usize, result: Result<Output, Errno>, buffer: Buffer) {
+        let request = &mut self.requests[slot];
+        request.outstanding -= 1;
+        match result {
+            Ok(Output::Bytes(count)) if count == buffer.len() => {
+                request.from_cache += count as u64;
+            }
+            Err(Errno::CANCELED) => request.fail(Errno::CANCELED),
+            other => {
+                tracing::error!("cached bytes cannot be read back: {other:?}");
+                if let Some(object) = &request.version.object {
+                    object.discard();
+                }
+                request.restart(Again::Unreadable);
+            }
+        }
+        self.advance(slot);
+    }
+}

@@ -1,0 +1,105 @@
+//! Bytes that are not present: join the fetch of their chunk, or lead one.
+
+use super::Shard;
+use super::fill::{Fetch, State, Waiter};
+use crate::completion::{MissReason, Operation};
+use crate::error::Errno;
+use std::sync::Arc;
+use std::time::Instant;
+
+impl Shard {
+    /// Gets `length` bytes of `chunk`, from the request's cursor, fetched.
+    pub(super) fn miss(&mut self, slot: usize, chunk: u64, length: u64) {
+        let request = &mut self.requests[slot];
+        let waiter = Waiter {
+            request: slot,
+            offset: request.cursor,
+            length,
+        };
+        let object = request.version.object.as_ref();
+        let flight = object.map(|object| (object.header.nonce, chunk));
+        if let Some(fetch) = flight.and_then(|flight| self.flights.get(&flight)) {
+            let fetch = *fetch;
+            if request.miss_reason == MissReason::None {
+                request.miss_reason = request.version.reason;
+            }
+            request.cursor += length;
+            request.outstanding += 1;
+            self.join(fetch, waiter);
+            return;
+        }
+        match self.admit(slot, chunk) {
+            Ok(()) => self.lead(slot, waiter, Some(chunk)),
+            // A fill that stores nothing would only cost the origin.
+            Err(errno) if self.requests[slot].operation == Operation::Fill => {
+                self.requests[slot].fail(errno);
+            }
+            Err(_) => {
+                self.requests[slot].miss_reason = MissReason::NotAdmitted;
+                self.lead(slot, waiter, None);
+            }
+        }
+    }
+
+    /// Whether a chunk may be stored, and room for it if so; the errno says to
+    /// a fill why not.
+    fn admit(&self, slot: usize, chunk: u64) -> Result<(), Errno> {
+        let version = &self.requests[slot].version;
+        let object = version.object.as_ref().ok_or(version.refusal)?;
+        if version.token.racy_for_ns().is_some() {
+            return Err(Errno::AGAIN);
+        }
+        if object.is_broken() {
+            return Err(Errno::IO);
+        }
+        if !object.store().health.may_store() || !object.reserve(object.geometry().extent(chunk).1)
+        {
+            return Err(Errno::NOSPC);
+        }
+        Ok(())
+    }
+
+    /// Starts a fetch: of the whole chunk if it is to be stored, else of what
+    /// the request needs.
+    fn lead(&mut self, slot: usize, waiter: Waiter, chunk: Option<u64>) {
+        let request = &mut self.requests[slot];
+        let version = Arc::clone(&request.version);
+        request.cursor += waiter.length;
+        request.outstanding += 1;
+        if request.miss_reason == MissReason::None {
+            request.miss_reason = version.reason;
+        }
+        let object = chunk.and(version.object.as_ref());
+        let (offset, length) = match (chunk, object) {
+            (Some(chunk), Some(object)) => object.geometry().extent(chunk),
+            _ => (waiter.offset, waiter.length),
+        };
+        let flight = object
+            .zip(chunk)
+            .map(|(object, chunk)| (object.header.nonce, chunk));
+        self.fetch_serial += 1;
+        let fetch = self.fetches.insert(Fetch {
+            serial: self.fetch_serial,
+            file: Arc::clone(&request.file),
+            version,
+            chunk,
+            flight,
+            offset,
+            length: length as usize,
+            buffer: None,
+            good: None,
+            state: State::Starved,
+            waiters: vec![waiter],
+            deadline: None,
+        });
+        if let Some(flight) = flight {
+            self.flights.insert(flight, fetch);
+        }
+        if self.starved.is_empty() {
+            // What waits for buffers is timed from the last fetch that moved.
+            self.progress = Instant::now();
+        }
+        self.starved.push_back(fetch);
+        self.feed_starved();
+    }
+}

@@ -1,0 +1,271 @@
+//! The way of one request, one file a step:
+//!
+//! ```text
+//! submit ── hit at once ──────────────────────────────▶ the caller
+//!    │
+//!    └─▶ advance ─▶ plan ─┬─ present ─▶ hit ───────────┐
+//!                         └─ missing ─▶ miss ─▶ fill ──┴─▶ complete
+//! ```
+//!
+//! `submit` runs on the caller's thread; all else on the shard of the file's
+//! object. A request is served in pieces, at most `fill_depth` at a time; when
+//! the origin's file turns out to have changed, or cached bytes cannot be read
+//! back, the pieces are drained and the request starts again from its first
+//! byte, so that what it returns is of one version.
+
+mod complete;
+mod fill;
+mod hit;
+mod miss;
+mod plan;
+mod submit;
+
+use crate::buf::Lent;
+use crate::completion::{Completion, MissReason, Operation};
+use crate::error::Errno;
+use crate::exec::Shard;
+use crate::file::{FileInner, Version};
+use crate::limits::VERSION_RETRIES_MAX;
+use crate::queue::Remote;
+use crate::token::VersionToken;
+use parking_lot::{Condvar, Mutex};
+use plan::Step;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+pub(crate) use complete::{count, hit_completion};
+pub(crate) use fill::Fetch;
+pub(crate) use hit::read_present;
+pub(crate) use submit::{NewRequest, submit};
+
+/// Where the bytes of a request go.
+pub(crate) enum Target {
+    /// Nowhere: a fill.
+    Nothing,
+    /// One piece of the caller's memory.
+    One(Lent),
+    /// Several, in order.
+    Many(Box<[Lent]>),
+}
+
+impl Target {
+    /// The memory for `length` bytes from byte `start` of the request.
+    fn pieces(&self, start: usize, length: usize) -> impl Iterator<Item = Lent> {
+        let segments = match self {
+            Target::Nothing => &[],
+            Target::One(lent) => std::slice::from_ref(lent),
+            Target::Many(segments) => segments,
+        };
+        let mut skip = start;
+        let mut left = length;
+        segments.iter().filter_map(move |segment| {
+            let from = skip.min(segment.len());
+            skip -= from;
+            let take = left.min(segment.len() - from);
+            left -= take;
+            (take > 0).then(|| segment.slice(from, take))
+        })
+    }
+
+    /// Copies `bytes` to byte `start` of the request.
+    fn write(&self, start: usize, bytes: &[u8]) {
+        let mut rest = bytes;
+        for piece in self.pieces(start, bytes.len()) {
+            let (now, later) = rest.split_at(piece.len());
+            piece.write(0, now);
+            rest = later;
+        }
+        debug_assert!(rest.is_empty(), "the target is as long as the request");
+    }
+}
+
+/// Who is told, exactly once.
+pub(crate) enum Sink {
+    /// A closure, on the shard's thread.
+    Callback(Box<dyn FnOnce(Completion) + Send>),
+    /// A queue of the application.
+    Queue(Arc<Remote>),
+    /// A thread that waits.
+    Blocked(Arc<Waiting>),
+}
+
+impl Sink {
+    pub(crate) fn deliver(self, completion: Completion) {
+        match self {
+            Sink::Callback(callback) => callback(completion),
+            Sink::Queue(remote) => remote.deliver(completion.tag, completion),
+            Sink::Blocked(waiting) => waiting.deliver(completion),
+        }
+    }
+}
+
+/// A thread that waits for its request.
+#[derive(Default)]
+pub(crate) struct Waiting {
+    done: Mutex<Option<Completion>>,
+    arrived: Condvar,
+}
+
+impl Waiting {
+    fn deliver(&self, completion: Completion) {
+        *self.done.lock() = Some(completion);
+        self.arrived.notify_one();
+    }
+
+    /// Waits for the completion, or for `limit`.
+    pub(crate) fn wait(&self, limit: Option<Duration>) -> Option<Completion> {
+        let mut done = self.done.lock();
+        while done.is_none() {
+            match limit {
+                None => self.arrived.wait(&mut done),
+                Some(limit) => {
+                    if self.arrived.wait_for(&mut done, limit).timed_out() {
+                        break;
+                    }
+                }
+            }
+        }
+        *done
+    }
+}
+
+/// Why a request has to start again.
+enum Again {
+    /// The origin's file has this version now.
+    Changed(VersionToken),
+    /// Cached bytes could not be read back.
+    Unreadable,
+}
+
+/// One read or fill that a shard serves.
+pub(crate) struct Request {
+    pub(crate) id: u64,
+    operation: Operation,
+    file: Arc<FileInner>,
+    version: Arc<Version>,
+    target: Target,
+    /// First byte, and how many were asked for: the end is clipped to the file.
+    offset: u64,
+    length: u64,
+    /// First byte that no step has been planned for.
+    cursor: u64,
+    /// Pieces under way: operations at the engine and places in fetches.
+    pub(crate) outstanding: u32,
+    from_cache: u64,
+    from_origin: u64,
+    /// Those of `from_origin` that were not kept.
+    bypassed: u64,
+    miss_reason: MissReason,
+    failure: Option<Errno>,
+    again: Option<Again>,
+    retries: u32,
+    started: Instant,
+    /// Bytes of a fill that are in the cache, for whoever watches.
+    progress: Option<Arc<AtomicU64>>,
+    sink: Sink,
+}
+
+impl Request {
+    /// Byte behind the last one, within the version being served.
+    fn end(&self) -> u64 {
+        let size = self.version.token.size;
+        size.min(self.offset.saturating_add(self.length))
+    }
+
+    pub(crate) fn fail(&mut self, errno: Errno) {
+        self.failure.get_or_insert(errno);
+    }
+
+    fn restart(&mut self, again: Again) {
+        self.again.get_or_insert(again);
+    }
+
+    /// Counts bytes of a fill that are in the cache.
+    fn filled(&self, bytes: u64) {
+        if let Some(progress) = &self.progress {
+            progress.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// A fill of a file that is too young to be trusted waits until it is not,
+    /// since it would store nothing.
+    pub(crate) fn must_wait(&self) -> Option<Duration> {
+        let is_fill = self.operation == Operation::Fill;
+        let left = self.version.token.racy_for_ns().filter(|_| is_fill)?;
+        Some(Duration::from_nanos(left))
+    }
+}
+
+/// The steps: decide what is next for a request, and have it done.
+impl Shard {
+    /// Takes a request in.
+    pub(crate) fn start(&mut self, request: Request) {
+        let slot = self.requests.insert(request);
+        self.advance(slot);
+    }
+
+    /// Plans pieces of a request until it has enough under way, and completes
+    /// or restarts it when nothing is under way any more.
+    pub(crate) fn advance(&mut self, slot: usize) {
+        loop {
+            let request = &self.requests[slot];
+            let stopped = request.failure.is_some() || request.again.is_some();
+            if stopped || request.outstanding >= self.config.fill_depth {
+                break;
+            }
+            match plan::next(request, self.config.chunk_bytes) {
+                Step::End => break,
+                Step::Skip(length) => {
+                    let request = &mut self.requests[slot];
+                    request.cursor += length;
+                    request.from_cache += length;
+                    request.filled(length);
+                }
+                Step::Hit(length) => self.read_hit(slot, length),
+                Step::Miss(chunk, length) => self.miss(slot, chunk, length),
+            }
+        }
+        let request = &mut self.requests[slot];
+        if request.outstanding > 0 {
+            return;
+        }
+        match request.again.take() {
+            Some(again) if request.failure.is_none() => self.begin_again(slot, again),
+            _ => self.complete(slot),
+        }
+    }
+
+    fn begin_again(&mut self, slot: usize, again: Again) {
+        let request = &mut self.requests[slot];
+        request.retries += 1;
+        if request.retries > VERSION_RETRIES_MAX {
+            // A file that changes faster than it can be read has no version
+            // that could be returned.
+            request.fail(Errno::STALE);
+            self.complete(slot);
+            return;
+        }
+        match again {
+            Again::Changed(token) => {
+                request.version = request.file.refresh(&token);
+                request.miss_reason = MissReason::VersionChanged;
+            }
+            Again::Unreadable => request.miss_reason = MissReason::CacheError,
+        }
+        request.cursor = request.offset.min(request.end());
+        request.from_cache = 0;
+        request.from_origin = 0;
+        request.bypassed = 0;
+        if let Some(progress) = &request.progress {
+            progress.store(0, Ordering::Relaxed);
+        }
+        match request.must_wait() {
+            Some(delay) => {
+                let request = self.requests.remove(slot);
+                self.delay(delay, request);
+            }
+            None => self.advance(slot),
+        }
+    }
+}

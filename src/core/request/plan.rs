@@ -1,0 +1,35 @@
+//! What is next for a request: decided here, done elsewhere.
+
+use super::Request;
+use crate::completion::Operation;
+
+/// The next piece of a request, from its cursor.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Everything is planned.
+    End,
+    /// These bytes are present, and a fill needs no more.
+    Skip(u64),
+    /// Read these bytes from the object.
+    Hit(u64),
+    /// These bytes of this chunk are not present.
+    Miss(u64, u64),
+}
+
+/// Runs of present chunks become one step; each missing chunk is its own.
+pub(super) fn next(request: &Request, chunk_bytes: u64) -> Step {
+    let (cursor, end) = (request.cursor, request.end());
+    if cursor >= end {
+        return Step::End;
+    }
+    let run = request.version.present_run(cursor, end);
+    if run == 0 {
+        let chunk = cursor / chunk_bytes;
+        let chunk_end = (chunk + 1) * chunk_bytes;
+        return Step::Miss(chunk, chunk_end.min(end) - cursor);
+    }
+    match request.operation {
+        Operation::Read => Step::Hit(run),
+        Operation::Fill => Step::Skip(run),
+    }
+}

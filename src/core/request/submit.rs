@@ -1,0 +1,213 @@
+//! How a request comes in: served at once if every byte is present, else
+//! handed to the shard of its object.
+
+use super::complete::{count, hit_completion};
+use super::{Request, Sink, Target, Waiting, read_present};
+use crate::buf::Lent;
+use crate::completion::{Completion, MissReason, Operation};
+use crate::error::{Errno, Error, Result, describe};
+use crate::exec::{Message, on_shard};
+use crate::file::{FileInner, Version};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// How often a waiting fill tells its progress.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What a door asks for.
+pub(crate) struct NewRequest {
+    /// From `Shared::fresh_id` of the file's shard.
+    pub(crate) id: u64,
+    pub(crate) operation: Operation,
+    pub(crate) target: Target,
+    pub(crate) offset: u64,
+    pub(crate) length: u64,
+    pub(crate) started: Instant,
+    pub(crate) progress: Option<Arc<AtomicU64>>,
+    pub(crate) sink: Sink,
+}
+
+/// Hands a request to its shard. ESHUTDOWN: nothing was done.
+pub(crate) fn submit(file: &Arc<FileInner>, new: NewRequest) -> Result<()> {
+    let shared = &file.origin.cache;
+    let version = file.version();
+    let end = version
+        .token
+        .size
+        .min(new.offset.saturating_add(new.length));
+    let request = Box::new(Request {
+        id: new.id,
+        operation: new.operation,
+        file: Arc::clone(file),
+        version,
+        target: new.target,
+        offset: new.offset,
+        length: new.length,
+        cursor: new.offset.min(end),
+        outstanding: 0,
+        from_cache: 0,
+        from_origin: 0,
+        bypassed: 0,
+        miss_reason: MissReason::None,
+        failure: None,
+        again: None,
+        retries: 0,
+        started: new.started,
+        progress: new.progress,
+        sink: new.sink,
+    });
+    shared.hub.counters.in_flight.add(1);
+    shared.hub.ports[file.shard]
+        .post(Message::Start(request))
+        .map_err(|(errno, _)| {
+            shared.hub.counters.in_flight.sub(1);
+            Error::new(errno, "the cache is closed")
+        })
+}
+
+impl FileInner {
+    /// Reads into `segments`, in order; returns the bytes read, fewer than asked
+    /// for only at the end of the file. Blocks.
+    pub(crate) fn read(self: &Arc<Self>, segments: &[Lent], offset: u64) -> Result<u64> {
+        self.origin.cache.check_open()?;
+        let version = self.version();
+        let asked: u64 = segments.iter().map(|segment| segment.len() as u64).sum();
+        let end = version.token.size.min(offset.saturating_add(asked));
+        let length = end.saturating_sub(offset);
+        if version.present_run(offset, end) == length
+            && read_segments(&version, segments, offset, length)
+        {
+            let counters = &self.origin.cache.hub.counters;
+            counters.in_flight.add(1);
+            count(&hit_completion(0, length, 0), false, counters);
+            return Ok(length);
+        }
+        let target = match segments {
+            [one] => Target::One(*one),
+            many => Target::Many(many.into()),
+        };
+        let completion = self.wait_for(Operation::Read, target, (offset, asked), &mut |_| true)?;
+        self.result(completion)
+    }
+
+    /// Copies a range into the cache and waits for it. `watch` is told the bytes
+    /// that are there and of how many; false cancels.
+    pub(crate) fn fill(
+        self: &Arc<Self>,
+        (offset, length): (u64, u64),
+        watch: &mut dyn FnMut(u64, u64) -> bool,
+    ) -> Result<u64> {
+        self.origin.cache.check_open()?;
+        let size = self.version().token.size;
+        let total = size
+            .min(offset.saturating_add(length))
+            .saturating_sub(offset);
+        let range = (offset, length);
+        let completion = self.wait_for(Operation::Fill, Target::Nothing, range, &mut |done| {
+            watch(done.min(total), total)
+        })?;
+        let bytes = self.result(completion)?;
+        watch(bytes, bytes);
+        Ok(bytes)
+    }
+
+    /// Submits and waits; ECANCELED once `watch`, told the bytes of a fill that
+    /// are present, says false.
+    fn wait_for(
+        self: &Arc<Self>,
+        operation: Operation,
+        target: Target,
+        (offset, length): (u64, u64),
+        watch: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<Completion> {
+        if on_shard() {
+            let text = "a callback must not wait for the library thread that it is on";
+            return Err(Error::new(Errno::DEADLK, text));
+        }
+        let waiting = Arc::new(Waiting::default());
+        let progress = Arc::new(AtomicU64::new(0));
+        let id = self.origin.cache.fresh_id(self.shard);
+        submit(
+            self,
+            NewRequest {
+                id,
+                operation,
+                target,
+                offset,
+                length,
+                started: Instant::now(),
+                progress: Some(Arc::clone(&progress)),
+                sink: Sink::Blocked(Arc::clone(&waiting)),
+            },
+        )?;
+        // A read has nothing to tell while it waits; its time limits are the shard's.
+        let interval = (operation == Operation::Fill).then_some(PROGRESS_INTERVAL);
+        loop {
+            if let Some(completion) = waiting.wait(interval) {
+                return Ok(completion);
+            }
+            if !watch(progress.load(Ordering::Relaxed)) {
+                self.origin.cache.cancel(id);
+            }
+        }
+    }
+
+    fn result(&self, completion: Completion) -> Result<u64> {
+        completion.result.map_err(|errno| {
+            let verb = match completion.operation {
+                Operation::Read => "read",
+                Operation::Fill => "fill",
+            };
+            let path = String::from_utf8_lossy(&self.path);
+            Error::new(errno, format!("{verb} {path}: {}", describe(errno)))
+        })
+    }
+
+    /// Submits a request whose end a callback is told, on a library thread.
+    pub(crate) fn submit_callback(
+        self: &Arc<Self>,
+        operation: Operation,
+        target: Target,
+        (offset, length): (u64, u64),
+        announce: impl FnOnce(u64),
+        callback: impl FnOnce(Completion) + Send + 'static,
+    ) -> Result<()> {
+        let shared = &self.origin.cache;
+        shared.check_open()?;
+        let slot = shared.take_async_slot()?;
+        let id = shared.fresh_id(self.shard);
+        announce(id);
+        submit(
+            self,
+            NewRequest {
+                id,
+                operation,
+                target,
+                offset,
+                length,
+                started: Instant::now(),
+                progress: None,
+                sink: Sink::Callback(Box::new(move |completion| {
+                    drop(slot);
+                    callback(completion);
+                })),
+            },
+        )
+    }
+}
+
+/// Reads present bytes into segments on this thread; false if they could not be.
+fn read_segments(version: &Version, segments: &[Lent], offset: u64, length: u64) -> bool {
+    let mut offset = offset;
+    let mut left = length;
+    for segment in segments {
+        let take = left.min(segment.len() as u64) as usize;
+        if take > 0 && !read_present(version, segment.slice(0, take), offset) {
+            return false;
+        }
+        offset += take as u64;
+        left -= take as u64;
+    }
+    true
+}

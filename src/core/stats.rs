@@ -1,0 +1,77 @@
+//! Counters of one cache.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// Counters since the cache was opened, by this process.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Stats {
+            $($(#[$doc])* pub $name: u64,)*
+            /// Bytes in the cache directory, those being written included (now).
+            pub cached_bytes: u64,
+            /// Objects in the cache directory (now).
+            pub cached_objects: u64,
+        }
+
+        #[derive(Default)]
+        pub(crate) struct Counters {
+            $(pub(crate) $name: Counter,)*
+        }
+
+        impl Counters {
+            pub(crate) fn snapshot(&self) -> Stats {
+                Stats {
+                    $($name: self.$name.get(),)*
+                    cached_bytes: 0,
+                    cached_objects: 0,
+                }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Reads that the cache alone served.
+    hits,
+    /// Reads that needed the origin, and filled the cache with all they got from it.
+    misses,
+    /// Reads that needed the origin, some of whose bytes were not kept.
+    bypasses,
+    /// Reads that failed.
+    errors,
+    /// Bytes that reads got from the cache.
+    bytes_from_cache,
+    /// Bytes that were read from origins.
+    bytes_from_origin,
+    /// Reads of origins, each of at most one chunk.
+    origin_reads,
+    /// Chunks written to the cache.
+    chunks_stored,
+    /// Chunks that could not be written to the cache.
+    store_errors,
+    /// Fetches thrown away because the origin's file had changed.
+    stale_fetches,
+    /// Objects removed to make room.
+    evictions,
+    /// Requests accepted and not completed (now).
+    in_flight,
+}
+
+/// One number that any thread may change.
+#[derive(Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn sub(&self, count: u64) {
+        self.0.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,198 @@
+//! The cache directory: whose it is, and whether it can be used.
+
+use super::layout::FORMAT;
+use crate::config::default_chunk_bytes;
+use crate::error::{Context, Errno, Error, Result};
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// The file that makes a directory a cache: two lines of text.
+const MARKER: &str = "cachefs.format";
+/// Where the objects are.
+const OBJECTS: &str = "objects";
+/// A sign for backup programs, see https://bford.info/cachedir/.
+const CACHEDIR_TAG: &str = "CACHEDIR.TAG";
+const CACHEDIR_TAG_TEXT: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
+    # This directory is a cache of libcachefs: it can be deleted while not in use.\n";
+
+/// A directory that can be used as a cache.
+pub(crate) struct Directory {
+    /// Without links.
+    pub(crate) path: PathBuf,
+    pub(crate) objects: OwnedFd,
+    pub(crate) chunk_bytes: u64,
+}
+
+/// What became of opening a directory.
+pub(crate) enum Opened {
+    /// It is ours.
+    Usable(Directory),
+    /// It cannot be written to: the cache passes everything through. Says why.
+    Unusable(Error),
+}
+
+/// Opens the cache directory, making it if it is not there or empty.
+///
+/// Errors: ENOENT (no parent), ENOTDIR, ENOTEMPTY (something else is in it),
+/// EPROTONOSUPPORT (a format that this release does not know), EINVAL (the
+/// chunk size is another one). Nothing that was there is changed by an error.
+pub(crate) fn open(path: &Path, chunk_bytes: u64) -> Result<Opened> {
+    match prepare(path, chunk_bytes) {
+        Ok(directory) => Ok(Opened::Usable(directory)),
+        Err(error) if blocks_writing(error.errno()) => Ok(Opened::Unusable(error)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Errnos that say the directory cannot be written to now, and nothing worse.
+pub(crate) fn blocks_writing(errno: Errno) -> bool {
+    [
+        Errno::ACCESS,
+        Errno::DQUOT,
+        Errno::IO,
+        Errno::NOSPC,
+        Errno::PERM,
+        Errno::ROFS,
+    ]
+    .contains(&errno)
+}
+
+fn prepare(path: &Path, chunk_bytes: u64) -> Result<Directory> {
+    let shown = path.display();
+    match rustix::fs::mkdir(path, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(errno).context(|| format!("make the directory {shown}")),
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(path, flags, Mode::empty())
+        .context(|| format!("open the directory {shown}"))?;
+    let chunk_bytes = match read_marker(&root, path)? {
+        Some(made_with) if chunk_bytes != 0 && chunk_bytes != made_with => {
+            let text = format!(
+                "the cache {shown} has chunks of {made_with} bytes, not {chunk_bytes}: \
+                 leave chunk_bytes out, or use an empty directory"
+            );
+            return Err(Error::new(Errno::INVAL, text));
+        }
+        Some(made_with) => made_with,
+        None => {
+            let chosen = if chunk_bytes == 0 {
+                default_chunk_bytes()
+            } else {
+                chunk_bytes
+            };
+            initialise(&root, path, chosen)?;
+            chosen
+        }
+    };
+    // An unwritable directory is better noticed now than at the first fill.
+    rustix::fs::accessat(&root, OBJECTS, Access::WRITE_OK, AtFlags::EACCESS)
+        .context(|| format!("write to {shown}/{OBJECTS}"))?;
+    let objects = rustix::fs::openat(&root, OBJECTS, flags, Mode::empty())
+        .context(|| format!("open {shown}/{OBJECTS}"))?;
+    let path = std::fs::canonicalize(path)
+        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+        .context(|| format!("resolve {shown}"))?;
+    Ok(Directory {
+        path,
+        objects,
+        chunk_bytes,
+    })
+}
+
+/// The chunk size of an existing cache, or None if there is no marker.
+fn read_marker(root: &OwnedFd, path: &Path) -> Result<Option<u64>> {
+    let shown = path.display();
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = match rustix::fs::openat(root, MARKER, flags, Mode::empty()) {
+        Ok(file) => file,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(errno).context(|| format!("open {shown}/{MARKER}")),
+    };
+    let mut bytes = [0; 256];
+    let length =
+        rustix::io::read(&file, &mut bytes).context(|| format!("read {shown}/{MARKER}"))?;
+    let text = String::from_utf8_lossy(&bytes[..length]);
+    let mut lines = text.lines();
+    let unknown = || {
+        let text = format!("{shown}/{MARKER} is not a marker that this release understands");
+        Error::new(Errno::PROTONOSUPPORT, text)
+    };
+    let format: u32 = lines
+        .next()
+        .and_then(|line| line.strip_prefix("cachefs cache format "))
+        .and_then(|number| number.parse().ok())
+        .ok_or_else(unknown)?;
+    if format != FORMAT {
+        let text = format!(
+            "the cache {shown} has format {format}, this release knows {FORMAT}: \
+             use a newer release, or another directory"
+        );
+        return Err(Error::new(Errno::PROTONOSUPPORT, text));
+    }
+    let chunk_bytes: u64 = lines
+        .next()
+        .and_then(|line| line.strip_prefix("chunk_bytes "))
+        .and_then(|number| number.parse().ok())
+        .ok_or_else(unknown)?;
+    Ok(Some(chunk_bytes))
+}
+
+/// Makes an empty directory a cache. The marker comes last, and in one step:
+/// a directory without it that holds only what is made here is begun again.
+fn initialise(root: &OwnedFd, path: &Path, chunk_bytes: u64) -> Result<()> {
+    let shown = path.display();
+    if let Some(name) = stranger(root).context(|| format!("list {shown}"))? {
+        let text = format!("{shown} is not a cache and not empty (it has \"{name}\")");
+        return Err(Error::new(Errno::NOTEMPTY, text));
+    }
+    match rustix::fs::mkdirat(root, OBJECTS, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(errno).context(|| format!("make {shown}/{OBJECTS}")),
+    }
+    write_file(root, CACHEDIR_TAG, CACHEDIR_TAG_TEXT)
+        .context(|| format!("write {shown}/{CACHEDIR_TAG}"))?;
+    let marker = format!("cachefs cache format {FORMAT}\nchunk_bytes {chunk_bytes}\n");
+    let new = format!("{MARKER}.new");
+    write_file(root, &new, &marker)
+        .and_then(|()| rustix::fs::renameat(root, &new, root, MARKER))
+        .context(|| format!("write {shown}/{MARKER}"))
+}
+
+fn write_file(root: &OwnedFd, name: &str, text: &str) -> std::result::Result<(), Errno> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(root, name, flags, Mode::RUSR | Mode::WUSR)?;
+    let written = rustix::io::write(&file, text.as_bytes())?;
+    if written < text.len() {
+        return Err(Errno::NOSPC);
+    }
+    rustix::fs::fsync(&file)
+}
+
+/// The name of something that is neither ours nor the file system's.
+fn stranger(root: &OwnedFd) -> std::result::Result<Option<String>, Errno> {
+    let half_made = format!("{MARKER}.new");
+    for entry in rustix::fs::Dir::read_from(root.as_fd())? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy();
+        let ours = [".", "..", "lost+found", CACHEDIR_TAG, half_made.as_str()];
+        let empty_objects =
+            name == OBJECTS && entry.file_type() == FileType::Directory && is_empty(root, OBJECTS)?;
+        if !ours.contains(&name.as_ref()) && !empty_objects {
+            return Ok(Some(name.into_owned()));
+        }
+    }
+    Ok(None)
+}
+
+fn is_empty(root: &OwnedFd, name: &str) -> std::result::Result<bool, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::openat(root, name, flags, Mode::empty())?;
+    for entry in rustix::fs::Dir::read_from(directory)? {
+        if ![c".", c".."].contains(&entry?.file_name()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,50 @@
+//! Whether anything is stored now.
+
+use crate::error::Error;
+use crate::limits::STORE_PAUSE_MS;
+use parking_lot::Mutex;
+use std::time::{Duration, Instant};
+
+/// After an error of the cache device nothing is stored for a while, so that
+/// reads do not pay for a device that is full or gone; then it is tried again.
+#[derive(Default)]
+pub(crate) struct Health(Mutex<Option<Pause>>);
+
+struct Pause {
+    until: Instant,
+    reason: String,
+}
+
+impl Health {
+    /// The cache device refused something.
+    pub(crate) fn failed(&self, error: &Error) {
+        let mut pause = self.0.lock();
+        if pause.is_none() {
+            tracing::warn!("nothing is stored for {STORE_PAUSE_MS} ms: {error}");
+        }
+        *pause = Some(Pause {
+            until: Instant::now() + Duration::from_millis(STORE_PAUSE_MS),
+            reason: error.to_string(),
+        });
+    }
+
+    /// The cache device took something.
+    pub(crate) fn succeeded(&self) {
+        if let Some(pause) = self.0.lock().take() {
+            tracing::info!("the cache stores again; it had paused: {}", pause.reason);
+        }
+    }
+
+    /// Whether to store now. After a pause it is tried until it succeeds or fails.
+    pub(crate) fn may_store(&self) -> bool {
+        match &*self.0.lock() {
+            None => true,
+            Some(pause) => Instant::now() >= pause.until,
+        }
+    }
+
+    /// Why nothing is stored, or None.
+    pub(crate) fn reason(&self) -> Option<String> {
+        self.0.lock().as_ref().map(|pause| pause.reason.clone())
+    }
+}

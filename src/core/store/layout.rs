@@ -1,0 +1,260 @@
+//! The metadata file of an object, byte by byte. All numbers are little-endian.
+//!
+//! | bytes | field |
+//! |---|---|
+//! | 0..8 | magic |
+//! | 8..12 | format |
+//! | 12..16 | length of the header, texts included |
+//! | 16..20 | bytes of a chunk |
+//! | 20..24 | bytes of the tag in use |
+//! | 24..104 | version token: size, mtime, ctime, inode, tag (48 bytes) |
+//! | 104..120 | boot id of the host that made the object |
+//! | 120..128 | nonce: part of the data file's name |
+//! | 128..144 | key: hash of the identity |
+//! | 144..156 | lengths of origin, file id and path |
+//! | 156..160 | zero |
+//! | 160..168 | offset of the bitmap |
+//! | 168..176 | XXH3 of the header with this field zero |
+//! | 176..192 | zero |
+//! | 192.. | origin, file id, path; then, at its offset, the bitmap |
+//!
+//! The header never changes once the file has its name. The file is shared
+//! with other processes, so the header is copied and checked before it is used.
+
+use super::Identity;
+use crate::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, ORIGIN_NAME_BYTES_MAX, PATH_BYTES_MAX};
+use crate::token::{TAG_BYTES_MAX, VersionToken};
+use xxhash_rust::xxh3::xxh3_64;
+
+const MAGIC: &[u8; 8] = b"CACHEFSO";
+/// Raised whenever a reader of the last format would misread the new one.
+pub(crate) const FORMAT: u32 = 1;
+const FIXED_BYTES: usize = 192;
+const CHECKSUM: std::ops::Range<usize> = 168..176;
+/// Bytes that a header has at most.
+pub(crate) const HEADER_BYTES_MAX: usize =
+    FIXED_BYTES + ORIGIN_NAME_BYTES_MAX + 2 * PATH_BYTES_MAX + 64;
+/// Files grow by pages, so that a mapping never ends inside one.
+const PAGE_BYTES: u64 = 4096;
+
+const _: () = assert!(56 + TAG_BYTES_MAX == 104);
+
+/// What an object's header says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) chunk_bytes: u64,
+    pub(crate) token: VersionToken,
+    pub(crate) boot_id: [u8; 16],
+    pub(crate) nonce: u64,
+    pub(crate) identity: Identity,
+    /// Where the file was when it was cached: for people only.
+    pub(crate) path: Vec<u8>,
+}
+
+/// How chunks cover a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Geometry {
+    pub(crate) size: u64,
+    pub(crate) chunk_bytes: u64,
+}
+
+impl Geometry {
+    pub(crate) fn chunks(&self) -> u64 {
+        self.size.div_ceil(self.chunk_bytes)
+    }
+
+    pub(crate) fn chunk_of(&self, offset: u64) -> u64 {
+        offset / self.chunk_bytes
+    }
+
+    /// First byte of a chunk, and its length: shorter at the end of the file.
+    pub(crate) fn extent(&self, chunk: u64) -> (u64, u64) {
+        let start = chunk * self.chunk_bytes;
+        (start, self.chunk_bytes.min(self.size - start))
+    }
+}
+
+impl Header {
+    pub(crate) fn geometry(&self) -> Geometry {
+        Geometry {
+            size: self.token.size,
+            chunk_bytes: self.chunk_bytes,
+        }
+    }
+
+    fn header_bytes(&self) -> usize {
+        FIXED_BYTES + self.identity.origin.len() + self.identity.file.len() + self.path.len()
+    }
+
+    /// Where the bitmap begins: an 8-byte boundary, so that its words are atomic.
+    pub(crate) fn bitmap_offset(&self) -> u64 {
+        self.header_bytes().next_multiple_of(8) as u64
+    }
+
+    /// Bytes of the whole metadata file.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        let bitmap = self.geometry().chunks().div_ceil(64) * 8;
+        (self.bitmap_offset() + bitmap).next_multiple_of(PAGE_BYTES)
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.header_bytes());
+        let number = |out: &mut Vec<u8>, value: usize| {
+            out.extend_from_slice(&u32::try_from(value).expect("bounded").to_le_bytes());
+        };
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(&FORMAT.to_le_bytes());
+        number(&mut out, self.header_bytes());
+        number(&mut out, self.chunk_bytes as usize);
+        out.extend_from_slice(&self.token.tag_length.to_le_bytes());
+        out.extend_from_slice(&self.token.size.to_le_bytes());
+        out.extend_from_slice(&self.token.mtime_ns.to_le_bytes());
+        out.extend_from_slice(&self.token.ctime_ns.to_le_bytes());
+        out.extend_from_slice(&self.token.inode.to_le_bytes());
+        out.extend_from_slice(&self.token.tag);
+        out.extend_from_slice(&self.boot_id);
+        out.extend_from_slice(&self.nonce.to_le_bytes());
+        out.extend_from_slice(&self.identity.key().0);
+        number(&mut out, self.identity.origin.len());
+        number(&mut out, self.identity.file.len());
+        number(&mut out, self.path.len());
+        number(&mut out, 0);
+        out.extend_from_slice(&self.bitmap_offset().to_le_bytes());
+        out.resize(FIXED_BYTES, 0);
+        out.extend_from_slice(&self.identity.origin);
+        out.extend_from_slice(&self.identity.file);
+        out.extend_from_slice(&self.path);
+        let checksum = xxh3_64(&out);
+        out[CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
+        out
+    }
+
+    /// The header at the start of `bytes`, or None if it is not whole and sound.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Header> {
+        let mut reader = Reader(bytes);
+        if reader.take(8)? != MAGIC || reader.u32()? != FORMAT {
+            return None;
+        }
+        let length = reader.u32()? as usize;
+        let checked = bytes.get(..length).filter(|_| length >= FIXED_BYTES)?;
+        let mut copy = checked.to_vec();
+        let checksum = std::mem::replace(&mut copy[168], 0);
+        let mut stored = [checksum, 0, 0, 0, 0, 0, 0, 0];
+        stored[1..].copy_from_slice(&copy[169..176]);
+        copy[CHECKSUM].fill(0);
+        if u64::from_le_bytes(stored) != xxh3_64(&copy) {
+            return None;
+        }
+        let chunk_bytes = u64::from(reader.u32()?);
+        let tag_length = reader.u32()?;
+        let token = VersionToken {
+            tag_length,
+            size: reader.u64()?,
+            mtime_ns: reader.u64()? as i64,
+            ctime_ns: reader.u64()? as i64,
+            inode: reader.u64()?,
+            tag: reader.take(TAG_BYTES_MAX)?.try_into().ok()?,
+        };
+        let boot_id = reader.take(16)?.try_into().ok()?;
+        let nonce = reader.u64()?;
+        let key = reader.take(16)?;
+        let lengths = [reader.u32()?, reader.u32()?, reader.u32()?].map(|n| n as usize);
+        reader.u32()?;
+        let bitmap_offset = reader.u64()?;
+        let mut texts = Reader(checked.get(FIXED_BYTES..)?);
+        let header = Header {
+            chunk_bytes,
+            token,
+            boot_id,
+            nonce,
+            identity: Identity {
+                origin: texts.take(lengths[0])?.to_vec(),
+                file: texts.take(lengths[1])?.to_vec(),
+            },
+            path: texts.take(lengths[2])?.to_vec(),
+        };
+        let sound = chunk_bytes.is_power_of_two()
+            && (CHUNK_BYTES_MIN..=CHUNK_BYTES_MAX).contains(&chunk_bytes)
+            && tag_length as usize <= TAG_BYTES_MAX
+            && key == header.identity.key().0
+            && length == header.header_bytes()
+            && bitmap_offset == header.bitmap_offset();
+        sound.then_some(header)
+    }
+}
+
+/// Takes fields from the front; None past the end.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (front, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(front)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        Some(u32::from_le_bytes(self.take(4)?.try_into().ok()?))
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> Header {
+        Header {
+            chunk_bytes: 1 << 20,
+            token: VersionToken {
+                size: (5 << 20) + 1,
+                mtime_ns: -3,
+                ctime_ns: 4,
+                inode: 5,
+                tag_length: 2,
+                tag: [6; TAG_BYTES_MAX],
+            },
+            boot_id: [7; 16],
+            nonce: 8,
+            identity: Identity {
+                origin: b"/origin".to_vec(),
+                file: b"9".to_vec(),
+            },
+            path: b"a/b".to_vec(),
+        }
+    }
+
+    #[test]
+    fn a_header_survives_the_round_trip() {
+        assert_eq!(Header::decode(&header().encode()), Some(header()));
+    }
+
+    #[test]
+    fn any_flipped_bit_or_missing_byte_is_noticed() {
+        let bytes = header().encode();
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Header::decode(&damaged), None, "bit {bit}");
+        }
+        for length in 0..bytes.len() {
+            assert_eq!(Header::decode(&bytes[..length]), None, "length {length}");
+        }
+    }
+
+    #[test]
+    fn chunks_cover_the_file_exactly() {
+        let geometry = header().geometry();
+        assert_eq!(geometry.chunks(), 6);
+        assert_eq!(geometry.extent(5), (5 << 20, 1));
+        assert_eq!(geometry.extent(0), (0, 1 << 20));
+        let empty = Geometry {
+            size: 0,
+            ..geometry
+        };
+        assert_eq!(empty.chunks(), 0);
+    }
+}

@@ -1,0 +1,514 @@
+//! Objects on disk: find, make, replace, remove.
+//!
+//! `objects/ab/<key>.meta` describes the object of a key and names its data
+//! file, `<key>.<nonce>.data`. Because the nonce is never used again, a
+//! metadata file can only ever meet the data that belongs to it. Metadata
+//! files change under the lock of their bucket directory (flock(2), which dies
+//! with its holder); finding an object needs no lock but the shared one that
+//! its user keeps on it.
+
+mod bitmap;
+mod directory;
+mod health;
+mod layout;
+mod object;
+mod scan;
+
+use crate::completion::MissReason;
+use crate::config::Config;
+use crate::error::{Context, Errno, Error, Result};
+use crate::evict::{Accounts, Room};
+use crate::limits::{BUCKET_LOCK_MS_MAX, EVICT_SKIPS_MAX, OBJECT_BYTES_MAX};
+use crate::stats::Counters;
+use crate::sys::{self, Lock};
+use crate::token::VersionToken;
+use bitmap::Bitmap;
+use directory::Directory;
+use health::Health;
+use layout::{HEADER_BYTES_MAX, Header};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+use xxhash_rust::xxh3::Xxh3;
+
+pub(crate) use directory::blocks_writing;
+pub(crate) use object::Object;
+
+/// What an object belongs to: an origin, and a file within it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) origin: Vec<u8>,
+    pub(crate) file: Vec<u8>,
+}
+
+/// Hash of an identity. The identity itself is compared as well, so that two
+/// files with one hash are at worst not cached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Key(pub(crate) [u8; 16]);
+
+impl Identity {
+    pub(crate) fn key(&self) -> Key {
+        let mut hasher = Xxh3::new();
+        hasher.update(&(self.origin.len() as u32).to_le_bytes());
+        hasher.update(&self.origin);
+        hasher.update(&self.file);
+        Key(hasher.digest128().to_be_bytes())
+    }
+}
+
+impl Key {
+    fn hex(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn bucket(&self) -> String {
+        format!("{:02x}", self.0[0])
+    }
+
+    fn metadata_name(&self) -> String {
+        format!("{}/{}.meta", self.bucket(), self.hex())
+    }
+
+    fn unfinished_name(&self) -> String {
+        format!("{}/{}.new", self.bucket(), self.hex())
+    }
+
+    fn data_name(&self, nonce: u64) -> String {
+        format!("{}/{}.{nonce:016x}.data", self.bucket(), self.hex())
+    }
+}
+
+/// What the directory has for an identity.
+enum Found {
+    /// The object of the version asked for.
+    Object(Box<Object>),
+    /// Nothing.
+    Nothing,
+    /// An object of another version.
+    OtherVersion(u64),
+    /// Something that cannot be used: made by another boot of this host, so
+    /// that nobody knows what reached the disk, or damaged.
+    Unusable,
+    /// Another file with the same hash.
+    OtherFile,
+}
+
+/// The objects of one cache directory.
+pub(crate) struct Store {
+    directory: Directory,
+    boot_id: [u8; 16],
+    accounts: Accounts,
+    pub(crate) health: Health,
+    counters: Arc<Counters>,
+    /// Objects that this process has open, so that all its readers share one.
+    open: parking_lot::Mutex<HashMap<Key, Weak<Object>>>,
+}
+
+/// What became of opening the cache directory.
+pub(crate) enum StoreOpened {
+    /// It can be used.
+    Usable(Arc<Store>),
+    /// It cannot be written to. Says why.
+    Unusable(Error),
+}
+
+impl Store {
+    /// Opens the directory; see [`directory::open`] for the errors.
+    pub(crate) fn open(
+        path: &Path,
+        config: &Config,
+        counters: Arc<Counters>,
+    ) -> Result<StoreOpened> {
+        let directory = match directory::open(path, config.chunk_bytes)? {
+            directory::Opened::Usable(directory) => directory,
+            directory::Opened::Unusable(error) => return Ok(StoreOpened::Unusable(error)),
+        };
+        let store = Arc::new(Self {
+            directory,
+            boot_id: sys::boot_id(),
+            accounts: Accounts::new(config.capacity_bytes),
+            health: Health::default(),
+            counters,
+            open: parking_lot::Mutex::default(),
+        });
+        scan::load(&store)?;
+        store.trim();
+        Ok(StoreOpened::Usable(store))
+    }
+
+    /// The directory without links.
+    pub(crate) fn path(&self) -> &Path {
+        &self.directory.path
+    }
+
+    pub(crate) fn chunk_bytes(&self) -> u64 {
+        self.directory.chunk_bytes
+    }
+
+    /// Bytes and objects in the directory.
+    pub(crate) fn totals(&self) -> (u64, u64) {
+        self.accounts.totals()
+    }
+
+    /// The object of a version, made if it is not there, and why a read of it
+    /// may miss. What the cache had of another version is removed.
+    pub(crate) fn object(
+        self: &Arc<Self>,
+        identity: &Identity,
+        token: &VersionToken,
+        path: &[u8],
+    ) -> Result<(Arc<Object>, MissReason)> {
+        if token.size > OBJECT_BYTES_MAX {
+            return Err(Error::new(Errno::FBIG, "the file is larger than 16 TiB"));
+        }
+        let key = identity.key();
+        // Held over the work on disk: two opens of one file must not both make it.
+        let mut open = self.open.lock();
+        if let Some(object) = open.get(&key).and_then(Weak::upgrade) {
+            let same = object.header.identity == *identity && object.header.token == *token;
+            if same && !object.is_broken() {
+                return Ok((object, MissReason::NeverCached));
+            }
+        }
+        let (object, reason) = match self.find(key, identity, token)? {
+            Found::Object(object) => (*object, MissReason::NeverCached),
+            _ => self.find_or_make(key, identity, token, path)?,
+        };
+        let bytes = object.header.file_bytes() + object.bytes_present();
+        self.accounts.used(key, object.header.nonce, bytes);
+        let object = Arc::new(object);
+        open.retain(|_, object| object.strong_count() > 0);
+        open.insert(key, Arc::downgrade(&object));
+        Ok((object, reason))
+    }
+
+    fn find(
+        self: &Arc<Self>,
+        key: Key,
+        identity: &Identity,
+        token: &VersionToken,
+    ) -> Result<Found> {
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let name = key.metadata_name();
+        let metadata = match self.openat(&name, flags) {
+            Ok(metadata) => metadata,
+            Err(Errno::NOENT) => return Ok(Found::Nothing),
+            Err(errno) => return Err(errno).context(|| format!("open {name}")),
+        };
+        // An evictor has it: what is left will be gone in a moment.
+        if sys::try_lock(metadata.as_fd(), Lock::Shared).is_err() {
+            return Ok(Found::Unusable);
+        }
+        let stat = rustix::fs::fstat(&metadata).context(|| format!("stat {name}"))?;
+        if stat.st_nlink == 0 {
+            return Ok(Found::Nothing);
+        }
+        let Some(header) = read_header(&metadata).context(|| format!("read {name}"))? else {
+            return Ok(Found::Unusable);
+        };
+        if header.identity != *identity {
+            return Ok(Found::OtherFile);
+        }
+        if header.token != *token {
+            return Ok(Found::OtherVersion(header.nonce));
+        }
+        let whole = stat.st_size as u64 == header.file_bytes();
+        if !whole || header.boot_id != self.boot_id || header.chunk_bytes != self.chunk_bytes() {
+            return Ok(Found::Unusable);
+        }
+        let data_name = key.data_name(header.nonce);
+        let data = match self.openat(&data_name, flags) {
+            Ok(data) => data,
+            Err(Errno::NOENT) => return Ok(Found::Unusable),
+            Err(errno) => return Err(errno).context(|| format!("open {data_name}")),
+        };
+        let data_stat = rustix::fs::fstat(&data).context(|| format!("stat {data_name}"))?;
+        if data_stat.st_size as u64 != token.size {
+            return Ok(Found::Unusable);
+        }
+        // The next process to open the cache learns the order of eviction from
+        // these times; without them it only evicts in a worse order.
+        let now = rustix::fs::Timestamps {
+            last_access: UTIME_NOW,
+            last_modification: UTIME_NOW,
+        };
+        if let Err(errno) = rustix::fs::futimens(&metadata, &now) {
+            tracing::debug!("cannot set the time of {name}: {errno}");
+        }
+        let object = self.assemble(header, metadata, data)?;
+        Ok(Found::Object(Box::new(object)))
+    }
+
+    fn assemble(
+        self: &Arc<Self>,
+        header: Header,
+        metadata: OwnedFd,
+        data: OwnedFd,
+    ) -> Result<Object> {
+        let bitmap = Bitmap::map(
+            metadata.as_fd(),
+            header.file_bytes(),
+            header.bitmap_offset(),
+            header.geometry().chunks(),
+        )?;
+        Ok(Object::new(
+            Arc::clone(self),
+            header,
+            metadata,
+            data,
+            bitmap,
+        ))
+    }
+
+    /// The same under the bucket's lock, and a new object if there is none.
+    fn find_or_make(
+        self: &Arc<Self>,
+        key: Key,
+        identity: &Identity,
+        token: &VersionToken,
+        path: &[u8],
+    ) -> Result<(Object, MissReason)> {
+        let _bucket = self.lock_bucket(key)?;
+        let (reason, old) = match self.find(key, identity, token)? {
+            Found::Object(object) => return Ok((*object, MissReason::NeverCached)),
+            Found::OtherFile => {
+                let text = "another file with the same hash is cached";
+                return Err(Error::new(Errno::EXIST, text));
+            }
+            Found::OtherVersion(nonce) => (MissReason::VersionChanged, Some(nonce)),
+            Found::Nothing | Found::Unusable => (MissReason::NeverCached, None),
+        };
+        let header = Header {
+            chunk_bytes: self.chunk_bytes(),
+            token: *token,
+            boot_id: self.boot_id,
+            nonce: fresh_nonce()?,
+            identity: identity.clone(),
+            path: path.to_vec(),
+        };
+        let object = self.make(key, header)?;
+        if let Some(nonce) = old {
+            self.unlink(&key.data_name(nonce));
+        }
+        Ok((object, reason))
+    }
+
+    /// Makes the files of an object; the metadata gets its name last.
+    fn make(self: &Arc<Self>, key: Key, header: Header) -> Result<Object> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let data_name = key.data_name(header.nonce);
+        let new_name = key.unfinished_name();
+        let make = || -> std::result::Result<(OwnedFd, OwnedFd), Errno> {
+            let data = self.openat(&data_name, flags | OFlags::EXCL)?;
+            rustix::fs::ftruncate(&data, header.token.size)?;
+            let metadata = self.openat(&new_name, flags | OFlags::TRUNC)?;
+            write_whole(&metadata, &header.encode(), header.file_bytes())?;
+            sys::try_lock(metadata.as_fd(), Lock::Shared)?;
+            let objects = &self.directory.objects;
+            rustix::fs::renameat(objects, &new_name, objects, key.metadata_name())?;
+            Ok((data, metadata))
+        };
+        match make() {
+            Ok((data, metadata)) => self.assemble(header, metadata, data),
+            Err(errno) => {
+                self.unlink(&data_name);
+                self.unlink(&new_name);
+                Err(errno).context(|| format!("make the object {data_name}"))
+            }
+        }
+    }
+
+    fn openat(&self, name: &str, flags: OFlags) -> std::result::Result<OwnedFd, Errno> {
+        rustix::fs::openat(
+            &self.directory.objects,
+            name,
+            flags,
+            Mode::RUSR | Mode::WUSR,
+        )
+    }
+
+    /// Removes a name. What cannot be removed is found again by the next scan.
+    fn unlink(&self, name: &str) {
+        match rustix::fs::unlinkat(&self.directory.objects, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => tracing::warn!("cannot remove {name}: {errno}"),
+        }
+    }
+
+    /// Locks the bucket of a key against every other process. EBUSY if another
+    /// one keeps it for longer than making an object can take.
+    fn lock_bucket(&self, key: Key) -> Result<OwnedFd> {
+        let bucket = key.bucket();
+        match rustix::fs::mkdirat(&self.directory.objects, &bucket, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno).context(|| format!("make the directory {bucket}")),
+        }
+        let directory = self
+            .openat(
+                &bucket,
+                OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            )
+            .context(|| format!("open the directory {bucket}"))?;
+        let limit = Instant::now() + Duration::from_millis(BUCKET_LOCK_MS_MAX);
+        loop {
+            match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(directory),
+                Err(Errno::AGAIN | Errno::INTR) if Instant::now() < limit => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Err(Errno::AGAIN) => {
+                    let text = format!("another process keeps the bucket {bucket} locked");
+                    return Err(Error::new(Errno::BUSY, text));
+                }
+                Err(errno) => return Err(errno).context(|| format!("lock the bucket {bucket}")),
+            }
+        }
+    }
+
+    pub(super) fn reserve(&self, object: &Object, bytes: u64) -> bool {
+        let mut skip = 0;
+        while skip < EVICT_SKIPS_MAX {
+            match self
+                .accounts
+                .reserve(object.key, object.header.nonce, bytes, skip)
+            {
+                Room::Granted => return true,
+                Room::Refused => return false,
+                Room::AfterRemoving(key, nonce) => skip += usize::from(!self.evict(key, nonce)),
+            }
+        }
+        false
+    }
+
+    pub(super) fn release(&self, object: &Object, bytes: u64) {
+        self.accounts
+            .release(object.key, object.header.nonce, bytes);
+    }
+
+    pub(super) fn unused(&self, key: Key, nonce: u64) {
+        self.accounts.unused(key, nonce);
+    }
+
+    /// Evicts until the directory is within its limit.
+    fn trim(&self) {
+        let mut skip = 0;
+        while skip < EVICT_SKIPS_MAX {
+            let Some((key, nonce)) = self.accounts.surplus(skip) else {
+                return;
+            };
+            skip += usize::from(!self.evict(key, nonce));
+        }
+    }
+
+    /// Removes an object unless another process uses it.
+    fn evict(&self, key: Key, nonce: u64) -> bool {
+        let Ok(_bucket) = self.lock_bucket(key) else {
+            return false;
+        };
+        let name = key.metadata_name();
+        if let Ok(metadata) = self.openat(&name, OFlags::RDWR | OFlags::CLOEXEC) {
+            if sys::try_lock(metadata.as_fd(), Lock::Exclusive).is_err() {
+                return false;
+            }
+            let current = read_header(&metadata).ok().flatten();
+            if current.is_none_or(|header| header.nonce == nonce) {
+                self.unlink(&name);
+            }
+        }
+        self.unlink(&key.data_name(nonce));
+        self.accounts.forget(key, nonce);
+        self.counters.evictions.add(1);
+        true
+    }
+
+    /// Removes an object although it is in use: its users keep their handles.
+    pub(super) fn remove(&self, key: Key, nonce: u64) {
+        let bucket = self.lock_bucket(key);
+        if let Err(error) = &bucket {
+            tracing::warn!("a damaged object stays in the directory: {error}");
+            return;
+        }
+        let name = key.metadata_name();
+        let current = self.openat(&name, OFlags::RDONLY | OFlags::CLOEXEC);
+        let header = current
+            .ok()
+            .and_then(|file| read_header(&file).ok().flatten());
+        if header.is_none_or(|header| header.nonce == nonce) {
+            self.unlink(&name);
+        }
+        self.unlink(&key.data_name(nonce));
+        self.accounts.forget(key, nonce);
+    }
+}
+
+const UTIME_NOW: rustix::fs::Timespec = rustix::fs::Timespec {
+    tv_sec: 0,
+    tv_nsec: rustix::fs::UTIME_NOW,
+};
+
+/// The header of a metadata file, or None if it is not sound.
+fn read_header(file: &OwnedFd) -> std::result::Result<Option<Header>, Errno> {
+    let mut bytes = vec![0; HEADER_BYTES_MAX];
+    let mut length = 0;
+    loop {
+        match rustix::io::pread(file, &mut bytes[length..], length as u64) {
+            Ok(0) => return Ok(Header::decode(&bytes[..length])),
+            Ok(count) => length += count,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+        if length == bytes.len() {
+            return Ok(Header::decode(&bytes));
+        }
+    }
+}
+
+/// Writes `head` and then zeros up to `length`: real blocks, because a store
+/// into a mapped hole of a full file system would raise SIGBUS.
+fn write_whole(file: &OwnedFd, head: &[u8], length: u64) -> std::result::Result<(), Errno> {
+    let mut offset = 0u64;
+    let zeros = [0; 16 << 10];
+    while offset < length {
+        let rest = head.get(offset as usize..).filter(|rest| !rest.is_empty());
+        let zeros = &zeros[..zeros.len().min((length - offset) as usize)];
+        match rustix::io::pwrite(file, rest.unwrap_or(zeros), offset) {
+            Ok(0) => return Err(Errno::NOSPC),
+            Ok(count) => offset += count as u64,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// A number that no other object of any process has.
+fn fresh_nonce() -> Result<u64> {
+    let mut bytes = [0u8; 8];
+    match rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty()) {
+        Ok(8) => Ok(u64::from_le_bytes(bytes)),
+        Ok(_) => Err(Error::new(Errno::IO, "getrandom gave too little")),
+        Err(errno) => Err(errno).context(|| "getrandom"),
+    }
+}
+
+/// One object, as `cachefs ls` shows it.
+#[derive(Clone, Debug)]
+pub struct ObjectInfo {
+    /// The origin's name.
+    pub origin: Vec<u8>,
+    /// Where the file was when it was cached.
+    pub path: Vec<u8>,
+    /// Bytes of the file.
+    pub size: u64,
+    /// Bytes of it that are present.
+    pub bytes_present: u64,
+    /// Chunks of it that are present.
+    pub chunks_present: u64,
+    /// Chunks of the file.
+    pub chunks_total: u64,
+}
+
+pub(crate) use scan::list;

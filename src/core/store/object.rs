@@ -1,0 +1,131 @@
+//! The local copy of one version of one file, as an open handle.
+
+use super::bitmap::Bitmap;
+use super::layout::{Geometry, Header};
+use super::{Key, Store};
+use crate::error::{Context, Errno, Error, Result};
+use rustix::fs::{Mode, OFlags};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// An object in use. Its bytes stay readable until the last holder is gone,
+/// also when the object has been evicted or replaced since.
+pub(crate) struct Object {
+    pub(crate) header: Header,
+    pub(super) key: Key,
+    /// Read and write; never truncated or punched.
+    data: Arc<OwnedFd>,
+    bitmap: Bitmap,
+    /// Holds the shared lock that keeps evictors of other processes away.
+    _metadata: OwnedFd,
+    /// Cached bytes could not be read back: nothing of it is trusted any more.
+    broken: AtomicBool,
+    /// Told when the object is not in use any more.
+    pub(super) store: Arc<Store>,
+}
+
+impl Object {
+    pub(super) fn new(
+        store: Arc<Store>,
+        header: Header,
+        metadata: OwnedFd,
+        data: OwnedFd,
+        bitmap: Bitmap,
+    ) -> Self {
+        Self {
+            key: header.identity.key(),
+            header,
+            data: Arc::new(data),
+            bitmap,
+            _metadata: metadata,
+            broken: AtomicBool::new(false),
+            store,
+        }
+    }
+
+    pub(crate) fn geometry(&self) -> Geometry {
+        self.header.geometry()
+    }
+
+    pub(crate) fn data(&self) -> &Arc<OwnedFd> {
+        &self.data
+    }
+
+    /// Whether a chunk can be served.
+    pub(crate) fn has(&self, chunk: u64) -> bool {
+        self.bitmap.has(chunk) && !self.is_broken()
+    }
+
+    /// Chunks that can be served.
+    pub(crate) fn chunks_present(&self) -> u64 {
+        if self.is_broken() {
+            0
+        } else {
+            self.bitmap.count()
+        }
+    }
+
+    /// Bytes of the file that can be served.
+    pub(crate) fn bytes_present(&self) -> u64 {
+        if self.is_broken() {
+            0
+        } else {
+            self.bitmap.bytes(self.geometry())
+        }
+    }
+
+    /// Makes a chunk visible to everybody; its bytes are in the data file.
+    pub(crate) fn publish(&self, chunk: u64) {
+        self.bitmap.publish(chunk);
+    }
+
+    /// Room for a chunk that is about to be written. False: do not store it.
+    pub(crate) fn reserve(&self, bytes: u64) -> bool {
+        !self.is_broken() && self.store.reserve(self, bytes)
+    }
+
+    /// Gives back what was reserved for a chunk that was not written after all.
+    pub(crate) fn release(&self, bytes: u64) {
+        self.store.release(self, bytes);
+    }
+
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+
+    /// The store that it is in.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Stops serving from an object whose bytes cannot be read back, and
+    /// removes it, so that the next open begins anew.
+    pub(crate) fn discard(&self) {
+        if !self.broken.swap(true, Ordering::Relaxed) {
+            self.store.remove(self.key, self.header.nonce);
+        }
+    }
+
+    /// A descriptor of the data file that can only read, for use outside the
+    /// library. ENODATA if a chunk is missing.
+    pub(crate) fn export(&self) -> Result<OwnedFd> {
+        if self.chunks_present() < self.geometry().chunks() {
+            return Err(Error::new(
+                Errno::NODATA,
+                "the file is not wholly in the cache",
+            ));
+        }
+        // Through /proc, since the name may have been unlinked; a duplicate
+        // would be writable.
+        let path = format!("/proc/self/fd/{}", self.data.as_raw_fd());
+        rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .context(|| "open the cached file again")
+    }
+}
+
+impl Drop for Object {
+    fn drop(&mut self) {
+        self.store.unused(self.key, self.header.nonce);
+    }
+}

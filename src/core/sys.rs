@@ -1,0 +1,160 @@
+//! System calls that no safe wrapper offers, each wrapped once.
+
+use crate::error::Errno;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::thread;
+
+/// Which lock to take on the first byte of a file.
+#[derive(Clone, Copy)]
+pub(crate) enum Lock {
+    Shared,
+    Exclusive,
+}
+
+/// Takes an open-file-description lock on byte 0 without waiting (fcntl(2),
+/// F_OFD_SETLK): it belongs to the open file, so it dies with its last holder.
+pub(crate) fn try_lock(fd: BorrowedFd<'_>, lock: Lock) -> Result<(), Errno> {
+    let kind = match lock {
+        Lock::Shared => libc::F_RDLCK,
+        Lock::Exclusive => libc::F_WRLCK,
+    };
+    // SAFETY: `flock` is a C structure of integers, for which zero is a value.
+    let mut range: libc::flock = unsafe { std::mem::zeroed() };
+    range.l_type = kind as libc::c_short;
+    range.l_whence = libc::SEEK_SET as libc::c_short;
+    range.l_len = 1;
+    // SAFETY: fcntl(2) reads one `flock` during the call; the descriptor is borrowed.
+    let result = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_OFD_SETLK, &raw const range) };
+    check(result as isize).map(drop)
+}
+
+/// pread(2) into memory that need not be initialised.
+///
+/// # Safety
+/// `length` bytes at `buffer` must be writable and nobody else's during the call.
+pub(crate) unsafe fn pread(
+    fd: BorrowedFd<'_>,
+    buffer: *mut u8,
+    length: usize,
+    offset: u64,
+) -> Result<usize, Errno> {
+    // SAFETY: the caller promises the memory; the descriptor is borrowed.
+    check(unsafe { libc::pread(fd.as_raw_fd(), buffer.cast(), length, to_off(offset)?) })
+}
+
+/// pwrite(2).
+///
+/// # Safety
+/// `length` bytes at `buffer` must be readable and unchanged during the call.
+pub(crate) unsafe fn pwrite(
+    fd: BorrowedFd<'_>,
+    buffer: *const u8,
+    length: usize,
+    offset: u64,
+) -> Result<usize, Errno> {
+    // SAFETY: the caller promises the memory; the descriptor is borrowed.
+    check(unsafe { libc::pwrite(fd.as_raw_fd(), buffer.cast(), length, to_off(offset)?) })
+}
+
+/// The kernel's file offsets are signed.
+fn to_off(offset: u64) -> Result<libc::off_t, Errno> {
+    libc::off_t::try_from(offset).map_err(|_| Errno::OVERFLOW)
+}
+
+fn check(result: isize) -> Result<usize, Errno> {
+    usize::try_from(result).map_err(|_| last_errno())
+}
+
+fn last_errno() -> Errno {
+    Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
+
+/// Starts a library thread with every signal blocked, so that the program's
+/// handlers never run on it (signal masks are inherited at pthread_create(3)).
+pub(crate) fn spawn(
+    name: String,
+    body: impl FnOnce() + Send + 'static,
+) -> io::Result<thread::JoinHandle<()>> {
+    // SAFETY: sigfillset(3) and pthread_sigmask(3) write the two sets that live
+    // on this frame and touch nothing else but this thread's mask.
+    let before = unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        let mut before: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
+        before
+    };
+    let thread = thread::Builder::new().name(name).spawn(body);
+    // SAFETY: `before` was written by the call above.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut()) };
+    thread
+}
+
+/// The kernel's name for this boot (random(4)): 36 characters, or empty where
+/// /proc does not tell, which then matches no object and costs a refill.
+pub(crate) fn boot_id() -> [u8; 16] {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let mut id = [0; 16];
+    let digits = text.chars().filter_map(|c| c.to_digit(16));
+    for (index, digit) in digits.take(32).enumerate() {
+        id[index / 2] = id[index / 2] << 4 | digit as u8;
+    }
+    id
+}
+
+/// What statx(2) says of an open file, as far as the core asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Attributes {
+    /// Type and permissions.
+    pub(crate) mode: u32,
+    /// Bytes.
+    pub(crate) size: u64,
+    /// Nanoseconds since 1970.
+    pub(crate) mtime_ns: i64,
+    /// Nanoseconds since 1970.
+    pub(crate) ctime_ns: i64,
+    /// Number of the file in its file system.
+    pub(crate) inode: u64,
+    /// The mount that it was opened through; 0 before Linux 5.8.
+    pub(crate) mount: u64,
+}
+
+/// Fields that [`Attributes`] needs.
+pub(crate) const STATX_MASK: u32 = libc::STATX_BASIC_STATS | libc::STATX_MNT_ID;
+
+impl From<&libc::statx> for Attributes {
+    fn from(raw: &libc::statx) -> Self {
+        let nanoseconds = |time: &libc::statx_timestamp| {
+            time.tv_sec
+                .saturating_mul(1_000_000_000)
+                .saturating_add(i64::from(time.tv_nsec))
+        };
+        Self {
+            mode: u32::from(raw.stx_mode),
+            size: raw.stx_size,
+            mtime_ns: nanoseconds(&raw.stx_mtime),
+            ctime_ns: nanoseconds(&raw.stx_ctime),
+            inode: raw.stx_ino,
+            mount: raw.stx_mnt_id,
+        }
+    }
+}
+
+/// statx(2) of an open file.
+pub(crate) fn attributes(fd: BorrowedFd<'_>) -> Result<Attributes, Errno> {
+    // SAFETY: `statx` is a C structure of integers, for which zero is a value.
+    let mut raw: libc::statx = unsafe { std::mem::zeroed() };
+    // SAFETY: the path is a C string, and `raw` is writable during the call.
+    let result = unsafe {
+        libc::statx(
+            fd.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            STATX_MASK,
+            &raw mut raw,
+        )
+    };
+    check(result as isize)?;
+    Ok(Attributes::from(&raw))
+}
