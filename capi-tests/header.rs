@@ -23,5 +23,7 @@ pub fn generate() -> String {
     let bindings = builder.generate().expect("src/capi can be expressed in C");
     let mut text = Vec::new();
     bindings.write(&mut text);
-    String::from_utf8(text).expect("sources are UTF-8")
+    let text = String::from_utf8(text).expect("sources are UTF-8");
+    // A heading for rustdoc and clippy; comments of C have none.
+    text.replace(" * # Safety\n * ", " * Safety: ")
 }

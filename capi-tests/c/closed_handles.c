@@ -1,6 +1,16 @@
-/* A handle that was closed is refused with -EBADF, also by another close. */
+/*
+ * A handle that was closed is refused with -EBADF; another close does nothing,
+ * and says so.
+ */
 #include "t.h"
 #include "t_handles.h"
+
+/* The call that has no result failed. */
+#define CHECK_SAYS_ERROR(call)                                                              \
+    do {                                                                                    \
+        (call);                                                                             \
+        CHECK(cachefs_last_error()[0] != '\0');                                             \
+    } while (0)
 
 int main(void) {
     t_make_origin_file("file", 1000, 1);
@@ -13,7 +23,7 @@ int main(void) {
 
     cachefs_file_close(file);
     t_check_file_refused(file, -EBADF);
-    cachefs_file_close(file);
+    CHECK_SAYS_ERROR(cachefs_file_close(file));
 
     /* A request for a closed file. */
     char byte;
@@ -22,20 +32,20 @@ int main(void) {
 
     cachefs_queue_close(queue);
     t_check_queue_refused(queue, good, -EBADF);
-    cachefs_queue_close(queue);
+    CHECK_SAYS_ERROR(cachefs_queue_close(queue));
     cachefs_queue_close(other);
 
     cachefs_origin_close(origin);
     t_check_origin_refused(origin, -EBADF);
-    cachefs_origin_close(origin);
+    CHECK_SAYS_ERROR(cachefs_origin_close(origin));
 
     /* What was opened before stays open. */
     CHECK_READ(good, 1000, 1, 1000, 0);
     cachefs_file_close(good);
 
-    cachefs_cache_close(cache);
+    CHECK_OK(cachefs_cache_close(cache));
     t_check_cache_refused(cache, -EBADF);
-    cachefs_cache_close(cache);
+    CHECK_ERROR(cachefs_cache_close(cache), -EBADF);
 
     /* New handles do not bring old ones back. */
     cachefs_cache *again = t_cache_open();

@@ -29,12 +29,14 @@ int main(void) {
 
     CHECK_ERROR(cachefs_fill(file, 0, CACHEFS_TO_END, stop, NULL), -ECANCELED);
     CHECK_EQ(t_residency(file).complete, 0);
-    CHECK(memory.reads < 400);
 
-    /* The file is as good as before. */
+    /* What it had asked for still comes; then it is over. */
+    t_sleep_ms(500);
     unsigned before = memory.reads;
+    CHECK(before < 100);
+
+    /* And the file is as good as ever. */
     CHECK_READ(file, SIZE, SEED, T_CHUNK, 390 * (uint64_t)T_CHUNK);
-    CHECK_SOON(t_statistics(cache).in_flight == 0);
     CHECK_EQ(memory.reads, before + 1);
 
     cachefs_file_close(file);

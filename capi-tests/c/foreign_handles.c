@@ -8,7 +8,7 @@ static void check_foreign(void *handle, cachefs_file *good) {
     t_check_origin_refused(handle, -EBADF);
     t_check_queue_refused(handle, good, -EBADF);
     CHECK_ERROR(cachefs_origin_complete(handle, 0), -EBADF);
-    cachefs_cache_close(handle);
+    CHECK_ERROR(cachefs_cache_close(handle), -EBADF);
     cachefs_origin_close(handle);
     cachefs_queue_close(handle);
 }

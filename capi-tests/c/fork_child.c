@@ -42,7 +42,7 @@ int main(void) {
         cachefs_queue_close(queue);
         cachefs_file_close(file);
         cachefs_origin_close(origin);
-        cachefs_cache_close(cache);
+        CHECK_ERROR(cachefs_cache_close(cache), -ECHILD);
     });
     CHECK_EQ(memory.frees, 0);
     /* A child that ends in the ordinary way runs its destructors. */

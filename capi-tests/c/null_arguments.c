@@ -123,6 +123,6 @@ int main(void) {
     cachefs_file_close(NULL);
     cachefs_queue_close(NULL);
     cachefs_origin_close(NULL);
-    cachefs_cache_close(NULL);
+    CHECK_OK(cachefs_cache_close(NULL));
     return 0;
 }

@@ -1,6 +1,6 @@
 /*
  * A file that changes while it is fetched: what was fetched is thrown away, and
- * the reader gets one version or an error, never a mixture.
+ * the reader gets the new version as a whole, never a mixture.
  */
 #include "t.h"
 #include "t_origin.h"
@@ -27,12 +27,16 @@ int main(void) {
     t_origin_release(&memory);
 
     cachefs_completion completion = t_completion(&completions, 1);
-    CHECK_EQ(completion.result, -ESTALE);
+    CHECK_EQ(completion.result, SIZE);
+    CHECK_EQ(completion.miss_reason, CACHEFS_MISS_VERSION_CHANGED);
+    CHECK_CONTENT(buffer, SIZE, 2, 0);
     CHECK(t_statistics(cache).stale_fetches >= 1);
-    cachefs_file_close(file);
 
-    file = t_file_open(origin, "file");
+    /* The file has moved on with it, and so has one that is opened now. */
     CHECK_READ(file, SIZE, 2, SIZE, 0);
+    cachefs_file *other = t_file_open(origin, "file");
+    CHECK_READ(other, SIZE, 2, SIZE, 0);
+    cachefs_file_close(other);
     cachefs_file_close(file);
     cachefs_origin_close(origin);
     cachefs_cache_close(cache);

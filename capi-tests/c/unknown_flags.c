@@ -15,7 +15,7 @@ static void check_cache_options(void) {
     CHECK_ERROR(cachefs_cache_open(t_path("cache"), &options, &cache), -EINVAL);
     options = t_options();
     options.log_level = CACHEFS_LOG_TRACE + 1;
-    CHECK_ERROR(cachefs_cache_open(t_path("cache"), &options, &cache), -EINVAL);
+    CHECK_ERROR(cachefs_cache_open(t_path("cache"), &options, &cache), -ERANGE);
     options = t_options();
     options.reserved = 1;
     CHECK_ERROR(cachefs_cache_open(t_path("cache"), &options, &cache), -EINVAL);
@@ -24,7 +24,7 @@ static void check_cache_options(void) {
     CHECK_ERROR(cachefs_cache_open(t_path("cache"), &options, &cache), -EINVAL);
     options = t_options();
     options.threads = UINT32_MAX;
-    CHECK_ERROR(cachefs_cache_open(t_path("cache"), &options, &cache), -EINVAL);
+    CHECK_ERROR(cachefs_cache_open(t_path("cache"), &options, &cache), -ERANGE);
     CHECK(cache == NULL);
     CHECK(access(t_path("cache"), F_OK) != 0);
 }
