@@ -4,3 +4,6 @@
 #![warn(clippy::all)]
 
 mod capi;
+
+#[cfg(test)]
+mod tests;

@@ -55,7 +55,8 @@ pub unsafe extern "C" fn cachefs_cache_open(
         // SAFETY: the caller promises that the callbacks keep their contract.
         let user = unsafe { Owned::new(given.log_user, given.log_free) };
         let mut config = options::config(&given)?;
-        config.log = log::dispatch(given.log, user, config.completed()?.log_level);
+        let level = config.completed()?.log_level as u32;
+        config.log = log::dispatch(given.log, user, level);
         // SAFETY: the caller promises a C string or NULL.
         let dir = unsafe { text(dir, "the directory") }?;
         // SAFETY: the caller promises a writable place or NULL.

@@ -1,7 +1,7 @@
 //! Messages of the library on their way to the program's log callback.
 
 use super::pointer::Owned;
-use super::types::cachefs_log_callback;
+use super::types::*;
 use std::ffi::CString;
 use std::fmt::Write;
 use tracing::field::{Field, Visit};
@@ -20,13 +20,13 @@ struct CLogger {
 pub(super) fn dispatch(
     callback: cachefs_log_callback,
     user: Owned,
-    level: u64,
+    level: u32,
 ) -> Option<Dispatch> {
     let level = match level {
-        1 => Level::ERROR,
-        2 => Level::WARN,
-        3 => Level::INFO,
-        4 => Level::DEBUG,
+        CACHEFS_LOG_ERROR => Level::ERROR,
+        CACHEFS_LOG_WARN => Level::WARN,
+        CACHEFS_LOG_INFO => Level::INFO,
+        CACHEFS_LOG_DEBUG => Level::DEBUG,
         _ => Level::TRACE,
     };
     callback.map(|callback| {
@@ -55,11 +55,11 @@ impl Subscriber for CLogger {
         let mut line = Line::default();
         event.record(&mut line);
         let level = match *event.metadata().level() {
-            Level::ERROR => 1,
-            Level::WARN => 2,
-            Level::INFO => 3,
-            Level::DEBUG => 4,
-            Level::TRACE => 5,
+            Level::ERROR => CACHEFS_LOG_ERROR,
+            Level::WARN => CACHEFS_LOG_WARN,
+            Level::INFO => CACHEFS_LOG_INFO,
+            Level::DEBUG => CACHEFS_LOG_DEBUG,
+            Level::TRACE => CACHEFS_LOG_TRACE,
         };
         // One line, and no byte that would end it early.
         let text = line.0.replace(['\n', '\0'], " ");

@@ -181,7 +181,7 @@ impl Told {
 }
 
 /// A completion as C knows it.
-pub(super) fn convert(completion: &Completion) -> cachefs_completion {
+pub(crate) fn convert(completion: &Completion) -> cachefs_completion {
     cachefs_completion {
         tag: completion.tag,
         result: match completion.result {

@@ -269,6 +269,8 @@ impl Queue {
         self.clear_event();
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let min = min.min(self.held());
+        // Before looking: what a shard leaves afterwards finds a waker to wake.
+        self.engine();
         self.collect();
         if self.ready.len() >= min {
             self.reap(Wait::No);

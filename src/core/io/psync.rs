@@ -122,17 +122,14 @@ fn step(op: &Op, done: usize) -> std::result::Result<Output, Errno> {
     let offset = op.offset + done as u64;
     // SAFETY: `done` is at most the length, so the address stays in the buffer.
     let start = unsafe { op.buffer.as_ptr().add(done) };
-    match op.verb {
+    let moved = match op.verb {
         // SAFETY: the buffer belongs to the operation, which this thread owns.
-        Verb::Read => {
-            unsafe { sys::pread(op.file.as_fd(), start, length, offset) }.map(Output::Bytes)
-        }
+        Verb::Read => unsafe { sys::pread(op.file.as_fd(), start, length, offset) },
         // SAFETY: as above.
-        Verb::Write => {
-            unsafe { sys::pwrite(op.file.as_fd(), start, length, offset) }.map(Output::Bytes)
-        }
-        Verb::Stat => sys::attributes(op.file.as_fd()).map(Output::Attributes),
-    }
+        Verb::Write => unsafe { sys::pwrite(op.file.as_fd(), start, length, offset) },
+        Verb::Stat => return sys::attributes(op.file.as_fd()).map(Output::Attributes),
+    };
+    moved.map(Output::Bytes)
 }
 
 /// One user of the pool.

@@ -70,6 +70,21 @@ impl Fetch {
             object.release(self.length as u64);
         }
     }
+
+    /// Copies a request's share of the good bytes to it.
+    fn copy_to(&self, request: &mut Request, waiter: &Waiter) {
+        let good = self.good.as_ref().expect("the version was checked");
+        let start = (waiter.offset - self.offset) as usize;
+        let piece = &good.bytes(self.length)[start..start + waiter.length as usize];
+        let target_start = (waiter.offset - request.offset) as usize;
+        request.target.write(target_start, piece);
+        request.from_origin += waiter.length;
+        request.bypassed += if self.chunk.is_some() {
+            0
+        } else {
+            waiter.length
+        };
+    }
 }
 
 impl Shard {
@@ -270,37 +285,29 @@ impl Shard {
 
     /// Copies good bytes to the reads that wait. Fills wait until they are stored.
     fn deliver(&mut self, slot: usize) {
-        let fetch = &mut self.fetches[slot];
-        let good = fetch.good.as_ref().expect("the version was checked");
-        let bytes = good.bytes(fetch.length);
-        let kept = fetch.chunk.is_some();
-        let mut served = Vec::new();
-        let requests = &mut self.requests;
-        fetch.waiters.retain(|waiter| {
-            let request = &mut requests[waiter.request];
-            if request.operation == Operation::Fill {
-                return true;
-            }
-            let start = (waiter.offset - fetch.offset) as usize;
-            let piece = &bytes[start..start + waiter.length as usize];
-            let target_start = (waiter.offset - request.offset) as usize;
-            request.target.write(target_start, piece);
-            request.from_origin += waiter.length;
-            request.bypassed += if kept { 0 } else { waiter.length };
-            request.outstanding -= 1;
-            served.push(waiter.request);
-            false
-        });
-        for request in served {
-            self.advance(request);
+        let (fetch, requests) = (&mut self.fetches[slot], &mut self.requests);
+        let waiters = std::mem::take(&mut fetch.waiters);
+        let (reads, fills) = waiters
+            .into_iter()
+            .partition(|waiter| requests[waiter.request].operation == Operation::Read);
+        fetch.waiters = fills;
+        for waiter in &reads {
+            fetch.copy_to(&mut requests[waiter.request], waiter);
         }
+        self.tell_waiters(reads, |_, _| {});
     }
 
-    /// A further request wants a part of a fetch that is under way.
+    /// A further request wants a part of a fetch that is under way: it gets it
+    /// at once if the bytes are good already.
     pub(super) fn join(&mut self, slot: usize, waiter: Waiter) {
-        self.fetches[slot].waiters.push(waiter);
-        if self.fetches[slot].state == State::Storing {
-            self.deliver(slot);
+        let fetch = &mut self.fetches[slot];
+        let request = &mut self.requests[waiter.request];
+        request.cursor += waiter.length;
+        if fetch.good.is_some() && request.operation == Operation::Read {
+            fetch.copy_to(request, &waiter);
+        } else {
+            request.outstanding += 1;
+            fetch.waiters.push(waiter);
         }
     }
 

@@ -23,8 +23,6 @@ impl Shard {
             if request.miss_reason == MissReason::None {
                 request.miss_reason = request.version.reason;
             }
-            request.cursor += length;
-            request.outstanding += 1;
             self.join(fetch, waiter);
             return;
         }

@@ -1,0 +1,62 @@
+//! Scenarios that run through every door (the core's API and the C functions)
+//! and on every engine, each defined once.
+
+mod c_door;
+mod core_door;
+mod door;
+mod origin;
+mod random;
+mod scenarios;
+
+/// Expands each scenario into a test per door and engine.
+macro_rules! scenarios {
+    ($($module:ident: $($scenario:ident),+;)+) => {
+        mod core_uring { $crate::tests::door_tests!(core_door::CoreDoor, Uring; $($module: $($scenario),+;)+); }
+        mod core_psync { $crate::tests::door_tests!(core_door::CoreDoor, Psync; $($module: $($scenario),+;)+); }
+        mod c_uring { $crate::tests::door_tests!(c_door::CDoor, Uring; $($module: $($scenario),+;)+); }
+        mod c_psync { $crate::tests::door_tests!(c_door::CDoor, Psync; $($module: $($scenario),+;)+); }
+    };
+}
+
+macro_rules! door_tests {
+    ($door_module:ident::$door:ident, $engine:ident; $($module:ident: $($scenario:ident),+;)+) => {
+        $($(
+            #[test]
+            fn $scenario() {
+                let engine = cachefs_core::EngineChoice::$engine;
+                if $crate::tests::door::refused(engine) {
+                    return;
+                }
+                $crate::tests::scenarios::$module::$scenario::<
+                    $crate::tests::$door_module::$door,
+                >(engine);
+            }
+        )+)+
+    };
+}
+pub(crate) use door_tests;
+
+scenarios! {
+    reading: random_ranges_equal_the_origin_by_each_way, many_readers_share_one_fetch,
+        a_second_pass_does_no_origin_io, a_read_ends_at_the_end_of_the_file,
+        each_completion_says_where_its_bytes_came_from;
+    versions: a_file_that_changed_between_opens_is_served_anew,
+        a_replaced_file_is_served_anew, no_read_mixes_versions,
+        a_file_that_shrinks_while_it_is_read_is_served_whole;
+    filling: a_filled_file_is_complete_and_has_a_descriptor, a_fill_can_be_cancelled,
+        a_fill_without_room_says_so, progress_goes_from_nothing_to_all;
+    failing: an_origin_error_is_the_readers_and_is_not_cached,
+        a_short_origin_read_is_an_error_and_never_zeros,
+        an_origin_that_hangs_times_out_and_recovers,
+        closing_completes_what_hangs, a_cancelled_read_completes_once,
+        bytes_that_cannot_be_read_back_come_from_the_origin,
+        remains_of_a_killed_process_are_removed;
+    limits: the_cache_stays_within_its_capacity, the_least_recently_opened_file_is_evicted,
+        a_file_larger_than_the_cache_is_still_read, a_full_queue_takes_no_more,
+        callback_requests_are_limited;
+    places: nothing_leads_out_of_the_origin, what_is_no_regular_file_has_its_errno,
+        a_directory_that_is_no_cache_is_refused, a_newer_format_is_refused,
+        an_unwritable_cache_passes_through, a_full_cache_device_passes_through,
+        an_origin_inside_the_cache_is_refused;
+    waiting: a_queue_descriptor_tells_of_every_completion, a_wait_ends_with_its_time;
+}

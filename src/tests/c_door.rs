@@ -1,0 +1,373 @@
+//! The C functions as a door: called as a C program calls them.
+
+use super::door::{Done, Door, Pending, QueueDoor, Settings};
+use super::origin::TestOrigin;
+use crate::capi::types::*;
+use crate::capi::{cache, file, fill, origin, queue, read, stats};
+use cachefs_core::{CustomOrigin, EngineChoice, Residency, Stats};
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::ptr::null_mut;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Sender};
+use std::time::Duration;
+
+pub(crate) struct CDoor(*mut cachefs_cache);
+pub(crate) struct COrigin(*mut cachefs_origin);
+pub(crate) struct CFile(*mut cachefs_file);
+pub(crate) struct CQueue(*mut cachefs_queue);
+
+// SAFETY: handles are numbers; the header lets every thread use these.
+unsafe impl Send for CDoor {}
+// SAFETY: as above.
+unsafe impl Sync for CDoor {}
+// SAFETY: as above.
+unsafe impl Send for COrigin {}
+// SAFETY: as above.
+unsafe impl Sync for COrigin {}
+// SAFETY: as above.
+unsafe impl Send for CFile {}
+// SAFETY: as above.
+unsafe impl Sync for CFile {}
+
+fn status(result: i32) -> Result<i32, i32> {
+    if result < 0 { Err(-result) } else { Ok(result) }
+}
+
+fn length(result: i64) -> Result<u64, i32> {
+    u64::try_from(result).map_err(|_| -result as i32)
+}
+
+fn path(path: &Path) -> CString {
+    CString::new(path.as_os_str().as_bytes()).unwrap()
+}
+
+fn done(completion: &cachefs_completion) -> Done {
+    Done {
+        tag: completion.tag,
+        result: completion.result,
+        bytes_from_cache: completion.bytes_from_cache,
+        source: completion.source,
+        miss_reason: completion.miss_reason,
+    }
+}
+
+/// A structure of zeros that knows its size, as C programs make them.
+fn sized<T: Copy>() -> T {
+    // SAFETY: the public structures consist of integers, pointers and optional
+    // functions, for all of which zero is a value.
+    let mut value: T = unsafe { std::mem::zeroed() };
+    // SAFETY: each begins with its size.
+    unsafe { (&raw mut value).cast::<u32>().write(size_of::<T>() as u32) };
+    value
+}
+
+impl Door for CDoor {
+    type Origin = COrigin;
+    type File = CFile;
+    type Queue = CQueue;
+
+    fn open(dir: &Path, settings: &Settings) -> Result<Self, i32> {
+        let mut options: cachefs_cache_options = sized();
+        options.engine = match settings.engine {
+            EngineChoice::Auto => CACHEFS_ENGINE_AUTO,
+            EngineChoice::Uring => CACHEFS_ENGINE_URING,
+            EngineChoice::Psync => CACHEFS_ENGINE_PSYNC,
+        };
+        options.capacity_bytes = settings.capacity_bytes;
+        options.chunk_bytes = settings.chunk_bytes as u32;
+        options.origin_timeout_ms = settings.origin_timeout_ms as u32;
+        options.close_timeout_ms = settings.close_timeout_ms as u32;
+        options.async_limit = settings.async_limit as u32;
+        let mut cache = null_mut();
+        // SAFETY: the strings and structures live during the call.
+        status(unsafe { cache::cachefs_cache_open(path(dir).as_ptr(), &options, &mut cache) })?;
+        Ok(Self(cache))
+    }
+
+    fn is_normal(&self) -> bool {
+        report(self.0).state == CACHEFS_STATE_NORMAL
+    }
+
+    fn engine_is(&self, engine: EngineChoice) -> bool {
+        let psync = report(self.0).engine == CACHEFS_ENGINE_PSYNC;
+        psync == (engine == EngineChoice::Psync)
+    }
+
+    fn stats(&self) -> Stats {
+        let mut value: cachefs_statistics = sized();
+        // SAFETY: the structure is writable during the call.
+        assert_eq!(unsafe { stats::cachefs_stats(self.0, &mut value) }, 0);
+        Stats {
+            hits: value.hits,
+            misses: value.misses,
+            bypasses: value.bypasses,
+            errors: value.errors,
+            bytes_from_cache: value.bytes_from_cache,
+            bytes_from_origin: value.bytes_from_origin,
+            origin_reads: value.origin_reads,
+            chunks_stored: value.chunks_stored,
+            store_errors: value.store_errors,
+            stale_fetches: value.stale_fetches,
+            evictions: value.evictions,
+            in_flight: value.in_flight,
+            cached_bytes: value.cached_bytes,
+            cached_objects: value.cached_objects,
+        }
+    }
+
+    fn directory(&self, root: &Path) -> Result<COrigin, i32> {
+        let mut opened = null_mut();
+        // SAFETY: the string lives during the call.
+        status(unsafe {
+            origin::cachefs_origin_open_dir(self.0, path(root).as_ptr(), &mut opened)
+        })?;
+        Ok(COrigin(opened))
+    }
+
+    fn custom(&self, name: &str, code: Arc<TestOrigin>) -> COrigin {
+        let mut ops: cachefs_origin_ops = sized();
+        ops.threads = code.blocking_threads;
+        if code.blocking_threads == 0 {
+            ops.flags = CACHEFS_ORIGIN_NONBLOCKING;
+        }
+        ops.stat = Some(stat_callback);
+        ops.read = Some(read_callback);
+        ops.free = Some(free_callback);
+        let name = CString::new(name).unwrap();
+        let user = Arc::into_raw(code).cast_mut().cast();
+        let mut opened = null_mut();
+        // SAFETY: `free_callback` takes back the reference that `user` is.
+        let result =
+            unsafe { origin::cachefs_origin_open(self.0, name.as_ptr(), &ops, user, &mut opened) };
+        assert_eq!(result, 0);
+        COrigin(opened)
+    }
+
+    fn file(&self, origin: &COrigin, path: &[u8]) -> Result<CFile, i32> {
+        let path = CString::new(path).unwrap();
+        let mut opened = null_mut();
+        // SAFETY: the string lives during the call.
+        status(unsafe { file::cachefs_file_open(origin.0, path.as_ptr(), 0, &mut opened) })?;
+        Ok(CFile(opened))
+    }
+
+    fn read(&self, file: &CFile, buffer: &mut [u8], offset: u64) -> Result<u64, i32> {
+        let (start, size) = (buffer.as_mut_ptr().cast(), buffer.len() as u64);
+        // SAFETY: the buffer is borrowed for the call.
+        length(unsafe { read::cachefs_read(file.0, start, size, offset) })
+    }
+
+    fn read_async(&self, file: &CFile, length: usize, offset: u64) -> Result<Pending, i32> {
+        let (sender, receiver) = mpsc::channel();
+        let mut buffer = vec![0xAA; length];
+        let start = buffer.as_mut_ptr().cast();
+        let user = Box::into_raw(Box::new((buffer, sender)));
+        let mut id = 0;
+        // SAFETY: the callback owns the buffer, so it lives until the completion.
+        let result = unsafe {
+            read::cachefs_read_async(
+                file.0,
+                start,
+                length as u64,
+                offset,
+                Some(completed),
+                user.cast(),
+                &mut id,
+            )
+        };
+        if result < 0 {
+            // SAFETY: refused, so the callback does not take it.
+            drop(unsafe { Box::from_raw(user) });
+        }
+        status(result)?;
+        Ok(Pending { id, done: receiver })
+    }
+
+    fn cancel(&self, id: u64) {
+        assert_eq!(cache::cachefs_cancel(self.0, id), 0);
+    }
+
+    fn fill(&self, file: &CFile, watch: &mut dyn FnMut(u64, u64) -> bool) -> Result<u64, i32> {
+        let mut watch = watch;
+        let user = (&raw mut watch).cast();
+        // SAFETY: the closure lives during the call, on this thread.
+        length(unsafe { fill::cachefs_fill(file.0, 0, CACHEFS_TO_END, Some(progress), user) })
+    }
+
+    fn residency(&self, file: &CFile) -> Residency {
+        let mut value: cachefs_residency = sized();
+        // SAFETY: the structure is writable during the call.
+        let result = unsafe { file::cachefs_file_residency(file.0, &mut value) };
+        assert_eq!(result, 0);
+        Residency {
+            complete: value.complete == 1,
+            bytes_present: value.bytes_present,
+            chunks_present: value.chunks_present,
+            chunks_total: value.chunks_total,
+            chunk_bytes: value.chunk_bytes,
+        }
+    }
+
+    fn descriptor(&self, file: &CFile) -> Result<OwnedFd, i32> {
+        let fd = status(file::cachefs_file_fd(file.0))?;
+        // SAFETY: a new descriptor, which is ours by the header.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
+    fn queue(&self, depth: u32) -> CQueue {
+        let mut options: cachefs_queue_options = sized();
+        options.depth = depth;
+        let mut opened = null_mut();
+        // SAFETY: the structure lives during the call.
+        let result = unsafe { queue::cachefs_queue_open(self.0, &options, &mut opened) };
+        assert_eq!(result, 0);
+        CQueue(opened)
+    }
+
+    fn close(&self) {
+        // The drop comes again, and finds it closed.
+        cache::cachefs_cache_close(self.0);
+    }
+}
+
+fn report(cache: *mut cachefs_cache) -> cachefs_report {
+    let mut value: cachefs_report = sized();
+    // SAFETY: the structure is writable during the call.
+    assert_eq!(unsafe { cache::cachefs_cache_report(cache, &mut value) }, 0);
+    value
+}
+
+impl Drop for CDoor {
+    fn drop(&mut self) {
+        cache::cachefs_cache_close(self.0);
+    }
+}
+
+impl Drop for COrigin {
+    fn drop(&mut self) {
+        origin::cachefs_origin_close(self.0);
+    }
+}
+
+impl Drop for CFile {
+    fn drop(&mut self) {
+        file::cachefs_file_close(self.0);
+    }
+}
+
+impl Drop for CQueue {
+    fn drop(&mut self) {
+        queue::cachefs_queue_close(self.0);
+    }
+}
+
+impl QueueDoor<CDoor> for CQueue {
+    fn read(&mut self, file: &CFile, buffer: &mut [u8], offset: u64, tag: u64) -> Result<(), i32> {
+        let (start, size) = (buffer.as_mut_ptr().cast(), buffer.len() as u64);
+        // SAFETY: the scenarios keep the buffer until the completion.
+        status(unsafe { queue::cachefs_queue_read(self.0, file.0, start, size, offset, tag) })?;
+        Ok(())
+    }
+
+    fn fill(&mut self, file: &CFile, tag: u64) -> Result<(), i32> {
+        status(queue::cachefs_queue_fill(
+            self.0,
+            file.0,
+            0,
+            CACHEFS_TO_END,
+            tag,
+        ))
+        .map(drop)
+    }
+
+    fn wait(&mut self, min: usize, max: usize, timeout: Option<Duration>) -> Vec<Done> {
+        let mut room: Vec<cachefs_completion> = Vec::with_capacity(max);
+        let timeout = timeout.map_or(-1, |timeout| timeout.as_nanos() as i64);
+        let start = room.as_mut_ptr();
+        // SAFETY: there is room for `max`, of which the first `count` are written.
+        unsafe {
+            let count = queue::cachefs_queue_wait(self.0, start, min as u32, max as u32, timeout);
+            room.set_len(status(count).unwrap() as usize);
+        }
+        room.iter().map(done).collect()
+    }
+
+    fn cancel(&mut self, tag: u64) -> usize {
+        status(queue::cachefs_queue_cancel(self.0, tag)).unwrap() as usize
+    }
+
+    fn space(&mut self) -> usize {
+        status(queue::cachefs_queue_space(self.0)).unwrap() as usize
+    }
+
+    fn descriptor(&mut self) -> RawFd {
+        status(queue::cachefs_queue_fd(self.0)).unwrap()
+    }
+}
+
+/// What a pending read owns.
+type Owned = (Vec<u8>, Sender<(Vec<u8>, Done)>);
+
+unsafe extern "C" fn completed(user: *mut c_void, completion: *const cachefs_completion) {
+    // SAFETY: `read_async` made it, and each completion comes once.
+    let (owned, done) = unsafe { (Box::from_raw(user.cast::<Owned>()), done(&*completion)) };
+    let (buffer, sender) = *owned;
+    // A test that has failed already does not listen.
+    let _ = sender.send((buffer, done));
+}
+
+unsafe extern "C" fn progress(user: *mut c_void, done: u64, total: u64) -> i32 {
+    // SAFETY: `fill` passes its closure, which lives during the call.
+    let watch = unsafe { &mut *user.cast::<&mut dyn FnMut(u64, u64) -> bool>() };
+    i32::from(!watch(done, total))
+}
+
+unsafe extern "C" fn stat_callback(
+    user: *mut c_void,
+    path: *const c_char,
+    attr: *mut cachefs_origin_attr,
+) -> i32 {
+    // SAFETY: the library passes what `custom` gave it, a string and a structure.
+    let (code, path, attr) = unsafe {
+        (
+            &*user.cast::<TestOrigin>(),
+            CStr::from_ptr(path),
+            &mut *attr,
+        )
+    };
+    match code.stat(path) {
+        Err(errno) => -errno.raw_os_error(),
+        Ok(token) => {
+            attr.size = token.size;
+            attr.mtime_ns = token.mtime_ns;
+            0
+        }
+    }
+}
+
+unsafe extern "C" fn read_callback(
+    user: *mut c_void,
+    _path: *const c_char,
+    _version: *const cachefs_origin_attr,
+    buffer: *mut c_void,
+    length: u64,
+    offset: u64,
+    token: *mut cachefs_origin_token,
+) -> i32 {
+    // SAFETY: the library passes what `custom` gave it, and a writable buffer.
+    let (code, bytes) = unsafe {
+        let bytes = std::slice::from_raw_parts_mut(buffer.cast::<u8>(), length as usize);
+        (&*user.cast::<TestOrigin>(), bytes)
+    };
+    let result = code.read_into(bytes, offset);
+    assert_eq!(origin::cachefs_origin_complete(token, result), 0);
+    0
+}
+
+unsafe extern "C" fn free_callback(user: *mut c_void) {
+    // SAFETY: the reference that `custom` gave away, given back once.
+    drop(unsafe { Arc::from_raw(user.cast::<TestOrigin>()) });
+}

@@ -1,0 +1,196 @@
+//! What a scenario can do, whichever door it goes through.
+
+use super::origin::TestOrigin;
+use cachefs_core::{EngineChoice, Residency, Stats};
+use std::os::fd::{OwnedFd, RawFd};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+/// What scenarios ask of a cache.
+#[derive(Clone, Copy)]
+pub(crate) struct Settings {
+    pub(crate) engine: EngineChoice,
+    pub(crate) capacity_bytes: u64,
+    pub(crate) chunk_bytes: u64,
+    pub(crate) origin_timeout_ms: u64,
+    pub(crate) close_timeout_ms: u64,
+    pub(crate) async_limit: u64,
+}
+
+impl Settings {
+    pub(crate) fn new(engine: EngineChoice) -> Self {
+        Self {
+            engine,
+            capacity_bytes: 0,
+            chunk_bytes: 0,
+            origin_timeout_ms: 0,
+            close_timeout_ms: 0,
+            async_limit: 0,
+        }
+    }
+}
+
+/// The three ways to read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Way {
+    Blocking,
+    Callback,
+    Queue,
+}
+
+pub(crate) const WAYS: [Way; 3] = [Way::Blocking, Way::Callback, Way::Queue];
+
+/// A completion with its numbers as the header has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Done {
+    pub(crate) tag: u64,
+    pub(crate) result: i64,
+    pub(crate) bytes_from_cache: u64,
+    pub(crate) source: u32,
+    pub(crate) miss_reason: u32,
+}
+
+/// One read of a batch.
+pub(crate) struct Ask<'a, F> {
+    pub(crate) file: &'a F,
+    pub(crate) length: usize,
+    pub(crate) offset: u64,
+}
+
+/// A pending callback read: its id, and then its bytes.
+pub(crate) struct Pending {
+    pub(crate) id: u64,
+    pub(crate) done: Receiver<(Vec<u8>, Done)>,
+}
+
+/// A cache behind one of the doors. Errors are positive errnos.
+pub(crate) trait Door: Sized + Send + Sync {
+    type Origin: Send + Sync;
+    type File: Send + Sync;
+    type Queue: QueueDoor<Self>;
+
+    fn open(dir: &Path, settings: &Settings) -> Result<Self, i32>;
+    /// Whether it stores.
+    fn is_normal(&self) -> bool;
+    fn engine_is(&self, engine: EngineChoice) -> bool;
+    fn stats(&self) -> Stats;
+    fn directory(&self, root: &Path) -> Result<Self::Origin, i32>;
+    fn custom(&self, name: &str, code: Arc<TestOrigin>) -> Self::Origin;
+    fn file(&self, origin: &Self::Origin, path: &[u8]) -> Result<Self::File, i32>;
+    fn read(&self, file: &Self::File, buffer: &mut [u8], offset: u64) -> Result<u64, i32>;
+    fn read_async(&self, file: &Self::File, length: usize, offset: u64) -> Result<Pending, i32>;
+    fn cancel(&self, id: u64);
+    /// `watch` gets the bytes done and in all; false cancels.
+    fn fill(&self, file: &Self::File, watch: &mut dyn FnMut(u64, u64) -> bool) -> Result<u64, i32>;
+    fn residency(&self, file: &Self::File) -> Residency;
+    fn descriptor(&self, file: &Self::File) -> Result<OwnedFd, i32>;
+    fn queue(&self, depth: u32) -> Self::Queue;
+    /// Closes it; what is open of it stays.
+    fn close(&self);
+
+    /// One read by one of the ways: the bytes and the count, or the errno.
+    fn read_by(
+        &self,
+        way: Way,
+        file: &Self::File,
+        length: usize,
+        offset: u64,
+    ) -> Result<Vec<u8>, i32> {
+        let (mut bytes, result) = match way {
+            Way::Blocking => {
+                let mut bytes = vec![0xAA; length];
+                let result = self.read(file, &mut bytes, offset)?;
+                (bytes, result as i64)
+            }
+            Way::Callback => {
+                let pending = self.read_async(file, length, offset)?;
+                let (bytes, done) = pending.done.recv_timeout(LIMIT).expect("a completion");
+                (bytes, done.result)
+            }
+            Way::Queue => {
+                let asks = [Ask {
+                    file,
+                    length,
+                    offset,
+                }];
+                let mut batch = self.batch(&asks);
+                let (bytes, done) = batch.pop().expect("one completion");
+                (bytes, done.result)
+            }
+        };
+        let count = usize::try_from(result).map_err(|_| -result as i32)?;
+        bytes.truncate(count);
+        Ok(bytes)
+    }
+
+    /// Reads by one queue, all at once; in the order asked.
+    fn batch(&self, asks: &[Ask<'_, Self::File>]) -> Vec<(Vec<u8>, Done)> {
+        // Before the queue, so that they outlive it also when the test fails.
+        let mut buffers: Vec<Vec<u8>> = asks.iter().map(|ask| vec![0xAA; ask.length]).collect();
+        let mut queue = self.queue(asks.len() as u32);
+        for (tag, (ask, buffer)) in asks.iter().zip(&mut buffers).enumerate() {
+            queue
+                .read(ask.file, buffer, ask.offset, tag as u64)
+                .expect("room");
+        }
+        let mut done = queue.wait(asks.len(), asks.len(), Some(LIMIT));
+        assert_eq!(done.len(), asks.len(), "every request completes");
+        done.sort_by_key(|done| done.tag);
+        drop(queue);
+        buffers.into_iter().zip(done).collect()
+    }
+}
+
+/// A queue behind one of the doors.
+pub(crate) trait QueueDoor<D: Door> {
+    /// The buffer must stay where it is until the completion.
+    fn read(&mut self, file: &D::File, buffer: &mut [u8], offset: u64, tag: u64)
+    -> Result<(), i32>;
+    fn fill(&mut self, file: &D::File, tag: u64) -> Result<(), i32>;
+    fn wait(&mut self, min: usize, max: usize, timeout: Option<Duration>) -> Vec<Done>;
+    fn cancel(&mut self, tag: u64) -> usize;
+    fn space(&mut self) -> usize;
+    fn descriptor(&mut self) -> RawFd;
+}
+
+/// Longer than anything may take on a busy machine; a hang fails the test.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+/// Whether this system refuses the engine: said, so that a skip is seen.
+pub(crate) fn refused(engine: EngineChoice) -> bool {
+    let refused = engine == EngineChoice::Uring
+        && cachefs_core::probe()
+            .first()
+            .is_none_or(|found| found.granted.is_err());
+    if refused {
+        eprintln!("skipped: io_uring is refused here");
+    }
+    refused
+}
+
+/// A directory for the cache and one for the origin.
+pub(crate) struct Place {
+    directory: tempfile::TempDir,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("origin")).unwrap();
+        Self { directory }
+    }
+
+    pub(crate) fn cache(&self) -> std::path::PathBuf {
+        self.directory.path().join("cache")
+    }
+
+    pub(crate) fn origin(&self) -> std::path::PathBuf {
+        self.directory.path().join("origin")
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        self.directory.path()
+    }
+}

@@ -1,0 +1,144 @@
+//! Origins of the tests: real directories, and code that counts, hangs and lies.
+
+use cachefs_core::{CustomOrigin, Errno, OriginRead, VersionToken};
+use std::ffi::CStr;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex};
+use std::time::Duration;
+
+/// The byte that every test file has at an offset: no two chunks are alike.
+pub(crate) fn byte_at(file: u64, offset: u64) -> u8 {
+    let word = (offset >> 3)
+        .wrapping_add(file << 40)
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (word >> (8 * (offset & 7))) as u8
+}
+
+/// The bytes of a test file.
+pub(crate) fn content(file: u64, offset: u64, length: usize) -> Vec<u8> {
+    (offset..offset + length as u64)
+        .map(|at| byte_at(file, at))
+        .collect()
+}
+
+/// Writes a file, and waits until it is old enough to be trusted.
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) {
+    std::fs::write(path, bytes).unwrap();
+    grow_old();
+}
+
+/// A file that changed less than 20 ms ago is not trusted, so not stored.
+pub(crate) fn grow_old() {
+    std::thread::sleep(Duration::from_millis(30));
+}
+
+/// A file made by code, which can be told to misbehave.
+pub(crate) struct TestOrigin {
+    pub(crate) size: AtomicU64,
+    /// Its mtime; the content is a function of it.
+    pub(crate) version: AtomicI64,
+    /// Every byte is the version's number, so that a mixture shows.
+    pub(crate) uniform: bool,
+    pub(crate) reads: AtomicU64,
+    pub(crate) bytes_read: AtomicU64,
+    pub(crate) stats: AtomicU64,
+    /// Fails reads, if not 0.
+    pub(crate) errno: AtomicI64,
+    /// Gives only half of what was asked for.
+    pub(crate) short: AtomicBool,
+    /// Reads hang while this is true.
+    pub(crate) hang: Mutex<bool>,
+    pub(crate) resumed: Condvar,
+    /// How long a read takes.
+    pub(crate) delay: Duration,
+    pub(crate) blocking_threads: u32,
+}
+
+impl TestOrigin {
+    pub(crate) fn new(size: u64) -> Self {
+        Self {
+            size: AtomicU64::new(size),
+            version: AtomicI64::new(1),
+            uniform: false,
+            reads: AtomicU64::new(0),
+            bytes_read: AtomicU64::new(0),
+            stats: AtomicU64::new(0),
+            errno: AtomicI64::new(0),
+            short: AtomicBool::new(false),
+            hang: Mutex::new(false),
+            resumed: Condvar::new(),
+            delay: Duration::ZERO,
+            blocking_threads: 4,
+        }
+    }
+
+    pub(crate) fn set_hang(&self, hang: bool) {
+        *self.hang.lock().unwrap() = hang;
+        self.resumed.notify_all();
+    }
+
+    /// One read: the count, or a negative errno.
+    pub(crate) fn read_into(&self, bytes: &mut [u8], offset: u64) -> i64 {
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        let mut hang = self.hang.lock().unwrap();
+        while *hang {
+            hang = self.resumed.wait(hang).unwrap();
+        }
+        drop(hang);
+        std::thread::sleep(self.delay);
+        let errno = self.errno.load(Ordering::SeqCst);
+        if errno != 0 {
+            return -errno;
+        }
+        let size = self.size.load(Ordering::SeqCst);
+        let mut length = bytes.len().min(size.saturating_sub(offset) as usize);
+        if self.short.load(Ordering::SeqCst) {
+            length /= 2;
+        }
+        self.fill(&mut bytes[..length], offset);
+        self.bytes_read.fetch_add(length as u64, Ordering::SeqCst);
+        length as i64
+    }
+
+    fn fill(&self, bytes: &mut [u8], offset: u64) {
+        let version = self.version.load(Ordering::SeqCst) as u64;
+        if self.uniform {
+            bytes.fill(version as u8);
+            return;
+        }
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            *byte = byte_at(version, offset + index as u64);
+        }
+    }
+}
+
+impl CustomOrigin for TestOrigin {
+    fn stat(&self, path: &CStr) -> Result<VersionToken, Errno> {
+        self.stats.fetch_add(1, Ordering::SeqCst);
+        if path == c"missing" {
+            return Err(Errno::NOENT);
+        }
+        Ok(VersionToken {
+            size: self.size.load(Ordering::SeqCst),
+            mtime_ns: self.version.load(Ordering::SeqCst),
+            ctime_ns: 0,
+            inode: 0,
+            tag_length: 0,
+            tag: [0; cachefs_core::TAG_BYTES_MAX],
+        })
+    }
+
+    fn read(&self, mut read: OriginRead) {
+        let offset = read.offset();
+        let result = self.read_into(read.buffer(), offset);
+        read.complete(match usize::try_from(result) {
+            Ok(count) => Ok(count),
+            Err(_) => Err(Errno::from_raw_os_error(-result as i32)),
+        });
+    }
+
+    fn threads(&self) -> u32 {
+        self.blocking_threads
+    }
+}

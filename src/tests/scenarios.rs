@@ -1,0 +1,9 @@
+//! The scenarios: one behaviour each, named after it.
+
+pub(crate) mod failing;
+pub(crate) mod filling;
+pub(crate) mod limits;
+pub(crate) mod places;
+pub(crate) mod reading;
+pub(crate) mod versions;
+pub(crate) mod waiting;

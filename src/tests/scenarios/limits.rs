@@ -1,0 +1,151 @@
+//! Limits hold, at the limit.
+
+use crate::tests::door::{Door, LIMIT, Place, QueueDoor, Settings, WAYS};
+use crate::tests::origin::{TestOrigin, content};
+use cachefs_core::EngineChoice;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+const MIB: u64 = 1 << 20;
+
+/// Bytes that a directory takes on its file system.
+fn disk_usage(directory: &Path) -> u64 {
+    std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| {
+            let entry = entry.unwrap();
+            match entry.metadata() {
+                Ok(metadata) if metadata.is_dir() => disk_usage(&entry.path()),
+                Ok(metadata) => metadata.blocks() * 512,
+                // Evicted between the two calls.
+                Err(_) => 0,
+            }
+        })
+        .sum()
+}
+
+pub(crate) fn the_cache_stays_within_its_capacity<D: Door>(engine: EngineChoice) {
+    let place = Place::new();
+    let mut settings = Settings::new(engine);
+    settings.capacity_bytes = 8 * MIB;
+    let cache = D::open(&place.cache(), &settings).unwrap();
+    let code = Arc::new(TestOrigin::new(MIB + 1));
+    let origin = cache.custom("code", code);
+    for number in 0..40 {
+        let file = cache.file(&origin, format!("{number}").as_bytes()).unwrap();
+        let bytes = cache
+            .read_by(WAYS[number % 3], &file, 2 * MIB as usize, 0)
+            .unwrap();
+        assert!(bytes == content(1, 0, MIB as usize + 1));
+        let stats = cache.stats();
+        assert!(
+            stats.cached_bytes <= 8 * MIB,
+            "{} after {number}",
+            stats.cached_bytes
+        );
+        // A block of the last chunk is 4 KiB where one byte is counted.
+        let disk = disk_usage(&place.cache().join("objects"));
+        assert!(disk <= 8 * MIB + 64 * 4096, "{disk} after {number}");
+    }
+    assert!(cache.stats().evictions >= 30, "{}", cache.stats().evictions);
+}
+
+pub(crate) fn the_least_recently_opened_file_is_evicted<D: Door>(engine: EngineChoice) {
+    let place = Place::new();
+    let mut settings = Settings::new(engine);
+    settings.capacity_bytes = 4 * MIB;
+    let code = Arc::new(TestOrigin::new(MIB));
+    let fill = |cache: &D, origin: &D::Origin, name: &[u8]| {
+        let file = cache.file(origin, name).unwrap();
+        assert_eq!(cache.fill(&file, &mut |_, _| true), Ok(MIB));
+    };
+    {
+        let cache = D::open(&place.cache(), &settings).unwrap();
+        let origin = cache.custom("code", Arc::clone(&code));
+        for name in [b"a", b"b", b"c"] {
+            fill(&cache, &origin, name);
+        }
+        fill(&cache, &origin, b"a");
+    }
+    // The order is known after a restart as well.
+    let cache = D::open(&place.cache(), &settings).unwrap();
+    let origin = cache.custom("code", Arc::clone(&code));
+    fill(&cache, &origin, b"d");
+    let present = |name: &[u8]| {
+        cache
+            .residency(&cache.file(&origin, name).unwrap())
+            .complete
+    };
+    assert!(present(b"a") && present(b"c") && present(b"d"));
+    assert!(!present(b"b"));
+}
+
+pub(crate) fn a_file_larger_than_the_cache_is_still_read<D: Door>(engine: EngineChoice) {
+    let place = Place::new();
+    let mut settings = Settings::new(engine);
+    settings.capacity_bytes = 2 * MIB;
+    let cache = D::open(&place.cache(), &settings).unwrap();
+    let code = Arc::new(TestOrigin::new(8 * MIB));
+    let origin = cache.custom("code", Arc::clone(&code));
+    let file = cache.file(&origin, b"file").unwrap();
+    for way in WAYS {
+        let bytes = cache.read_by(way, &file, 8 * MIB as usize, 0).unwrap();
+        assert!(bytes == content(1, 0, 8 * MIB as usize), "{way:?}");
+    }
+    assert!(cache.stats().bypasses > 0);
+    // A bypass reads what is asked for, not whole chunks.
+    let before = code.bytes_read.load(Ordering::SeqCst);
+    cache.read_by(WAYS[0], &file, 10, 7 * MIB).unwrap();
+    assert_eq!(code.bytes_read.load(Ordering::SeqCst) - before, 10);
+}
+
+pub(crate) fn a_full_queue_takes_no_more<D: Door>(engine: EngineChoice) {
+    let place = Place::new();
+    let cache = D::open(&place.cache(), &Settings::new(engine)).unwrap();
+    let origin = cache.custom("code", Arc::new(TestOrigin::new(MIB)));
+    let file = cache.file(&origin, b"file").unwrap();
+    cache.fill(&file, &mut |_, _| true).unwrap();
+    let depth = 4;
+    // Before the queue, so that it outlives the queue also when the test fails.
+    let mut buffers = vec![[0; 16]; depth as usize + 1];
+    let mut queue = cache.queue(depth);
+    let (last, first) = buffers.split_last_mut().unwrap();
+    for (index, buffer) in first.iter_mut().enumerate() {
+        assert_eq!(queue.space(), depth as usize - index);
+        queue
+            .read(&file, buffer, index as u64, index as u64)
+            .unwrap();
+    }
+    assert_eq!(queue.space(), 0);
+    assert_eq!(queue.read(&file, last, 0, 9), Err(libc::EAGAIN));
+    assert_eq!(queue.fill(&file, 9), Err(libc::EAGAIN));
+    // Completions that were not fetched hold their place.
+    let done = queue.wait(1, 1, Some(LIMIT));
+    assert_eq!((done.len(), queue.space()), (1, 1));
+    queue.read(&file, last, 0, 9).unwrap();
+    assert_eq!(queue.wait(4, 8, Some(LIMIT)).len(), 4);
+    assert_eq!(queue.space(), depth as usize);
+}
+
+pub(crate) fn callback_requests_are_limited<D: Door>(engine: EngineChoice) {
+    let place = Place::new();
+    let mut settings = Settings::new(engine);
+    settings.async_limit = 2;
+    let cache = D::open(&place.cache(), &settings).unwrap();
+    let code = Arc::new(TestOrigin::new(MIB));
+    code.set_hang(true);
+    let origin = cache.custom("code", Arc::clone(&code));
+    let file = cache.file(&origin, b"file").unwrap();
+    let pending: Vec<_> = (0..2)
+        .map(|_| cache.read_async(&file, 1, 0).unwrap())
+        .collect();
+    assert_eq!(cache.read_async(&file, 1, 0).err(), Some(libc::EAGAIN));
+    code.set_hang(false);
+    for pending in pending {
+        assert_eq!(pending.done.recv_timeout(LIMIT).unwrap().1.result, 1);
+    }
+    let again = cache.read_async(&file, 1, 0).unwrap();
+    assert_eq!(again.done.recv_timeout(LIMIT).unwrap().1.result, 1);
+}
