@@ -1,0 +1,46 @@
+/*
+ * File systems for tests of caches that cannot be written: tmpfs, mounted in the
+ * test's directory, in a mount namespace that ends with the test.
+ */
+#ifndef T_MOUNT_H
+#define T_MOUNT_H
+
+#include "t.h"
+
+#include <sched.h>
+#include <sys/mount.h>
+
+/* Makes `name` and mounts a tmpfs of `bytes` on it; skips where that is refused. */
+T_HELPER void t_mount(const char *name, uint64_t bytes) {
+    char options[64];
+    CHECK_EQ(mkdir(t_path("%s", name), 0755), 0);
+    if (unshare(CLONE_NEWNS) != 0)
+        t_skip("no mount namespace for this user: %s", strerror(errno));
+    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
+        t_skip("mounts cannot be made private: %s", strerror(errno));
+    snprintf(options, sizeof options, "size=%" PRIu64 ",mode=755", bytes);
+    if (mount("tmpfs", t_path("%s", name), "tmpfs", MS_NOSUID | MS_NODEV, options) != 0)
+        t_skip("tmpfs cannot be mounted: %s", strerror(errno));
+}
+
+/* Makes it read-only. */
+T_HELPER void t_mount_read_only(const char *name) {
+    CHECK_EQ(mount(NULL, t_path("%s", name), NULL, MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV,
+                   NULL), 0);
+}
+
+/* Writes a file until nothing more fits. */
+T_HELPER void t_fill_disk(const char *path) {
+    static const char block[65536] = {1};
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    CHECK(fd >= 0);
+    for (size_t length = sizeof block; length > 0;) {
+        if (write(fd, block, length) < 0) {
+            CHECK_EQ(errno, ENOSPC);
+            length /= 2;
+        }
+    }
+    CHECK_EQ(close(fd), 0);
+}
+
+#endif /* T_MOUNT_H */
