@@ -54,7 +54,8 @@ scenarios! {
     limits: the_cache_stays_within_its_capacity, the_least_recently_opened_file_is_evicted,
         a_file_larger_than_the_cache_is_still_read, a_full_queue_takes_no_more,
         callback_requests_are_limited;
-    places: nothing_leads_out_of_the_origin, what_is_no_regular_file_has_its_errno,
+    places: many_that_begin_one_cache_agree, the_directory_remembers_its_limit,
+        nothing_leads_out_of_the_origin, what_is_no_regular_file_has_its_errno,
         a_directory_that_is_no_cache_is_refused, a_newer_format_is_refused,
         an_unwritable_cache_passes_through, a_full_cache_device_passes_through,
         an_origin_inside_the_cache_is_refused;

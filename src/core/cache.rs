@@ -1,17 +1,16 @@
 //! The cache: what its doors share, its threads, and its end.
 
-use crate::completion::MissReason;
-use crate::config::Config;
+use crate::config::{Config, default_of};
 use crate::error::{Errno, Error, Result};
-use crate::exec::{Hub, Message, Port, Shard, ShardConfig};
+use crate::exec::{Message, Port, Shard, ShardConfig};
 use crate::io::{EngineFactory, EngineKind};
 use crate::limits::{ORIGIN_NAME_BYTES_MAX, POOL_BUFFERS_MIN};
 use crate::origin::{Custom, CustomOrigin, Directory, Inner, Origin, OriginJob};
 use crate::queue::{Queue, QueueOptions};
+use crate::shared::Shared;
 use crate::stats::{Counters, Stats};
-use crate::store::{self, Identity, Object, ObjectInfo, Store, StoreOpened, blocks_writing};
+use crate::store::{self, ObjectInfo, Store, StoreOpened};
 use crate::sys;
-use crate::token::VersionToken;
 use crate::workers::Workers;
 use parking_lot::Mutex;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,26 +21,11 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Bits of a request's id that number it within its shard.
-const ID_SERIAL_BITS: u32 = 56;
-
 /// A cache directory in use. Dropping it closes it.
-pub struct Cache(Arc<Shared>);
-
-/// What every origin, file and queue of a cache holds on to.
-pub(crate) struct Shared {
-    pub(crate) hub: Hub,
-    pub(crate) engines: EngineFactory,
-    pub(crate) chunk_bytes: u64,
-    pub(crate) close_timeout: Duration,
-    store: std::result::Result<Arc<Store>, Error>,
-    async_limit: u64,
-    async_in_flight: AtomicU64,
-    ids: AtomicU64,
-    closed: AtomicBool,
+pub struct Cache {
+    shared: Arc<Shared>,
     threads: Mutex<Vec<ShardThread>>,
     origin_workers: Mutex<Vec<Arc<Workers<OriginJob>>>>,
-    log: tracing::Dispatch,
 }
 
 struct ShardThread {
@@ -95,13 +79,11 @@ impl Cache {
         let chunk_bytes = match &store {
             Ok(store) => store.chunk_bytes(),
             Err(_) if config.chunk_bytes != 0 => config.chunk_bytes,
-            Err(_) => crate::config::default_chunk_bytes(),
+            Err(_) => default_of("chunk_bytes"),
         };
         let shared = Arc::new(Shared {
-            hub: Hub {
-                ports: (0..config.threads).map(|_| Arc::default()).collect(),
-                counters,
-            },
+            ports: (0..config.threads).map(|_| Arc::default()).collect(),
+            counters,
             engines,
             chunk_bytes,
             close_timeout: Duration::from_millis(config.close_timeout_ms),
@@ -110,57 +92,63 @@ impl Cache {
             async_in_flight: AtomicU64::new(0),
             ids: AtomicU64::new(1),
             closed: AtomicBool::new(false),
-            threads: Mutex::default(),
-            origin_workers: Mutex::default(),
             log,
         });
         // From here on, an error closes what has been started.
-        let cache = Self(shared);
-        for index in 0..cache.0.hub.ports.len() {
-            cache.0.start_shard(index, &config)?;
+        let cache = Self {
+            shared,
+            threads: Mutex::default(),
+            origin_workers: Mutex::default(),
+        };
+        for index in 0..cache.shared.ports.len() {
+            cache.start_shard(index, &config)?;
         }
         Ok(cache)
     }
 
     /// An origin that is a directory: see `cachefs_origin_open_dir` in the header.
     pub fn open_directory(&self, root: &Path) -> Result<Origin> {
-        self.0.check_open()?;
-        let cache = self.0.store.as_ref().ok().map(|store| store.path());
+        self.shared.check_open()?;
+        let cache = self.shared.store.as_ref().ok().map(|store| store.path());
         let directory = Directory::open_root(root, cache)?;
-        Ok(Inner::directory(Arc::clone(&self.0), directory))
+        Ok(Inner::directory(Arc::clone(&self.shared), directory))
     }
 
     /// An origin that is code. The name tells it apart from others, across restarts.
     pub fn open_origin(&self, name: &[u8], code: Arc<dyn CustomOrigin>) -> Result<Origin> {
-        self.0.check_open()?;
+        self.shared.check_open()?;
         if name.is_empty() || name.len() > ORIGIN_NAME_BYTES_MAX {
             let text = format!("the name of an origin has 1 to {ORIGIN_NAME_BYTES_MAX} bytes");
             return Err(Error::new(Errno::INVAL, text));
         }
         let custom = Custom::new(code);
         if let Some(workers) = custom.workers() {
-            let mut all = self.0.origin_workers.lock();
+            let mut all = self.origin_workers.lock();
             all.retain(|workers| !workers.is_over());
             all.push(Arc::clone(workers));
         }
-        Ok(Inner::custom(Arc::clone(&self.0), name.to_vec(), custom))
+        Ok(Inner::custom(
+            Arc::clone(&self.shared),
+            name.to_vec(),
+            custom,
+        ))
     }
 
     /// A queue for the calling thread.
     pub fn open_queue(&self, options: QueueOptions) -> Result<Queue> {
-        self.0.check_open()?;
-        Queue::new(Arc::clone(&self.0), options)
+        self.shared.check_open()?;
+        Queue::new(Arc::clone(&self.shared), options)
     }
 
     /// Cancels a callback request; it completes with ECANCELED, or as it would have.
     pub fn cancel(&self, id: u64) {
-        self.0.cancel(id);
+        self.shared.cancel(id);
     }
 
     /// Counters.
     pub fn stats(&self) -> Stats {
-        let mut stats = self.0.hub.counters.snapshot();
-        if let Ok(store) = &self.0.store {
+        let mut stats = self.shared.counters.snapshot();
+        if let Ok(store) = &self.shared.store {
             (stats.cached_bytes, stats.cached_objects) = store.totals();
         }
         stats
@@ -168,7 +156,7 @@ impl Cache {
 
     /// What the cache runs on.
     pub fn report(&self) -> Report {
-        let state = match &self.0.store {
+        let state = match &self.shared.store {
             Err(error) => State::PassThrough(error.to_string()),
             Ok(store) => match store.health.reason() {
                 Some(reason) => State::PassThrough(reason),
@@ -176,16 +164,16 @@ impl Cache {
             },
         };
         Report {
-            engine: self.0.engines.kind(),
-            engine_reason: self.0.engines.reason().to_owned(),
-            ring_flags: self.0.engines.ring_flags(),
+            engine: self.shared.engines.kind(),
+            engine_reason: self.shared.engines.reason().to_owned(),
+            ring_flags: self.shared.engines.ring_flags(),
             state,
         }
     }
 
     /// Every object in the directory. Reads all of their metadata.
     pub fn objects(&self) -> Result<Vec<ObjectInfo>> {
-        match &self.0.store {
+        match &self.shared.store {
             Ok(store) => store::list(store),
             Err(_) => Ok(Vec::new()),
         }
@@ -199,34 +187,26 @@ impl Cache {
             let text = "a callback must not close the cache whose thread it is on";
             return Err(Error::new(Errno::DEADLK, text));
         }
-        self.0.close();
+        self.shared.logged(|| self.end());
         Ok(())
     }
-}
 
-impl Drop for Cache {
-    fn drop(&mut self) {
-        self.0.close();
-    }
-}
-
-impl Shared {
-    fn start_shard(self: &Arc<Self>, index: usize, config: &Config) -> Result<()> {
-        let buffers = config.pool_bytes / config.threads / self.chunk_bytes;
+    fn start_shard(&self, index: usize, config: &Config) -> Result<()> {
+        let buffers = config.pool_bytes / config.threads / self.shared.chunk_bytes;
         let shard_config = ShardConfig {
             depth: config.queue_depth as u32,
             fill_depth: config.fill_depth as u32,
             pool_buffers: buffers.max(POOL_BUFFERS_MIN) as usize,
-            chunk_bytes: self.chunk_bytes,
+            chunk_bytes: self.shared.chunk_bytes,
             origin_timeout: Duration::from_millis(config.origin_timeout_ms),
-            close_timeout: self.close_timeout,
+            close_timeout: self.shared.close_timeout,
         };
         let (started, ready) = mpsc::channel();
         let (ending, ended) = mpsc::channel();
-        let port = Arc::clone(&self.hub.ports[index]);
-        let shared = Arc::clone(self);
+        let port = Arc::clone(&self.shared.ports[index]);
+        let shared = Arc::clone(&self.shared);
+        let log = self.shared.log.clone();
         let body = move || {
-            let log = shared.log.clone();
             tracing::dispatcher::with_default(&log, || {
                 run_shard(shared, port, shard_config, &started);
             });
@@ -245,13 +225,13 @@ impl Shared {
         })
     }
 
-    fn close(&self) {
-        if self.closed.swap(true, Ordering::AcqRel) {
+    fn end(&self) {
+        if self.shared.closed.swap(true, Ordering::AcqRel) {
             return;
         }
         // A moment more than the shards have, so that theirs is the limit.
-        let deadline = Instant::now() + self.close_timeout + Duration::from_millis(500);
-        for port in &self.hub.ports {
+        let deadline = Instant::now() + self.shared.close_timeout + Duration::from_millis(500);
+        for port in &self.shared.ports {
             // A port that is closed belongs to a shard that has ended.
             drop(port.post(Message::Close));
         }
@@ -273,73 +253,16 @@ impl Shared {
             .iter()
             .map(|workers| workers.shut_down(deadline))
             .sum();
-        let stuck = stuck + self.engines.shut_down(deadline);
+        let stuck = stuck + self.shared.engines.shut_down(deadline);
         if stuck > 0 {
             tracing::error!("{stuck} blocking calls did not return: their threads are left there");
         }
     }
-
-    /// ESHUTDOWN once the cache is closed.
-    pub(crate) fn check_open(&self) -> Result<()> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(Error::new(Errno::SHUTDOWN, "the cache is closed"));
-        }
-        Ok(())
-    }
-
-    /// A number that no other request has; its upper bits are the shard.
-    pub(crate) fn fresh_id(&self, shard: usize) -> u64 {
-        let serial = self.ids.fetch_add(1, Ordering::Relaxed);
-        (shard as u64) << ID_SERIAL_BITS | serial & ((1 << ID_SERIAL_BITS) - 1)
-    }
-
-    pub(crate) fn cancel(&self, id: u64) {
-        if let Some(port) = self.hub.ports.get((id >> ID_SERIAL_BITS) as usize) {
-            // A closed port has completed everything already.
-            drop(port.post(Message::Cancel(id)));
-        }
-    }
-
-    pub(crate) fn shard_of(&self, identity: &Identity) -> usize {
-        let key = identity.key();
-        usize::from(key.0[15]) % self.hub.ports.len()
-    }
-
-    /// A place among the callback requests, until it is dropped.
-    pub(crate) fn take_async_slot(self: &Arc<Self>) -> Result<AsyncSlot> {
-        if self.async_in_flight.fetch_add(1, Ordering::Relaxed) >= self.async_limit {
-            self.async_in_flight.fetch_sub(1, Ordering::Relaxed);
-            let limit = self.async_limit;
-            let text = format!("{limit} callback requests are in flight (async_limit)");
-            return Err(Error::new(Errno::AGAIN, text));
-        }
-        Ok(AsyncSlot(Arc::clone(self)))
-    }
-
-    /// See [`Store::object`]; errors of the cache device pause storing.
-    pub(crate) fn object(
-        &self,
-        identity: &Identity,
-        token: &VersionToken,
-        path: &[u8],
-    ) -> Result<(Arc<Object>, MissReason)> {
-        let store = self.store.as_ref().map_err(Clone::clone)?;
-        let result = store.object(identity, token, path);
-        if let Err(error) = &result
-            && blocks_writing(error.errno())
-        {
-            store.health.failed(error);
-        }
-        result
-    }
 }
 
-/// One of `async_limit` places.
-pub(crate) struct AsyncSlot(Arc<Shared>);
-
-impl Drop for AsyncSlot {
+impl Drop for Cache {
     fn drop(&mut self) {
-        self.0.async_in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.shared.logged(|| self.end());
     }
 }
 
@@ -351,7 +274,7 @@ fn run_shard(
     started: &mpsc::Sender<Result<()>>,
 ) {
     let engine = shared.engines.create(config.depth, false);
-    let counters = Arc::clone(&shared.hub.counters);
+    let counters = Arc::clone(&shared.counters);
     drop(shared);
     let mut shard = match Shard::new(port, counters, config, engine) {
         Ok(shard) => shard,

@@ -105,7 +105,7 @@ pub static OPTIONS: &[OptionInfo] = &[
         Size,
         10 * GIB,
         MIB..=u64::MAX >> 1,
-        "Limit of the cache directory."
+        "Limit of the cache directory, which remembers it."
     ),
     number!(
         chunk_bytes,
@@ -257,14 +257,14 @@ impl Config {
     }
 
     /// With every zero replaced by its default and every value in its range.
-    /// `chunk_bytes` stays 0: the directory may know better.
+    /// `chunk_bytes` and `capacity_bytes` stay 0: the directory may know better.
     pub fn completed(&self) -> Result<Config> {
         let mut config = self.clone();
         for option in OPTIONS {
             if let Field::Number(field) = (option.field)(&mut config) {
                 if *field != 0 {
                     option.check(*field)?;
-                } else if option.key != "chunk_bytes" {
+                } else if !["chunk_bytes", "capacity_bytes"].contains(&option.key) {
                     *field = option.default;
                 }
             }
@@ -273,9 +273,9 @@ impl Config {
     }
 }
 
-/// The default of `chunk_bytes`, for a directory that is first used.
-pub(crate) fn default_chunk_bytes() -> u64 {
-    let option = OPTIONS.iter().find(|option| option.key == "chunk_bytes");
+/// The default of an option, which must be in the table.
+pub(crate) fn default_of(key: &str) -> u64 {
+    let option = OPTIONS.iter().find(|option| option.key == key);
     option.expect("it is in the table").default
 }
 

@@ -1,11 +1,10 @@
 //! One file of an origin, open for cached reads.
 
-use crate::buf::Lent;
-use crate::completion::{Completion, MissReason, Operation};
+use crate::completion::MissReason;
 use crate::error::{Errno, Error, Result};
+use crate::ids::Identity;
 use crate::origin::{Inner, Origin, Source};
-use crate::request::Target;
-use crate::store::{Identity, Object};
+use crate::store::Object;
 use crate::token::VersionToken;
 use parking_lot::RwLock;
 use std::os::fd::OwnedFd;
@@ -79,14 +78,19 @@ impl Version {
     }
 }
 
-impl File {
-    pub(crate) fn open(origin: &Origin, path: &[u8]) -> Result<Self> {
-        let inner = &origin.0;
+impl Origin {
+    /// Opens a file: see `cachefs_file_open` in the header.
+    pub fn open(&self, path: &[u8]) -> Result<File> {
+        self.0.cache.logged(|| self.open_logged(path))
+    }
+
+    fn open_logged(&self, path: &[u8]) -> Result<File> {
+        let inner = &self.0;
         inner.cache.check_open()?;
         let opened = inner.open(path)?;
         let shard = inner.cache.shard_of(&opened.identity);
         let version = make_version(inner, &opened.identity, &opened.token, path);
-        Ok(Self(Arc::new(FileInner {
+        Ok(File(Arc::new(FileInner {
             origin: Arc::clone(inner),
             source: opened.source,
             identity: opened.identity,
@@ -95,7 +99,9 @@ impl File {
             current: RwLock::new(Arc::new(version)),
         })))
     }
+}
 
+impl File {
     /// Size and version.
     pub fn info(&self) -> FileInfo {
         let token = self.0.version().token;
@@ -131,59 +137,6 @@ impl File {
             Some(object) => object.export(),
             None => Err(Error::new(Errno::NODATA, "nothing of the file is kept")),
         }
-    }
-
-    /// Reads at `offset`; fewer bytes than asked for only at the end of the file.
-    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<u64> {
-        // SAFETY: the buffer is borrowed for the call, which returns only once
-        // the request has completed.
-        let lent = unsafe { Lent::new(buffer.as_mut_ptr(), buffer.len()) };
-        self.0.read(&[lent], offset)
-    }
-
-    /// Reads at `offset` into several pieces of lent memory, in order.
-    pub fn read_vectored(&self, segments: &[Lent], offset: u64) -> Result<u64> {
-        self.0.read(segments, offset)
-    }
-
-    /// Starts a read into lent memory; `callback` is told its end on a library
-    /// thread. `announce` is told the request's id before that. EAGAIN:
-    /// `async_limit` is reached.
-    pub fn read_async(
-        &self,
-        buffer: Lent,
-        offset: u64,
-        announce: impl FnOnce(u64),
-        callback: impl FnOnce(Completion) + Send + 'static,
-    ) -> Result<()> {
-        let range = (offset, buffer.len() as u64);
-        let target = Target::One(buffer);
-        self.0
-            .submit_callback(Operation::Read, target, range, announce, callback)
-    }
-
-    /// Copies a range into the cache and waits until it is there. `watch` is
-    /// told the bytes present and in all, some ten times a second; false cancels.
-    pub fn fill(
-        &self,
-        offset: u64,
-        length: u64,
-        mut watch: impl FnMut(u64, u64) -> bool,
-    ) -> Result<u64> {
-        self.0.fill((offset, length), &mut watch)
-    }
-
-    /// Starts a copy of a range into the cache; see [`File::read_async`].
-    pub fn fill_async(
-        &self,
-        offset: u64,
-        length: u64,
-        announce: impl FnOnce(u64),
-        callback: impl FnOnce(Completion) + Send + 'static,
-    ) -> Result<()> {
-        let range = (offset, length);
-        self.0
-            .submit_callback(Operation::Fill, Target::Nothing, range, announce, callback)
     }
 }
 

@@ -7,7 +7,7 @@
 //! | `exec/` | library threads and their inboxes | `request`, `io`, `buf` |
 //! | `origin/` | where bytes come from | `exec` (to answer it), `buf` |
 //! | `store/` | objects on disk | `evict` |
-//! | `evict/` | who has to go | nothing |
+//! | `evict/` | who has to go | `ids` |
 //! | `io/` | engines: io_uring, psync | `buf` |
 //! | `buf/` | memory for I/O | nothing |
 
@@ -19,11 +19,13 @@ mod error;
 mod evict;
 mod exec;
 mod file;
+mod ids;
 mod io;
 pub mod limits;
 mod origin;
 mod queue;
 mod request;
+mod shared;
 mod stats;
 mod store;
 mod sys;
@@ -40,5 +42,5 @@ pub use io::{EngineChoice, EngineKind, Finding, probe};
 pub use origin::{CustomOrigin, Origin, OriginRead};
 pub use queue::{Queue, QueueOptions};
 pub use stats::Stats;
-pub use store::ObjectInfo;
+pub use store::{ObjectInfo, is_cache};
 pub use token::{TAG_BYTES_MAX, VersionToken};

@@ -24,8 +24,11 @@ pub const VERSION_RETRIES_MAX: u32 = 8;
 pub const INTERRUPTS_MAX: u32 = 64;
 /// Buffers that each library thread has at least, whatever `pool_bytes` says.
 pub const POOL_BUFFERS_MIN: u64 = 2;
-/// Milliseconds to wait for another process that is creating an object beside ours.
-pub const BUCKET_LOCK_MS_MAX: u64 = 1_000;
+/// Milliseconds to wait for another process that is making or removing an
+/// object, or the cache itself, in a directory where we want to.
+pub const DIRECTORY_LOCK_MS_MAX: u64 = 1_000;
+/// Bytes of the blocks in which room is counted: what a byte takes on disk.
+pub const BLOCK_BYTES: u64 = 4096;
 /// Milliseconds for which nothing is stored after the cache device failed.
 pub const STORE_PAUSE_MS: u64 = 5_000;
 /// Entries that one call of the evictor passes over because they are in use.

@@ -5,16 +5,15 @@
 //! which leaves the completion in [`Remote`].
 
 use crate::buf::{Buffer, Lent};
-use crate::cache::Shared;
 use crate::completion::{Completion, Operation};
 use crate::error::{Context, Errno, Error, Result};
 use crate::exec::on_shard;
 use crate::file::{File, FileInner, Version};
-use crate::io::{Engine, Op, Outcome, Output, Verb, Wait, Wake, signal};
+use crate::io::{Engine, Op, Outcome, Output, Verb, Wait, signal};
 use crate::limits::{QUEUE_DEPTH_DEFAULT, QUEUE_DEPTH_MAX};
-use crate::request::{NewRequest, Sink, Target, count, hit_completion, submit};
+use crate::request::{NewRequest, Remote, Sink, Target, count, distrust, hit_completion, submit};
+use crate::shared::Shared;
 use once_cell::sync::OnceCell;
-use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, eventfd};
 use slab::Slab;
 use std::collections::{HashMap, VecDeque};
@@ -60,26 +59,6 @@ struct Hit {
     started: Instant,
 }
 
-/// Where shards leave the completions of a queue's requests.
-#[derive(Default)]
-pub(crate) struct Remote {
-    done: Mutex<Vec<(u64, Completion)>>,
-    waker: OnceCell<Arc<dyn Wake>>,
-    event: OnceCell<Arc<OwnedFd>>,
-}
-
-impl Remote {
-    pub(crate) fn deliver(&self, id: u64, completion: Completion) {
-        self.done.lock().push((id, completion));
-        if let Some(waker) = self.waker.get() {
-            waker.wake();
-        }
-        if let Some(event) = self.event.get() {
-            signal(event.as_fd());
-        }
-    }
-}
-
 impl Queue {
     pub(crate) fn new(shared: Arc<Shared>, mut options: QueueOptions) -> Result<Self> {
         if options.depth == 0 {
@@ -122,7 +101,7 @@ impl Queue {
         let asked = target.len() as u64;
         let end = version.token.size.min(offset.saturating_add(asked));
         let length = end.saturating_sub(offset);
-        self.shared.hub.counters.in_flight.add(1);
+        self.shared.counters.in_flight.add(1);
         if length == 0 {
             self.end(hit_completion(tag, 0, 0));
             return Ok(());
@@ -185,20 +164,19 @@ impl Queue {
 
     fn engine(&mut self) -> &mut Box<dyn Engine + Send> {
         if self.engine.get().is_none() {
-            let engine = self
-                .shared
-                .engines
-                .create(self.options.depth, self.options.movable);
-            self.attach(engine);
+            let shared = Arc::clone(&self.shared);
+            shared.logged(|| {
+                let engine = shared
+                    .engines
+                    .create(self.options.depth, self.options.movable);
+                self.attach(engine);
+            });
         }
         self.engine.get_mut().expect("made above")
     }
 
     fn attach(&mut self, mut engine: Box<dyn Engine + Send>) {
-        assert!(
-            self.remote.waker.set(engine.waker()).is_ok(),
-            "one engine a queue"
-        );
+        assert!(self.remote.set_waker(engine.waker()), "one engine a queue");
         if let Some(event) = &self.event
             && let Err(error) = engine.notify(Arc::clone(event))
         {
@@ -228,7 +206,7 @@ impl Queue {
     /// Gives a request to the shard of its object.
     fn hand_over(&mut self, hit: Hit) -> Result<()> {
         // `submit` counts it again.
-        self.shared.hub.counters.in_flight.sub(1);
+        self.shared.counters.in_flight.sub(1);
         let id = self.shared.fresh_id(hit.file.shard);
         let new = NewRequest {
             id,
@@ -276,7 +254,10 @@ impl Queue {
             self.reap(Wait::No);
         }
         while self.ready.len() < min {
-            self.reap(Wait::Until(deadline));
+            let missing = min - self.ready.len();
+            // What the shards leave wakes the engine, and may be all that comes.
+            let want = if self.handed.is_empty() { missing } else { 1 };
+            self.reap(Wait::For(want, deadline));
             let over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
             if over || timeout == Some(Duration::ZERO) {
                 break;
@@ -313,14 +294,12 @@ impl Queue {
             }
             Err(Errno::CANCELED) => self.fail(hit, Errno::CANCELED),
             result => {
-                tracing::error!("cached bytes cannot be read back: {result:?}");
-                if let Some(object) = &hit.version.object {
-                    object.discard();
-                }
+                let errno = result.err().unwrap_or(Errno::NODATA);
+                self.shared.logged(|| distrust(&hit.version, errno));
                 // The origin still has them.
                 let tag = hit.tag;
                 if let Err(error) = self.hand_over(hit) {
-                    self.shared.hub.counters.in_flight.add(1);
+                    self.shared.counters.in_flight.add(1);
                     let mut completion = hit_completion(tag, 0, 0);
                     completion.result = Err(error.errno());
                     self.end(completion);
@@ -336,13 +315,13 @@ impl Queue {
     }
 
     fn end(&mut self, completion: Completion) {
-        count(&completion, false, &self.shared.hub.counters);
+        count(&completion, false, &self.shared.counters);
         self.ready.push_back(completion);
     }
 
     /// Takes what the shards have left.
     fn collect(&mut self) {
-        for (id, mut completion) in self.remote.done.lock().drain(..) {
+        for (id, mut completion) in self.remote.take() {
             // The id is ours until here; the tag is the caller's.
             completion.tag = self.handed.remove(&id).expect("each completes once");
             self.ready.push_back(completion);
@@ -380,10 +359,7 @@ impl Queue {
             if let Some(engine) = self.engine.get_mut() {
                 engine.notify(Arc::clone(&event))?;
             }
-            assert!(
-                self.remote.event.set(Arc::clone(&event)).is_ok(),
-                "made once"
-            );
+            assert!(self.remote.set_event(Arc::clone(&event)), "made once");
             self.event = Some(event);
             // What ended before there was a descriptor to tell.
             self.reap(Wait::No);
@@ -406,6 +382,13 @@ impl Queue {
 impl Drop for Queue {
     /// Cancels and drains: after it, no lent memory is touched.
     fn drop(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        shared.logged(|| self.drain());
+    }
+}
+
+impl Queue {
+    fn drain(&mut self) {
         let deadline = Instant::now() + self.shared.close_timeout;
         for id in self.handed.keys() {
             self.shared.cancel(*id);
@@ -417,18 +400,12 @@ impl Drop for Queue {
             }
         }
         if !self.handed.is_empty() {
-            tracing::error!(
-                "{} requests of a queue did not end in time",
-                self.handed.len()
-            );
+            let count = self.handed.len();
+            tracing::error!("{count} requests of a queue did not end in time");
         }
-        if let Some(engine) = self.engine.get_mut() {
+        if let Some(mut engine) = self.engine.take() {
             engine.shut_down(deadline);
         }
-        self.shared
-            .hub
-            .counters
-            .in_flight
-            .sub(self.hits.len() as u64);
+        self.shared.counters.in_flight.sub(self.hits.len() as u64);
     }
 }

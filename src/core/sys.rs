@@ -91,16 +91,34 @@ pub(crate) fn spawn(
     thread
 }
 
-/// The kernel's name for this boot (random(4)): 36 characters, or empty where
-/// /proc does not tell, which then matches no object and costs a refill.
-pub(crate) fn boot_id() -> [u8; 16] {
+/// The kernel's name for this boot (random(4)). Where /proc does not tell, a
+/// number that no object has: what was cached before is then not trusted.
+pub(crate) fn boot_id() -> Result<[u8; 16], Errno> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let digits: Vec<u8> = text
+        .chars()
+        .filter_map(|c| c.to_digit(16))
+        .map(|digit| digit as u8)
+        .collect();
     let mut id = [0; 16];
-    let digits = text.chars().filter_map(|c| c.to_digit(16));
-    for (index, digit) in digits.take(32).enumerate() {
-        id[index / 2] = id[index / 2] << 4 | digit as u8;
+    if digits.len() == 2 * id.len() {
+        for (byte, pair) in id.iter_mut().zip(digits.chunks(2)) {
+            *byte = pair[0] << 4 | pair[1];
+        }
+    } else {
+        random(&mut id)?;
     }
-    id
+    Ok(id)
+}
+
+/// Fills a few bytes from the kernel's generator (getrandom(2), which gives up
+/// to 256 bytes in one piece).
+pub(crate) fn random(bytes: &mut [u8]) -> Result<(), Errno> {
+    let wanted = bytes.len();
+    match rustix::rand::getrandom(bytes, rustix::rand::GetRandomFlags::empty())? {
+        given if given == wanted => Ok(()),
+        _ => Err(Errno::IO),
+    }
 }
 
 /// What statx(2) says of an open file, as far as the core asks.

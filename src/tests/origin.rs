@@ -40,6 +40,8 @@ pub(crate) struct TestOrigin {
     pub(crate) version: AtomicI64,
     /// Every byte is the version's number, so that a mixture shows.
     pub(crate) uniform: bool,
+    /// After so many reads the file changes by itself; 0: never.
+    pub(crate) changes_every: u64,
     pub(crate) reads: AtomicU64,
     pub(crate) bytes_read: AtomicU64,
     pub(crate) stats: AtomicU64,
@@ -61,6 +63,7 @@ impl TestOrigin {
             size: AtomicU64::new(size),
             version: AtomicI64::new(1),
             uniform: false,
+            changes_every: 0,
             reads: AtomicU64::new(0),
             bytes_read: AtomicU64::new(0),
             stats: AtomicU64::new(0),
@@ -80,7 +83,10 @@ impl TestOrigin {
 
     /// One read: the count, or a negative errno.
     pub(crate) fn read_into(&self, bytes: &mut [u8], offset: u64) -> i64 {
-        self.reads.fetch_add(1, Ordering::SeqCst);
+        let reads = self.reads.fetch_add(1, Ordering::SeqCst) + 1;
+        if self.changes_every > 0 && reads.is_multiple_of(self.changes_every) {
+            self.version.fetch_add(1, Ordering::SeqCst);
+        }
         let mut hang = self.hang.lock().unwrap();
         while *hang {
             hang = self.resumed.wait(hang).unwrap();

@@ -1,7 +1,7 @@
 //! Least recently used first.
 
 use super::Policy;
-use crate::store::Key;
+use crate::ids::Key;
 use std::collections::{BTreeMap, HashMap};
 
 #[derive(Default)]

@@ -4,7 +4,7 @@
 
 mod lru;
 
-use crate::store::Key;
+use crate::ids::Key;
 use lru::Lru;
 use parking_lot::Mutex;
 use std::collections::HashMap;

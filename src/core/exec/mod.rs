@@ -6,7 +6,7 @@ mod port;
 mod shard;
 
 pub(crate) use port::{Message, Port};
-pub(crate) use shard::{Hub, Shard, ShardConfig, Target as OpTarget, on_shard};
+pub(crate) use shard::{Shard, ShardConfig, Target as OpTarget, on_shard};
 
 /// A fetch of one shard: its slot, and a number that no other fetch has had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

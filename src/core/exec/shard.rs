@@ -26,12 +26,6 @@ pub(crate) fn on_shard() -> bool {
     ON_SHARD.get()
 }
 
-/// What the shards of one cache and its doors share.
-pub(crate) struct Hub {
-    pub(crate) ports: Vec<Arc<Port>>,
-    pub(crate) counters: Arc<Counters>,
-}
-
 /// What a shard is told at its start.
 pub(crate) struct ShardConfig {
     pub(crate) depth: u32,
@@ -139,7 +133,7 @@ impl Shard {
             let wait = if self.drained() {
                 Wait::No
             } else {
-                Wait::Until(self.next_deadline())
+                Wait::For(1, self.next_deadline())
             };
             self.engine.reap(wait, &mut outcomes);
             for outcome in outcomes.drain(..) {

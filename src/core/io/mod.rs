@@ -62,8 +62,9 @@ pub(crate) struct Outcome {
 pub(crate) enum Wait {
     /// Not at all.
     No,
-    /// Until the instant, or for ever.
-    Until(Option<Instant>),
+    /// Until there are so many outcomes, or the instant, or for ever. More than
+    /// one only if nobody uses the waker meanwhile: a wake counts as one.
+    For(usize, Option<Instant>),
 }
 
 /// Ends a `reap` of another thread that sleeps, or its next one.
@@ -79,9 +80,9 @@ pub(crate) trait Engine {
     /// Hands over what was pushed. Never sleeps.
     fn flush(&mut self);
 
-    /// Appends the outcomes of what has ended; sleeps as `wait` allows if there
-    /// is none. May return with none: at the instant, or when woken. Hands over
-    /// what was pushed, in the same system call where it can.
+    /// Appends the outcomes of what has ended; sleeps as `wait` allows while
+    /// there are too few. May return with fewer: at the instant, or when woken.
+    /// Hands over what was pushed, in the same system call where it can.
     fn reap(&mut self, wait: Wait, outcomes: &mut Vec<Outcome>);
 
     /// Asks for the end of every operation with this tag. Each still has its

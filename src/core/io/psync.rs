@@ -160,8 +160,8 @@ impl Engine for Psync {
 
     fn reap(&mut self, wait: Wait, outcomes: &mut Vec<Outcome>) {
         let mut state = self.port.state.lock();
-        if let Wait::Until(until) = wait {
-            while state.ended.is_empty() && !state.woken {
+        if let Wait::For(want, until) = wait {
+            while state.ended.len() < want && !state.woken {
                 match until {
                     Some(instant) => {
                         if self
@@ -216,7 +216,7 @@ impl Engine for Psync {
         // Nothing to leak: a thread inside a system call owns its operation.
         let mut outcomes = Vec::new();
         while self.in_flight > 0 && Instant::now() < deadline {
-            self.reap(Wait::Until(Some(deadline)), &mut outcomes);
+            self.reap(Wait::For(1, Some(deadline)), &mut outcomes);
             outcomes.clear();
         }
         self.in_flight

@@ -79,7 +79,7 @@ fn reap_all(engine: &mut dyn Engine, count: usize) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     while outcomes.len() < count {
         assert!(Instant::now() < deadline, "{} of {count}", outcomes.len());
-        engine.reap(Wait::Until(Some(deadline)), &mut outcomes);
+        engine.reap(Wait::For(1, Some(deadline)), &mut outcomes);
     }
     engine.reap(Wait::No, &mut outcomes);
     assert_eq!(outcomes.len(), count, "not one too many");
@@ -224,9 +224,9 @@ fn a_wake_ends_a_sleep_and_is_not_lost(make: Make) {
             });
             if delay_ms == 0 {
                 thread.join().unwrap();
-                engine.reap(Wait::Until(Some(Instant::now() + LIMIT)), &mut outcomes);
+                engine.reap(Wait::For(1, Some(Instant::now() + LIMIT)), &mut outcomes);
             } else {
-                engine.reap(Wait::Until(None), &mut outcomes);
+                engine.reap(Wait::For(1, None), &mut outcomes);
                 thread.join().unwrap();
             }
             assert!(outcomes.is_empty());
@@ -235,10 +235,10 @@ fn a_wake_ends_a_sleep_and_is_not_lost(make: Make) {
     // A thousand wakes are one.
     (0..1000).for_each(|_| waker.wake());
     let begin = Instant::now();
-    engine.reap(Wait::Until(Some(begin + LIMIT)), &mut outcomes);
+    engine.reap(Wait::For(1, Some(begin + LIMIT)), &mut outcomes);
     assert!(begin.elapsed() < LIMIT / 2);
     engine.reap(
-        Wait::Until(Some(Instant::now() + Duration::from_millis(30))),
+        Wait::For(1, Some(Instant::now() + Duration::from_millis(30))),
         &mut outcomes,
     );
     assert!(
@@ -251,12 +251,12 @@ fn a_sleep_ends_with_its_time(make: Make) {
     let mut engine = make(8);
     let begin = Instant::now();
     engine.reap(
-        Wait::Until(Some(begin + Duration::from_millis(30))),
+        Wait::For(1, Some(begin + Duration::from_millis(30))),
         &mut Vec::new(),
     );
     assert!(begin.elapsed() >= Duration::from_millis(30));
     engine.reap(Wait::No, &mut Vec::new());
-    engine.reap(Wait::Until(Some(begin)), &mut Vec::new());
+    engine.reap(Wait::For(1, Some(begin)), &mut Vec::new());
 }
 
 fn an_eventfd_tells_of_outcomes(make: Make) {
@@ -296,4 +296,20 @@ fn a_hung_operation_does_not_hold_up_the_end(make: Make) {
     drop(engine);
     let back: Vec<_> = (0..4).filter_map(|_| pool.take()).collect();
     assert_eq!(back.len(), 4, "no buffer is lost");
+}
+
+#[test]
+fn a_ring_that_is_dropped_by_another_thread_does_no_harm() {
+    let Ok(mut ring) = uring::Uring::new(8, true) else {
+        eprintln!("skipped: io_uring is refused here");
+        return;
+    };
+    // Arms the read of the waker.
+    ring.reap(Wait::No, &mut Vec::new());
+    let begin = Instant::now();
+    std::thread::spawn(move || drop(ring)).join().unwrap();
+    assert!(
+        begin.elapsed() < Duration::from_millis(500),
+        "it did not wait for anything"
+    );
 }

@@ -100,7 +100,13 @@ impl Directory {
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 // A socket or a device without a driver: not a regular file.
                 Err(Errno::NXIO) => return Err(Errno::INVAL),
-                result => return result,
+                Err(errno) => return Err(errno),
+                Ok(fd) => {
+                    // io_uring answers EAGAIN in place of waiting where such a
+                    // file's file system cannot read without blocking.
+                    rustix::fs::fcntl_setfl(&fd, OFlags::empty())?;
+                    return Ok(fd);
+                }
             }
         }
         Err(Errno::AGAIN)
@@ -155,6 +161,19 @@ fn mount_point(mount: u64) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_are_read_with_waiting() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("file"), b"x").unwrap();
+        let origin = Directory::open_root(directory.path(), None).unwrap();
+        let fd = origin.resolve(c"file").unwrap();
+        assert!(
+            !rustix::fs::fcntl_getfl(&fd)
+                .unwrap()
+                .contains(OFlags::NONBLOCK)
+        );
+    }
 
     #[test]
     fn the_mount_of_proc_is_found() {

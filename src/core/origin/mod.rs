@@ -3,11 +3,10 @@
 mod custom;
 mod dir;
 
-use crate::cache::Shared;
 use crate::error::{Errno, Error, Result};
-use crate::file::File;
+use crate::ids::Identity;
 use crate::limits::PATH_BYTES_MAX;
-use crate::store::Identity;
+use crate::shared::Shared;
 use crate::token::VersionToken;
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
@@ -49,11 +48,6 @@ pub(crate) struct Opened {
 }
 
 impl Origin {
-    /// Opens a file: see `cachefs_file_open` in the header.
-    pub fn open(&self, path: &[u8]) -> Result<File> {
-        File::open(self, path)
-    }
-
     /// The name that its objects carry.
     pub fn name(&self) -> &[u8] {
         &self.0.name

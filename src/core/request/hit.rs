@@ -2,7 +2,7 @@
 
 use super::{Again, Shard};
 use crate::buf::{Buffer, Lent};
-use crate::error::Errno;
+use crate::error::{Errno, describe};
 use crate::exec::OpTarget;
 use crate::file::Version;
 use crate::io::{Op, Output, Verb};
@@ -12,8 +12,8 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 /// Reads present bytes on the calling thread: a plain pread(2), without a hop.
-/// False if they could not be read back, after which the object is discarded.
-pub(crate) fn read_present(version: &Version, target: Lent, offset: u64) -> bool {
+/// Anything else than all of them is an error of the cache.
+pub(super) fn read_present(version: &Version, target: Lent, offset: u64) -> Result<(), Errno> {
     let object = version
         .object
         .as_ref()
@@ -32,19 +32,21 @@ pub(crate) fn read_present(version: &Version, target: Lent, offset: u64) -> bool
             )
         };
         match read {
-            Ok(0) => break,
+            Ok(0) => return Err(Errno::NODATA),
             Ok(count) => done += count,
             Err(Errno::INTR) => {}
-            Err(errno) => {
-                tracing::error!("cached bytes cannot be read back: {errno}");
-                break;
-            }
+            Err(errno) => return Err(errno),
         }
     }
-    if done < target.len() {
+    Ok(())
+}
+
+/// Stops serving from an object whose bytes could not be read back.
+pub(crate) fn distrust(version: &Version, errno: Errno) {
+    tracing::error!("cached bytes cannot be read back: {}", describe(errno));
+    if let Some(object) = &version.object {
         object.discard();
     }
-    done == target.len()
 }
 
 impl Shard {
@@ -84,10 +86,7 @@ impl Shard {
             }
             Err(Errno::CANCELED) => request.fail(Errno::CANCELED),
             other => {
-                tracing::error!("cached bytes cannot be read back: {other:?}");
-                if let Some(object) = &request.version.object {
-                    object.discard();
-                }
+                distrust(&request.version, other.err().unwrap_or(Errno::NODATA));
                 request.restart(Again::Unreadable);
             }
         }

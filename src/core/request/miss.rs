@@ -50,8 +50,8 @@ impl Shard {
         if object.is_broken() {
             return Err(Errno::IO);
         }
-        if !object.store().health.may_store() || !object.reserve(object.geometry().extent(chunk).1)
-        {
+        object.store().health.may_store()?;
+        if !object.reserve(object.geometry().extent(chunk).1) {
             return Err(Errno::NOSPC);
         }
         Ok(())

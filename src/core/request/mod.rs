@@ -18,17 +18,16 @@ mod fill;
 mod hit;
 mod miss;
 mod plan;
+mod sink;
 mod submit;
 
 use crate::buf::Lent;
-use crate::completion::{Completion, MissReason, Operation};
+use crate::completion::{MissReason, Operation};
 use crate::error::Errno;
 use crate::exec::Shard;
 use crate::file::{FileInner, Version};
 use crate::limits::VERSION_RETRIES_MAX;
-use crate::queue::Remote;
 use crate::token::VersionToken;
-use parking_lot::{Condvar, Mutex};
 use plan::Step;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,7 +35,8 @@ use std::time::{Duration, Instant};
 
 pub(crate) use complete::{count, hit_completion};
 pub(crate) use fill::Fetch;
-pub(crate) use hit::read_present;
+pub(crate) use hit::distrust;
+pub(crate) use sink::{Remote, Sink};
 pub(crate) use submit::{NewRequest, submit};
 
 /// Where the bytes of a request go.
@@ -77,56 +77,6 @@ impl Target {
             rest = later;
         }
         debug_assert!(rest.is_empty(), "the target is as long as the request");
-    }
-}
-
-/// Who is told, exactly once.
-pub(crate) enum Sink {
-    /// A closure, on the shard's thread.
-    Callback(Box<dyn FnOnce(Completion) + Send>),
-    /// A queue of the application.
-    Queue(Arc<Remote>),
-    /// A thread that waits.
-    Blocked(Arc<Waiting>),
-}
-
-impl Sink {
-    pub(crate) fn deliver(self, completion: Completion) {
-        match self {
-            Sink::Callback(callback) => callback(completion),
-            Sink::Queue(remote) => remote.deliver(completion.tag, completion),
-            Sink::Blocked(waiting) => waiting.deliver(completion),
-        }
-    }
-}
-
-/// A thread that waits for its request.
-#[derive(Default)]
-pub(crate) struct Waiting {
-    done: Mutex<Option<Completion>>,
-    arrived: Condvar,
-}
-
-impl Waiting {
-    fn deliver(&self, completion: Completion) {
-        *self.done.lock() = Some(completion);
-        self.arrived.notify_one();
-    }
-
-    /// Waits for the completion, or for `limit`.
-    pub(crate) fn wait(&self, limit: Option<Duration>) -> Option<Completion> {
-        let mut done = self.done.lock();
-        while done.is_none() {
-            match limit {
-                None => self.arrived.wait(&mut done),
-                Some(limit) => {
-                    if self.arrived.wait_for(&mut done, limit).timed_out() {
-                        break;
-                    }
-                }
-            }
-        }
-        *done
     }
 }
 

@@ -2,12 +2,14 @@
 //! handed to the shard of its object.
 
 use super::complete::{count, hit_completion};
-use super::{Request, Sink, Target, Waiting, read_present};
+use super::hit::{distrust, read_present};
+use super::sink::{Sink, Waiting};
+use super::{Request, Target};
 use crate::buf::Lent;
 use crate::completion::{Completion, MissReason, Operation};
 use crate::error::{Errno, Error, Result, describe};
 use crate::exec::{Message, on_shard};
-use crate::file::{FileInner, Version};
+use crate::file::{File, FileInner, Version};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -57,13 +59,69 @@ pub(crate) fn submit(file: &Arc<FileInner>, new: NewRequest) -> Result<()> {
         progress: new.progress,
         sink: new.sink,
     });
-    shared.hub.counters.in_flight.add(1);
-    shared.hub.ports[file.shard]
+    shared.counters.in_flight.add(1);
+    shared.ports[file.shard]
         .post(Message::Start(request))
         .map_err(|(errno, _)| {
-            shared.hub.counters.in_flight.sub(1);
+            shared.counters.in_flight.sub(1);
             Error::new(errno, "the cache is closed")
         })
+}
+
+/// The doors: blocking, and with a callback.
+impl File {
+    /// Reads at `offset`; fewer bytes than asked for only at the end of the file.
+    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<u64> {
+        // SAFETY: the buffer is borrowed for the call, which returns only once
+        // the request has completed.
+        let lent = unsafe { Lent::new(buffer.as_mut_ptr(), buffer.len()) };
+        self.0.read(&[lent], offset)
+    }
+
+    /// Reads at `offset` into several pieces of lent memory, in order.
+    pub fn read_vectored(&self, segments: &[Lent], offset: u64) -> Result<u64> {
+        self.0.read(segments, offset)
+    }
+
+    /// Starts a read into lent memory; `callback` is told its end on a library
+    /// thread. `announce` is told the request's id before that. EAGAIN:
+    /// `async_limit` is reached.
+    pub fn read_async(
+        &self,
+        buffer: Lent,
+        offset: u64,
+        announce: impl FnOnce(u64),
+        callback: impl FnOnce(Completion) + Send + 'static,
+    ) -> Result<()> {
+        let range = (offset, buffer.len() as u64);
+        let target = Target::One(buffer);
+        self.0
+            .submit_callback(Operation::Read, target, range, announce, callback)
+    }
+
+    /// Copies a range into the cache and waits until it is there. `watch` is
+    /// told the bytes present and in all, some ten times a second; false cancels.
+    pub fn fill(
+        &self,
+        offset: u64,
+        length: u64,
+        mut watch: impl FnMut(u64, u64) -> bool,
+    ) -> Result<u64> {
+        self.0.fill((offset, length), &mut watch)
+    }
+
+    /// Starts a copy of a range into the cache; see [`File::read_async`].
+    pub fn fill_async(
+        &self,
+        offset: u64,
+        length: u64,
+        announce: impl FnOnce(u64),
+        callback: impl FnOnce(Completion) + Send + 'static,
+    ) -> Result<()> {
+        let range = (offset, length);
+        self.0
+            .submit_callback(Operation::Fill, Target::Nothing, range, announce, callback)
+    }
 }
 
 impl FileInner {
@@ -75,13 +133,16 @@ impl FileInner {
         let asked: u64 = segments.iter().map(|segment| segment.len() as u64).sum();
         let end = version.token.size.min(offset.saturating_add(asked));
         let length = end.saturating_sub(offset);
-        if version.present_run(offset, end) == length
-            && read_segments(&version, segments, offset, length)
-        {
-            let counters = &self.origin.cache.hub.counters;
-            counters.in_flight.add(1);
-            count(&hit_completion(0, length, 0), false, counters);
-            return Ok(length);
+        if version.present_run(offset, end) == length {
+            match read_segments(&version, segments, offset, length) {
+                Ok(()) => {
+                    let counters = &self.origin.cache.counters;
+                    counters.in_flight.add(1);
+                    count(&hit_completion(0, length, 0), false, counters);
+                    return Ok(length);
+                }
+                Err(errno) => self.origin.cache.logged(|| distrust(&version, errno)),
+            }
         }
         let target = match segments {
             [one] => Target::One(*one),
@@ -197,17 +258,18 @@ impl FileInner {
     }
 }
 
-/// Reads present bytes into segments on this thread; false if they could not be.
-fn read_segments(version: &Version, segments: &[Lent], offset: u64, length: u64) -> bool {
-    let mut offset = offset;
-    let mut left = length;
+/// Reads present bytes into segments on this thread.
+fn read_segments(
+    version: &Version,
+    segments: &[Lent],
+    mut offset: u64,
+    mut left: u64,
+) -> std::result::Result<(), Errno> {
     for segment in segments {
         let take = left.min(segment.len() as u64) as usize;
-        if take > 0 && !read_present(version, segment.slice(0, take), offset) {
-            return false;
-        }
+        read_present(version, segment.slice(0, take), offset)?;
         offset += take as u64;
         left -= take as u64;
     }
-    true
+    Ok(())
 }

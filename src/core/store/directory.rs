@@ -1,9 +1,10 @@
 //! The cache directory: whose it is, and whether it can be used.
 
 use super::layout::FORMAT;
-use crate::config::default_chunk_bytes;
+use super::lock::lock;
+use crate::config::default_of;
 use crate::error::{Context, Errno, Error, Result};
-use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{Access, AtFlags, FileType, FlockOperation, Mode, OFlags};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -22,6 +23,7 @@ pub(crate) struct Directory {
     pub(crate) path: PathBuf,
     pub(crate) objects: OwnedFd,
     pub(crate) chunk_bytes: u64,
+    pub(crate) capacity_bytes: u64,
 }
 
 /// What became of opening a directory.
@@ -32,13 +34,26 @@ pub(crate) enum Opened {
     Unusable(Error),
 }
 
+/// What a directory is opened with; a zero takes what it was last opened with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) chunk_bytes: u64,
+    pub(crate) capacity_bytes: u64,
+}
+
+/// Whether a directory has been made a cache.
+pub fn is_cache(path: &Path) -> bool {
+    path.join(MARKER).symlink_metadata().is_ok()
+}
+
 /// Opens the cache directory, making it if it is not there or empty.
 ///
 /// Errors: ENOENT (no parent), ENOTDIR, ENOTEMPTY (something else is in it),
 /// EPROTONOSUPPORT (a format that this release does not know), EINVAL (the
-/// chunk size is another one). Nothing that was there is changed by an error.
-pub(crate) fn open(path: &Path, chunk_bytes: u64) -> Result<Opened> {
-    match prepare(path, chunk_bytes) {
+/// chunk size is another one), EBUSY (another process is making it a cache and
+/// does not end). Nothing that was there is changed by an error.
+pub(crate) fn open(path: &Path, wanted: Wanted) -> Result<Opened> {
+    match prepare(path, wanted) {
         Ok(directory) => Ok(Opened::Usable(directory)),
         Err(error) if blocks_writing(error.errno()) => Ok(Opened::Unusable(error)),
         Err(error) => Err(error),
@@ -58,7 +73,7 @@ pub(crate) fn blocks_writing(errno: Errno) -> bool {
     .contains(&errno)
 }
 
-fn prepare(path: &Path, chunk_bytes: u64) -> Result<Directory> {
+fn prepare(path: &Path, wanted: Wanted) -> Result<Directory> {
     let shown = path.display();
     match rustix::fs::mkdir(path, Mode::RWXU) {
         Ok(()) | Err(Errno::EXIST) => {}
@@ -67,25 +82,7 @@ fn prepare(path: &Path, chunk_bytes: u64) -> Result<Directory> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(path, flags, Mode::empty())
         .context(|| format!("open the directory {shown}"))?;
-    let chunk_bytes = match read_marker(&root, path)? {
-        Some(made_with) if chunk_bytes != 0 && chunk_bytes != made_with => {
-            let text = format!(
-                "the cache {shown} has chunks of {made_with} bytes, not {chunk_bytes}: \
-                 leave chunk_bytes out, or use an empty directory"
-            );
-            return Err(Error::new(Errno::INVAL, text));
-        }
-        Some(made_with) => made_with,
-        None => {
-            let chosen = if chunk_bytes == 0 {
-                default_chunk_bytes()
-            } else {
-                chunk_bytes
-            };
-            initialise(&root, path, chosen)?;
-            chosen
-        }
-    };
+    let marker = settle(&root, path, wanted)?;
     // An unwritable directory is better noticed now than at the first fill.
     rustix::fs::accessat(&root, OBJECTS, Access::WRITE_OK, AtFlags::EACCESS)
         .context(|| format!("write to {shown}/{OBJECTS}"))?;
@@ -97,12 +94,78 @@ fn prepare(path: &Path, chunk_bytes: u64) -> Result<Directory> {
     Ok(Directory {
         path,
         objects,
-        chunk_bytes,
+        chunk_bytes: marker.chunk_bytes,
+        capacity_bytes: marker.capacity_bytes,
     })
 }
 
-/// The chunk size of an existing cache, or None if there is no marker.
-fn read_marker(root: &OwnedFd, path: &Path) -> Result<Option<u64>> {
+/// What the marker says of a cache, in its lines behind the format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Marker {
+    chunk_bytes: u64,
+    /// The limit that was last asked for: who names none keeps it.
+    capacity_bytes: u64,
+}
+
+impl Marker {
+    fn text(&self) -> String {
+        format!(
+            "cachefs cache format {FORMAT}\nchunk_bytes {}\ncapacity_bytes {}\n",
+            self.chunk_bytes, self.capacity_bytes
+        )
+    }
+}
+
+/// The marker as it is to be from now on. It is written under a lock of the
+/// root, so that two processes that begin a cache agree on it.
+fn settle(root: &OwnedFd, path: &Path, wanted: Wanted) -> Result<Marker> {
+    let shown = path.display();
+    if let Some(marker) = read_marker(root, path)?
+        && [0, marker.capacity_bytes].contains(&wanted.capacity_bytes)
+    {
+        return marker.agrees(path, wanted);
+    }
+    lock(root).context(|| format!("lock {shown}"))?;
+    let settled = match read_marker(root, path)? {
+        Some(marker) => {
+            let capacity_bytes = match wanted.capacity_bytes {
+                0 => marker.capacity_bytes,
+                named => named,
+            };
+            Marker {
+                capacity_bytes,
+                ..marker
+            }
+            .agrees(path, wanted)
+            .and_then(|marker| {
+                write_marker(root, path, &marker)?;
+                Ok(marker)
+            })
+        }
+        None => initialise(root, path, wanted),
+    };
+    rustix::fs::flock(root, FlockOperation::Unlock).context(|| format!("unlock {shown}"))?;
+    settled
+}
+
+impl Marker {
+    fn agrees(self, path: &Path, wanted: Wanted) -> Result<Self> {
+        if ![0, self.chunk_bytes].contains(&wanted.chunk_bytes) {
+            let text = format!(
+                "the cache {} has chunks of {} bytes, not {}: leave chunk_bytes out, \
+                 or use an empty directory",
+                path.display(),
+                self.chunk_bytes,
+                wanted.chunk_bytes
+            );
+            return Err(Error::new(Errno::INVAL, text));
+        }
+        Ok(self)
+    }
+}
+
+/// The marker of an existing cache, or None if there is none.
+fn read_marker(root: &OwnedFd, path: &Path) -> Result<Option<Marker>> {
     let shown = path.display();
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = match rustix::fs::openat(root, MARKER, flags, Mode::empty()) {
@@ -131,17 +194,19 @@ fn read_marker(root: &OwnedFd, path: &Path) -> Result<Option<u64>> {
         );
         return Err(Error::new(Errno::PROTONOSUPPORT, text));
     }
-    let chunk_bytes: u64 = lines
-        .next()
-        .and_then(|line| line.strip_prefix("chunk_bytes "))
-        .and_then(|number| number.parse().ok())
-        .ok_or_else(unknown)?;
-    Ok(Some(chunk_bytes))
+    let mut number = |name: &str| {
+        let line = lines.next()?.strip_prefix(name)?;
+        line.trim_start().parse().ok()
+    };
+    Ok(Some(Marker {
+        chunk_bytes: number("chunk_bytes").ok_or_else(unknown)?,
+        capacity_bytes: number("capacity_bytes").ok_or_else(unknown)?,
+    }))
 }
 
 /// Makes an empty directory a cache. The marker comes last, and in one step:
 /// a directory without it that holds only what is made here is begun again.
-fn initialise(root: &OwnedFd, path: &Path, chunk_bytes: u64) -> Result<()> {
+fn initialise(root: &OwnedFd, path: &Path, wanted: Wanted) -> Result<Marker> {
     let shown = path.display();
     if let Some(name) = stranger(root).context(|| format!("list {shown}"))? {
         let text = format!("{shown} is not a cache and not empty (it has \"{name}\")");
@@ -153,11 +218,21 @@ fn initialise(root: &OwnedFd, path: &Path, chunk_bytes: u64) -> Result<()> {
     }
     write_file(root, CACHEDIR_TAG, CACHEDIR_TAG_TEXT)
         .context(|| format!("write {shown}/{CACHEDIR_TAG}"))?;
-    let marker = format!("cachefs cache format {FORMAT}\nchunk_bytes {chunk_bytes}\n");
+    let or_default = |value, key| if value == 0 { default_of(key) } else { value };
+    let marker = Marker {
+        chunk_bytes: or_default(wanted.chunk_bytes, "chunk_bytes"),
+        capacity_bytes: or_default(wanted.capacity_bytes, "capacity_bytes"),
+    };
+    write_marker(root, path, &marker)?;
+    Ok(marker)
+}
+
+/// In one step, so that a reader sees the old marker or the new one.
+fn write_marker(root: &OwnedFd, path: &Path, marker: &Marker) -> Result<()> {
     let new = format!("{MARKER}.new");
-    write_file(root, &new, &marker)
+    write_file(root, &new, &marker.text())
         .and_then(|()| rustix::fs::renameat(root, &new, root, MARKER))
-        .context(|| format!("write {shown}/{MARKER}"))
+        .context(|| format!("write {}/{MARKER}", path.display()))
 }
 
 fn write_file(root: &OwnedFd, name: &str, text: &str) -> std::result::Result<(), Errno> {

@@ -1,6 +1,6 @@
 //! Whether anything is stored now.
 
-use crate::error::Error;
+use crate::error::{Errno, Error};
 use crate::limits::STORE_PAUSE_MS;
 use parking_lot::Mutex;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ pub(crate) struct Health(Mutex<Option<Pause>>);
 
 struct Pause {
     until: Instant,
-    reason: String,
+    reason: Error,
 }
 
 impl Health {
@@ -24,7 +24,7 @@ impl Health {
         }
         *pause = Some(Pause {
             until: Instant::now() + Duration::from_millis(STORE_PAUSE_MS),
-            reason: error.to_string(),
+            reason: error.clone(),
         });
     }
 
@@ -35,16 +35,17 @@ impl Health {
         }
     }
 
-    /// Whether to store now. After a pause it is tried until it succeeds or fails.
-    pub(crate) fn may_store(&self) -> bool {
+    /// Whether to store now, or why not. After a pause it is tried until it
+    /// succeeds or fails.
+    pub(crate) fn may_store(&self) -> std::result::Result<(), Errno> {
         match &*self.0.lock() {
-            None => true,
-            Some(pause) => Instant::now() >= pause.until,
+            Some(pause) if Instant::now() < pause.until => Err(pause.reason.errno()),
+            _ => Ok(()),
         }
     }
 
     /// Why nothing is stored, or None.
     pub(crate) fn reason(&self) -> Option<String> {
-        self.0.lock().as_ref().map(|pause| pause.reason.clone())
+        self.0.lock().as_ref().map(|pause| pause.reason.to_string())
     }
 }

@@ -21,7 +21,7 @@
 //! The header never changes once the file has its name. The file is shared
 //! with other processes, so the header is copied and checked before it is used.
 
-use super::Identity;
+use crate::ids::Identity;
 use crate::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, ORIGIN_NAME_BYTES_MAX, PATH_BYTES_MAX};
 use crate::token::{TAG_BYTES_MAX, VersionToken};
 use xxhash_rust::xxh3::xxh3_64;

@@ -11,6 +11,7 @@ mod bitmap;
 mod directory;
 mod health;
 mod layout;
+mod lock;
 mod object;
 mod scan;
 
@@ -18,47 +19,26 @@ use crate::completion::MissReason;
 use crate::config::Config;
 use crate::error::{Context, Errno, Error, Result};
 use crate::evict::{Accounts, Room};
-use crate::limits::{BUCKET_LOCK_MS_MAX, EVICT_SKIPS_MAX, OBJECT_BYTES_MAX};
+use crate::ids::{Identity, Key};
+use crate::limits::{BLOCK_BYTES, EVICT_SKIPS_MAX, OBJECT_BYTES_MAX};
 use crate::stats::Counters;
 use crate::sys::{self, Lock};
 use crate::token::VersionToken;
 use bitmap::Bitmap;
-use directory::Directory;
+use directory::{Directory, Wanted};
 use health::Health;
 use layout::{HEADER_BYTES_MAX, Header};
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
-use xxhash_rust::xxh3::Xxh3;
 
 pub(crate) use directory::blocks_writing;
+pub use directory::is_cache;
 pub(crate) use object::Object;
 
-/// What an object belongs to: an origin, and a file within it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Identity {
-    pub(crate) origin: Vec<u8>,
-    pub(crate) file: Vec<u8>,
-}
-
-/// Hash of an identity. The identity itself is compared as well, so that two
-/// files with one hash are at worst not cached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Key(pub(crate) [u8; 16]);
-
-impl Identity {
-    pub(crate) fn key(&self) -> Key {
-        let mut hasher = Xxh3::new();
-        hasher.update(&(self.origin.len() as u32).to_le_bytes());
-        hasher.update(&self.origin);
-        hasher.update(&self.file);
-        Key(hasher.digest128().to_be_bytes())
-    }
-}
-
+/// Where the files of an object are, below `objects`.
 impl Key {
     fn hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -103,8 +83,30 @@ pub(crate) struct Store {
     accounts: Accounts,
     pub(crate) health: Health,
     counters: Arc<Counters>,
-    /// Objects that this process has open, so that all its readers share one.
-    open: parking_lot::Mutex<HashMap<Key, Weak<Object>>>,
+    open: parking_lot::Mutex<OpenObjects>,
+}
+
+/// Objects that this process has open, so that all its readers share one.
+#[derive(Default)]
+struct OpenObjects {
+    objects: HashMap<Key, Weak<Object>>,
+    /// How many there are before those that were closed are looked for: twice
+    /// what was left the last time, so that it costs a constant for each.
+    sweep_at: usize,
+}
+
+impl OpenObjects {
+    fn get(&self, key: Key) -> Option<Arc<Object>> {
+        self.objects.get(&key).and_then(Weak::upgrade)
+    }
+
+    fn insert(&mut self, key: Key, object: &Arc<Object>) {
+        self.objects.insert(key, Arc::downgrade(object));
+        if self.objects.len() > self.sweep_at {
+            self.objects.retain(|_, object| object.strong_count() > 0);
+            self.sweep_at = 2 * self.objects.len() + 64;
+        }
+    }
 }
 
 /// What became of opening the cache directory.
@@ -122,14 +124,18 @@ impl Store {
         config: &Config,
         counters: Arc<Counters>,
     ) -> Result<StoreOpened> {
-        let directory = match directory::open(path, config.chunk_bytes)? {
+        let wanted = Wanted {
+            chunk_bytes: config.chunk_bytes,
+            capacity_bytes: config.capacity_bytes,
+        };
+        let directory = match directory::open(path, wanted)? {
             directory::Opened::Usable(directory) => directory,
             directory::Opened::Unusable(error) => return Ok(StoreOpened::Unusable(error)),
         };
         let store = Arc::new(Self {
+            accounts: Accounts::new(directory.capacity_bytes),
             directory,
-            boot_id: sys::boot_id(),
-            accounts: Accounts::new(config.capacity_bytes),
+            boot_id: sys::boot_id().context(|| "getrandom")?,
             health: Health::default(),
             counters,
             open: parking_lot::Mutex::default(),
@@ -167,7 +173,7 @@ impl Store {
         let key = identity.key();
         // Held over the work on disk: two opens of one file must not both make it.
         let mut open = self.open.lock();
-        if let Some(object) = open.get(&key).and_then(Weak::upgrade) {
+        if let Some(object) = open.get(key) {
             let same = object.header.identity == *identity && object.header.token == *token;
             if same && !object.is_broken() {
                 return Ok((object, MissReason::NeverCached));
@@ -177,11 +183,10 @@ impl Store {
             Found::Object(object) => (*object, MissReason::NeverCached),
             _ => self.find_or_make(key, identity, token, path)?,
         };
-        let bytes = object.header.file_bytes() + object.bytes_present();
+        let bytes = object.header.file_bytes() + on_disk(object.bytes_present());
         self.accounts.used(key, object.header.nonce, bytes);
         let object = Arc::new(object);
-        open.retain(|_, object| object.strong_count() > 0);
-        open.insert(key, Arc::downgrade(&object));
+        open.insert(key, &object);
         Ok((object, reason))
     }
 
@@ -215,8 +220,7 @@ impl Store {
         if header.token != *token {
             return Ok(Found::OtherVersion(header.nonce));
         }
-        let whole = stat.st_size as u64 == header.file_bytes();
-        if !whole || header.boot_id != self.boot_id || header.chunk_bytes != self.chunk_bytes() {
+        if !self.can_use(&header, stat.st_size as u64) {
             return Ok(Found::Unusable);
         }
         let data_name = key.data_name(header.nonce);
@@ -240,6 +244,14 @@ impl Store {
         }
         let object = self.assemble(header, metadata, data)?;
         Ok(Found::Object(Box::new(object)))
+    }
+
+    /// Whether an object is whole and its bytes can be vouched for: another boot
+    /// of this host may not have written what this one thinks it has.
+    fn can_use(&self, header: &Header, metadata_bytes: u64) -> bool {
+        metadata_bytes == header.file_bytes()
+            && header.boot_id == self.boot_id
+            && header.chunk_bytes == self.chunk_bytes()
     }
 
     fn assemble(
@@ -352,20 +364,8 @@ impl Store {
                 OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
             )
             .context(|| format!("open the directory {bucket}"))?;
-        let limit = Instant::now() + Duration::from_millis(BUCKET_LOCK_MS_MAX);
-        loop {
-            match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(directory),
-                Err(Errno::AGAIN | Errno::INTR) if Instant::now() < limit => {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                Err(Errno::AGAIN) => {
-                    let text = format!("another process keeps the bucket {bucket} locked");
-                    return Err(Error::new(Errno::BUSY, text));
-                }
-                Err(errno) => return Err(errno).context(|| format!("lock the bucket {bucket}")),
-            }
-        }
+        lock::lock(&directory).context(|| format!("lock the bucket {bucket}"))?;
+        Ok(directory)
     }
 
     pub(super) fn reserve(&self, object: &Object, bytes: u64) -> bool {
@@ -373,7 +373,7 @@ impl Store {
         while skip < EVICT_SKIPS_MAX {
             match self
                 .accounts
-                .reserve(object.key, object.header.nonce, bytes, skip)
+                .reserve(object.key, object.header.nonce, on_disk(bytes), skip)
             {
                 Room::Granted => return true,
                 Room::Refused => return false,
@@ -385,7 +385,7 @@ impl Store {
 
     pub(super) fn release(&self, object: &Object, bytes: u64) {
         self.accounts
-            .release(object.key, object.header.nonce, bytes);
+            .release(object.key, object.header.nonce, on_disk(bytes));
     }
 
     pub(super) fn unused(&self, key: Key, nonce: u64) {
@@ -444,6 +444,12 @@ impl Store {
     }
 }
 
+/// What bytes of a file take on disk. Chunks are multiples of blocks, but for
+/// the last one of a file.
+fn on_disk(bytes: u64) -> u64 {
+    bytes.next_multiple_of(BLOCK_BYTES)
+}
+
 const UTIME_NOW: rustix::fs::Timespec = rustix::fs::Timespec {
     tv_sec: 0,
     tv_nsec: rustix::fs::UTIME_NOW,
@@ -487,11 +493,8 @@ fn write_whole(file: &OwnedFd, head: &[u8], length: u64) -> std::result::Result<
 /// A number that no other object of any process has.
 fn fresh_nonce() -> Result<u64> {
     let mut bytes = [0u8; 8];
-    match rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty()) {
-        Ok(8) => Ok(u64::from_le_bytes(bytes)),
-        Ok(_) => Err(Error::new(Errno::IO, "getrandom gave too little")),
-        Err(errno) => Err(errno).context(|| "getrandom"),
-    }
+    sys::random(&mut bytes).context(|| "getrandom")?;
+    Ok(u64::from_le_bytes(bytes))
 }
 
 /// One object, as `cachefs ls` shows it.

@@ -1,9 +1,10 @@
 //! The local copy of one version of one file, as an open handle.
 
+use super::Store;
 use super::bitmap::Bitmap;
 use super::layout::{Geometry, Header};
-use super::{Key, Store};
 use crate::error::{Context, Errno, Error, Result};
+use crate::ids::Key;
 use rustix::fs::{Mode, OFlags};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;

@@ -2,8 +2,9 @@
 
 use super::bitmap::Bitmap;
 use super::layout::Header;
-use super::{Key, ObjectInfo, Store, read_header};
+use super::{ObjectInfo, Store, read_header};
 use crate::error::{Context, Errno, Result};
+use crate::ids::Key;
 use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags};
 use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};
@@ -115,7 +116,8 @@ pub(crate) fn list(store: &Store) -> Result<Vec<ObjectInfo>> {
         let directory = open_bucket(store, &bucket)?;
         let names = names(&directory).context(|| format!("list the directory {bucket}"))?;
         for name in names.iter().filter(|name| name.ends_with(".meta")) {
-            let info = open_object(&directory, name).and_then(describe);
+            let info = open_object(&directory, name)
+                .and_then(|(header, metadata)| describe(store, header, metadata));
             objects.extend(info);
         }
     }
@@ -123,9 +125,14 @@ pub(crate) fn list(store: &Store) -> Result<Vec<ObjectInfo>> {
     Ok(objects)
 }
 
-fn describe((header, metadata): (Header, OwnedFd)) -> Option<ObjectInfo> {
+/// None for what would not be used, so is as good as absent.
+fn describe(store: &Store, header: Header, metadata: OwnedFd) -> Option<ObjectInfo> {
     let stat = rustix::fs::fstat(&metadata).ok()?;
-    if stat.st_size as u64 != header.file_bytes() {
+    let data_name = header.identity.key().data_name(header.nonce);
+    let objects = &store.directory.objects;
+    let data = rustix::fs::statat(objects, data_name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    let whole = data.st_size as u64 == header.token.size;
+    if !whole || !store.can_use(&header, stat.st_size as u64) {
         return None;
     }
     let geometry = header.geometry();

@@ -1,14 +1,57 @@
 //! Directories: what may be opened, and what is refused without harm.
 
 use crate::tests::door::{Door, Place, Settings, WAYS};
-use crate::tests::origin::{content, write_file};
+use crate::tests::origin::{TestOrigin, content, write_file};
 use cachefs_core::EngineChoice;
 use rustix::mount::{MountFlags, UnmountFlags};
 use std::ffi::CString;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const MIB: u64 = 1 << 20;
+
+pub(crate) fn many_that_begin_one_cache_agree<D: Door>(engine: EngineChoice) {
+    for _ in 0..10 {
+        let place = Place::new();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                // flock(2) tells open files apart, so threads stand for processes.
+                scope.spawn(|| {
+                    let cache = D::open(&place.cache(), &Settings::new(engine));
+                    assert!(cache.expect("a cache").is_normal());
+                });
+            }
+        });
+    }
+}
+
+pub(crate) fn the_directory_remembers_its_limit<D: Door>(engine: EngineChoice) {
+    let place = Place::new();
+    let none_named = Settings::new(engine);
+    let mut small = none_named;
+    small.capacity_bytes = 2 * MIB;
+    let code = Arc::new(TestOrigin::new(MIB));
+    let stored = |settings: &Settings| {
+        let cache = D::open(&place.cache(), settings).unwrap();
+        let origin = cache.custom("code", Arc::clone(&code));
+        for name in [b"a", b"b", b"c"] {
+            let file = cache.file(&origin, name).unwrap();
+            cache.fill(&file, &mut |_, _| true).unwrap();
+        }
+        cache.stats().cached_objects
+    };
+    assert_eq!(
+        stored(&small),
+        1,
+        "an object takes a little more than its megabyte"
+    );
+    assert_eq!(stored(&none_named), 1, "who names no limit keeps it");
+    let mut large = none_named;
+    large.capacity_bytes = 8 * MIB;
+    assert_eq!(stored(&large), 3, "who names one changes it");
+    assert_eq!(stored(&none_named), 3);
+}
 
 pub(crate) fn nothing_leads_out_of_the_origin<D: Door>(engine: EngineChoice) {
     let place = Place::new();

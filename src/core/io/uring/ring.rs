@@ -39,6 +39,9 @@ pub(crate) struct Uring {
     refused: Vec<&'static str>,
     /// Completions of operations that had already ended: a kernel bug or ours.
     stale: u64,
+    /// The kernel refuses to be entered: on another thread than the ring's own,
+    /// say. What is in flight will not come back.
+    refused_entry: bool,
 }
 
 struct EventWaker {
@@ -121,6 +124,7 @@ impl Uring {
             flags: wanted.iter().fold(0, |flags, setup| flags | setup.bit),
             refused,
             stale: 0,
+            refused_entry: false,
         })
     }
 
@@ -182,7 +186,12 @@ impl Uring {
             // reaped or memory freed before it takes more: all are seen to by
             // the caller's loop.
             Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => {}
-            _ => tracing::error!("io_uring_enter: {error}"),
+            _ => {
+                if !self.refused_entry {
+                    tracing::error!("io_uring_enter: {error}");
+                }
+                self.refused_entry = true;
+            }
         }
     }
 
@@ -294,28 +303,24 @@ impl Engine for Uring {
         self.arm_waker();
         self.drain_backlog();
         let mut woken = self.harvest(outcomes);
-        let ready = woken || outcomes.len() > before;
-        let Wait::Until(until) = wait else {
+        let Wait::For(want, until) = wait else {
             // Deferred task work runs inside the call: without it, nothing
             // would ever complete for a caller that only polls.
             self.enter(0, None);
             self.harvest(outcomes);
             return;
         };
-        if ready {
-            self.flush();
-            return;
-        }
         // A short transfer that goes on is a completion without an outcome, so
         // one call need not be enough.
-        while !woken && outcomes.len() == before {
+        while !woken && outcomes.len() - before < want {
             self.drain_backlog();
-            self.enter(1, until);
+            self.enter(want - (outcomes.len() - before), until);
             woken = self.harvest(outcomes);
-            if until.is_some_and(|instant| Instant::now() >= instant) {
+            if self.refused_entry || until.is_some_and(|instant| Instant::now() >= instant) {
                 break;
             }
         }
+        self.flush();
     }
 
     fn cancel(&mut self, tag: u64) {
@@ -349,9 +354,9 @@ impl Engine for Uring {
         let victims: Vec<u64> = self.inflight.all().collect();
         self.cancel_each(&victims);
         let mut outcomes = Vec::new();
-        while self.in_flight() > 0 && Instant::now() < deadline {
+        while self.in_flight() > 0 && !self.refused_entry && Instant::now() < deadline {
             let tick = (Instant::now() + Duration::from_millis(50)).min(deadline);
-            self.reap(Wait::Until(Some(tick)), &mut outcomes);
+            self.reap(Wait::For(1, Some(tick)), &mut outcomes);
             outcomes.clear();
         }
         self.in_flight()
@@ -367,7 +372,7 @@ impl Drop for Uring {
             self.waker.wake();
             let limit = Instant::now() + Duration::from_secs(1);
             let mut outcomes = Vec::new();
-            while self.wake_armed && Instant::now() < limit {
+            while self.wake_armed && !self.refused_entry && Instant::now() < limit {
                 self.enter(1, Some(limit));
                 self.harvest(&mut outcomes);
             }

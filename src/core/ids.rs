@@ -1,0 +1,25 @@
+//! What tells files, and so objects, apart.
+
+use xxhash_rust::xxh3::Xxh3;
+
+/// What an object belongs to: an origin, and a file within it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) origin: Vec<u8>,
+    pub(crate) file: Vec<u8>,
+}
+
+/// Hash of an identity. The identity itself is compared as well, so that two
+/// files with one hash are at worst not cached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Key(pub(crate) [u8; 16]);
+
+impl Identity {
+    pub(crate) fn key(&self) -> Key {
+        let mut hasher = Xxh3::new();
+        hasher.update(&(self.origin.len() as u32).to_le_bytes());
+        hasher.update(&self.origin);
+        hasher.update(&self.file);
+        Key(hasher.digest128().to_be_bytes())
+    }
+}

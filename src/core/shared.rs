@@ -1,0 +1,104 @@
+//! What every origin, file and queue of a cache holds on to.
+
+use crate::completion::MissReason;
+use crate::error::{Errno, Error, Result};
+use crate::exec::{Message, Port};
+use crate::ids::Identity;
+use crate::io::EngineFactory;
+use crate::stats::Counters;
+use crate::store::{Object, Store, blocks_writing};
+use crate::token::VersionToken;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Bits of a request's id that number it within its shard.
+const ID_SERIAL_BITS: u32 = 56;
+
+/// What the doors of one cache share. It outlives the cache's end, so that
+/// they can tell of it.
+pub(crate) struct Shared {
+    /// The inboxes of the shards.
+    pub(crate) ports: Vec<Arc<Port>>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) engines: EngineFactory,
+    pub(crate) chunk_bytes: u64,
+    pub(crate) close_timeout: Duration,
+    /// Why nothing is stored, if nothing is.
+    pub(crate) store: std::result::Result<Arc<Store>, Error>,
+    pub(crate) async_limit: u64,
+    pub(crate) async_in_flight: AtomicU64,
+    pub(crate) ids: AtomicU64,
+    pub(crate) closed: AtomicBool,
+    pub(crate) log: tracing::Dispatch,
+}
+
+impl Shared {
+    /// Runs what may have something to say on a thread that is not the library's.
+    pub(crate) fn logged<T>(&self, body: impl FnOnce() -> T) -> T {
+        tracing::dispatcher::with_default(&self.log, body)
+    }
+
+    /// ESHUTDOWN once the cache is closed.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::new(Errno::SHUTDOWN, "the cache is closed"));
+        }
+        Ok(())
+    }
+
+    /// A number that no other request has; its upper bits are the shard.
+    pub(crate) fn fresh_id(&self, shard: usize) -> u64 {
+        let serial = self.ids.fetch_add(1, Ordering::Relaxed);
+        (shard as u64) << ID_SERIAL_BITS | serial & ((1 << ID_SERIAL_BITS) - 1)
+    }
+
+    pub(crate) fn cancel(&self, id: u64) {
+        if let Some(port) = self.ports.get((id >> ID_SERIAL_BITS) as usize) {
+            // A closed port has completed everything already.
+            drop(port.post(Message::Cancel(id)));
+        }
+    }
+
+    pub(crate) fn shard_of(&self, identity: &Identity) -> usize {
+        let key = identity.key();
+        usize::from(key.0[15]) % self.ports.len()
+    }
+
+    /// A place among the callback requests, until it is dropped.
+    pub(crate) fn take_async_slot(self: &Arc<Self>) -> Result<AsyncSlot> {
+        if self.async_in_flight.fetch_add(1, Ordering::Relaxed) >= self.async_limit {
+            self.async_in_flight.fetch_sub(1, Ordering::Relaxed);
+            let limit = self.async_limit;
+            let text = format!("{limit} callback requests are in flight (async_limit)");
+            return Err(Error::new(Errno::AGAIN, text));
+        }
+        Ok(AsyncSlot(Arc::clone(self)))
+    }
+
+    /// See [`Store::object`]; errors of the cache device pause storing.
+    pub(crate) fn object(
+        &self,
+        identity: &Identity,
+        token: &VersionToken,
+        path: &[u8],
+    ) -> Result<(Arc<Object>, MissReason)> {
+        let store = self.store.as_ref().map_err(Clone::clone)?;
+        let result = store.object(identity, token, path);
+        if let Err(error) = &result
+            && blocks_writing(error.errno())
+        {
+            store.health.failed(error);
+        }
+        result
+    }
+}
+
+/// One of `async_limit` places.
+pub(crate) struct AsyncSlot(Arc<Shared>);
+
+impl Drop for AsyncSlot {
+    fn drop(&mut self) {
+        self.0.async_in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}

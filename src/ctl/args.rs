@@ -1,0 +1,199 @@
+//! The command line.
+
+use crate::options;
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Looks after a cache of libcachefs: fills it, reads through it, and shows
+/// what is in it.
+#[derive(Parser)]
+#[command(name = "cachefs", version, after_long_help = help_end())]
+pub struct Args {
+    /// What is the same for all commands.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Which cache, in front of what, and how.
+#[derive(clap::Args)]
+pub struct Global {
+    /// Cache directory [default: /var/cache/cachefs for root, else
+    /// cachefs in $XDG_CACHE_HOME or ~/.cache]
+    #[arg(long, global = true, value_name = "DIR", env = "CACHEFS_DIR")]
+    pub cache: Option<PathBuf>,
+    /// Root of the origin
+    ///
+    /// What is cached belongs to the root of its origin, so this must be the
+    /// root that the other users of the cache name: what is warmed below
+    /// /mnt/nfs is not found by a program whose origin is /mnt/nfs/data.
+    #[arg(long, global = true, value_name = "DIR", env = "CACHEFS_ORIGIN")]
+    pub origin: Option<PathBuf>,
+    /// Before the command.
+    #[command(flatten)]
+    pub options: Options,
+}
+
+/// Cache options. Not `global`: clap would forget those before the command
+/// when there are others after it.
+#[derive(clap::Args)]
+pub struct Options {
+    /// A cache option; can be repeated
+    ///
+    /// Options in CACHEFS_OPTIONS, separated by commas, come before these.
+    /// The limit of the directory, capacity_bytes, is not kept in it: give the
+    /// one that its other users have. Without it, the limit is the default,
+    /// or what the directory holds now, if that is more.
+    #[arg(short = 'o', value_name = "KEY=VALUE")]
+    pub options: Vec<String>,
+}
+
+/// The commands.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Copy files and directories into the cache
+    #[command(after_long_help = WARM_HELP)]
+    Warm(Warm),
+    /// Write files to stdout, through the cache
+    #[command(after_long_help = PATH_HELP)]
+    Cat(Cat),
+    /// Show the cache, or how much of files is in it
+    #[command(after_long_help = PATH_HELP)]
+    Stat(Stat),
+    /// List what is in the cache
+    Ls(Ls),
+    /// Check whether this system can run a cache, and how well
+    Doctor(Options),
+    /// List the cache options
+    Options(Options),
+}
+
+impl Args {
+    /// Every option, in the order of the command line.
+    pub fn options(&self) -> impl Iterator<Item = &str> {
+        let after = match &self.command {
+            Command::Warm(args) => &args.options,
+            Command::Cat(args) => &args.options,
+            Command::Stat(args) => &args.options,
+            Command::Ls(args) => &args.options,
+            Command::Doctor(options) | Command::Options(options) => options,
+        };
+        let before = &self.global.options;
+        [before, after]
+            .into_iter()
+            .flat_map(|options| options.options.iter().map(String::as_str))
+    }
+}
+
+/// See [`Command::Warm`].
+#[derive(clap::Args)]
+pub struct Warm {
+    /// Files, and directories with all that is below them
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Files that are copied at the same time
+    #[arg(short, long, default_value_t = 4, value_name = "N",
+          value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: u16,
+    /// Say nothing but errors
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// After the command.
+    #[command(flatten)]
+    pub options: Options,
+}
+
+/// See [`Command::Cat`].
+#[derive(clap::Args)]
+pub struct Cat {
+    /// Files
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Say at the end where the bytes came from
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// After the command.
+    #[command(flatten)]
+    pub options: Options,
+}
+
+/// See [`Command::Stat`].
+#[derive(clap::Args)]
+pub struct Stat {
+    /// Files; without one, the cache as a whole
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Write JSON
+    #[arg(long)]
+    pub json: bool,
+    /// After the command.
+    #[command(flatten)]
+    pub options: Options,
+}
+
+/// See [`Command::Ls`].
+#[derive(clap::Args)]
+pub struct Ls {
+    /// List only what matches
+    ///
+    /// `*` and `?` stand for anything but a slash, `**` for directories,
+    /// `[a-z]` for one character, `{a,b}` for one of several. A pattern
+    /// without a slash is matched against the name of the file, any other
+    /// against its path below the root of the origin.
+    #[arg(value_name = "PATTERN")]
+    pub pattern: Option<String>,
+    /// Show the share that is present, and the size
+    #[arg(short)]
+    pub long: bool,
+    /// Write JSON
+    #[arg(long)]
+    pub json: bool,
+    /// After the command.
+    #[command(flatten)]
+    pub options: Options,
+}
+
+const PATH_HELP: &str = "\
+Which file a name means:
+  An absolute name must lie below the origin. Any other is taken from the
+  current directory if that lies below the origin, else from the origin's root.";
+
+const WARM_HELP: &str = "\
+Which file a name means:
+  An absolute name must lie below the origin. Any other is taken from the
+  current directory if that lies below the origin, else from the origin's root.
+
+Links are followed as the origin follows them: not where they lead out of it,
+nor where they are absolute. Those, dangling links, and what is neither file
+nor directory (FIFOs, sockets, devices) are skipped, and named; it is an error
+only if one of them is a PATH itself. Each directory is walked once, so links
+may form circles. What is in the cache already is not copied again.
+
+An error with one file does not stop the others: the exit status is then 1.
+Interrupted by Ctrl-C, it is 130, and what was copied stays in the cache.";
+
+fn help_end() -> String {
+    let exit = "Exit status: 0, 1 if something failed, 2 if the command line is wrong.\n\
+        CACHEFS_LOG says which messages of the cache are shown, as \"debug\" or \"off\".";
+    format!("{}\n{exit}", options::help())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn options_before_and_after_the_command_add_up() {
+        let words = ["cachefs", "-o", "a=1", "ls", "-o", "b=2"];
+        let args = Args::try_parse_from(words).unwrap_or_else(|error| panic!("{error}"));
+        assert!(args.options().eq(["a=1", "b=2"]));
+    }
+}

@@ -1,0 +1,39 @@
+//! One file for each command.
+
+mod cat;
+mod doctor;
+mod ls;
+mod options;
+mod stat;
+mod warm;
+
+use crate::args::Command;
+use crate::context::Context;
+use crate::failure::Outcome;
+use serde::Serialize;
+use std::io::{BufWriter, StdoutLock, Write};
+
+/// Does what the command line asks for.
+pub fn run(context: &Context, command: &Command) -> Outcome {
+    match command {
+        Command::Warm(args) => warm::run(context, args),
+        Command::Cat(args) => cat::run(context, args),
+        Command::Stat(args) => stat::run(context, args),
+        Command::Ls(args) => ls::run(context, args),
+        Command::Doctor(_) => doctor::run(context),
+        Command::Options(_) => options::run(),
+    }
+}
+
+/// Stdout in large pieces. Its end has to be flushed, so that a full disk is noticed.
+fn stdout() -> BufWriter<StdoutLock<'static>> {
+    BufWriter::with_capacity(64 << 10, std::io::stdout().lock())
+}
+
+/// Writes one JSON value to stdout.
+fn write_json(value: &impl Serialize) -> Outcome {
+    let mut out = stdout();
+    serde_json::to_writer_pretty(&mut out, value)?;
+    writeln!(out)?;
+    Ok(out.flush()?)
+}

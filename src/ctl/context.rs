@@ -1,0 +1,137 @@
+//! What the command line says about cache and origin, and both opened.
+
+use crate::args::Args;
+use crate::console::Console;
+use crate::failure::{Failure, Outcome, describe};
+use crate::place::Place;
+use crate::{log, options, show};
+use cachefs_core::{Cache, Config};
+use std::ffi::OsString;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// What all commands have.
+pub struct Context {
+    /// Where messages go.
+    pub console: Console,
+    /// The options of the cache.
+    pub config: Config,
+    cache: PathBuf,
+    cache_is_default: bool,
+    origin: Option<PathBuf>,
+}
+
+impl Context {
+    /// Reads the common part of the command line, and the environment.
+    pub fn new(args: &Args, console: Console) -> Result<Self, Failure> {
+        let mut config = Config::default();
+        let variable = std::env::var(options::VARIABLE).unwrap_or_default();
+        let from_variable = variable.split(',').filter(|text| !text.is_empty());
+        for text in from_variable.chain(args.options()) {
+            options::apply(&mut config, text)?;
+        }
+        let dispatch = log::dispatch(console.clone(), config.log_level)?;
+        config.log = Some(dispatch.clone());
+        // Also what the cache says on threads of this tool.
+        tracing::dispatcher::set_global_default(dispatch)
+            .map_err(|error| Failure::new(format!("start the log: {error}")))?;
+        let cache = match &args.global.cache {
+            Some(directory) => directory.clone(),
+            None => default_directory()?,
+        };
+        Ok(Self {
+            console,
+            config,
+            cache,
+            cache_is_default: args.global.cache.is_none(),
+            origin: args.global.origin.clone(),
+        })
+    }
+
+    /// The cache directory, as it was given.
+    pub fn cache_directory(&self) -> &Path {
+        &self.cache
+    }
+
+    /// The root of the origin, if one was given.
+    pub fn origin_root(&self) -> Option<&Path> {
+        self.origin.as_deref()
+    }
+
+    /// Whether the directory has been made a cache. Looks only.
+    pub fn cache_exists(&self) -> bool {
+        cachefs_core::is_cache(&self.cache)
+    }
+
+    /// Opens the cache to store in it, and makes it if it is not there.
+    pub fn open(&self) -> Result<Cache, Failure> {
+        self.make_parents()?;
+        Ok(Cache::open(&self.cache, &self.config)?)
+    }
+
+    /// Opens a cache that is there to look at it: nothing is made, and its limit
+    /// is not changed.
+    pub fn look(&self) -> Result<Cache, Failure> {
+        if !self.cache_exists() {
+            let shown = show::path(&self.cache);
+            let text = match self.cache.symlink_metadata() {
+                Err(error) => format!("the cache {shown}: {}", describe(&error)),
+                Ok(_) => match self.cache.read_dir() {
+                    Err(error) => format!("the cache {shown}: {}", describe(&error)),
+                    Ok(_) => format!("{shown} is not a cache"),
+                },
+            };
+            return Err(Failure::new(text));
+        }
+        let config = Config {
+            capacity_bytes: 0,
+            ..self.config.clone()
+        };
+        Ok(Cache::open(&self.cache, &config)?)
+    }
+
+    /// Opens the origin.
+    pub fn place(&self, cache: &Cache) -> Result<Place, Failure> {
+        let Some(root) = &self.origin else {
+            let text = "which origin? Name its root with --origin DIR or CACHEFS_ORIGIN: \
+                the root that the other users of the cache name";
+            return Err(Failure::usage(text));
+        };
+        let origin = cache.open_directory(root)?;
+        Place::new(origin, root).map_err(|error| {
+            let shown = show::path(root);
+            Failure::new(format!("open the origin {shown}: {}", describe(&error)))
+        })
+    }
+
+    /// Above the default directory nobody else may have made anything yet;
+    /// above one that was given, a missing parent is a slip of the pen.
+    fn make_parents(&self) -> Outcome {
+        let Some(parent) = self.cache.parent().filter(|_| self.cache_is_default) else {
+            return Ok(());
+        };
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder.create(parent).map_err(|error| {
+            let shown = show::path(parent);
+            Failure::new(format!("make the directory {shown}: {}", describe(&error)))
+        })
+    }
+}
+
+fn default_directory() -> Result<PathBuf, Failure> {
+    if rustix::process::geteuid().is_root() {
+        return Ok("/var/cache/cachefs".into());
+    }
+    let set = |name| std::env::var_os(name).filter(|value: &OsString| !value.is_empty());
+    // A relative $XDG_CACHE_HOME is to be ignored (XDG Base Directory Specification).
+    let cache_home = set("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache_home = cache_home.filter(|path| path.is_absolute());
+    match cache_home.or_else(|| set("HOME").map(|home| Path::new(&home).join(".cache"))) {
+        Some(directory) => Ok(directory.join("cachefs")),
+        None => Err(Failure::usage(
+            "which cache? There is no HOME: name its directory with --cache DIR or CACHEFS_DIR",
+        )),
+    }
+}

@@ -1,0 +1,83 @@
+//! Cache options from text, and the table of them for people.
+
+use crate::failure::Failure;
+use cachefs_core::{Config, OPTIONS, OptionInfo};
+use std::fmt::Write;
+
+/// The variable with options for every command, separated by commas.
+pub const VARIABLE: &str = "CACHEFS_OPTIONS";
+
+/// Sets one option from `KEY=VALUE`.
+pub fn apply(config: &mut Config, text: &str) -> Result<(), Failure> {
+    let Some((key, value)) = text.split_once('=') else {
+        let text = format!("-o {text}: an option is written KEY=VALUE");
+        return Err(Failure::usage(text));
+    };
+    if !OPTIONS.iter().any(|option| option.key == key) {
+        let nearest = nearest(key);
+        let text = format!(
+            "-o {text}: no option is named \"{key}\": did you mean \"{nearest}\"? \
+             \"cachefs options\" lists them all"
+        );
+        return Err(Failure::usage(text));
+    }
+    config
+        .set(key, value)
+        .map_err(|error| Failure::usage(format!("-o {text}: {error}")))
+}
+
+/// The key that looks most like `key`. A shared beginning counts most, since
+/// what people forget is the unit at the end.
+fn nearest(key: &str) -> &'static str {
+    let likeness = |option: &OptionInfo| strsim::jaro_winkler(key, option.key);
+    let best = OPTIONS
+        .iter()
+        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    best.expect("there are options").key
+}
+
+/// A line or two for each option.
+pub fn table() -> String {
+    let mut table = String::new();
+    for option in OPTIONS {
+        let (key, default, range) = (option.key, option.text(option.default), option.range());
+        let meaning = option.meaning;
+        write!(table, "  {key}={default}\n      {meaning} [{range}]\n")
+            .expect("a string takes everything");
+    }
+    table
+}
+
+/// What `--help` says about options.
+pub fn help() -> String {
+    format!(
+        "Cache options (-o KEY=VALUE), with their defaults and ranges:\n{}",
+        table()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_key_is_the_one_that_was_meant() {
+        for (typed, meant) in [
+            ("capacity", "capacity_bytes"),
+            ("chunk_size", "chunk_bytes"),
+            ("engin", "engine"),
+            ("psync-threads", "psync_threads"),
+            ("thread", "threads"),
+        ] {
+            assert_eq!(nearest(typed), meant);
+        }
+    }
+
+    #[test]
+    fn every_option_is_in_the_table() {
+        let table = table();
+        for option in OPTIONS {
+            assert!(table.contains(option.key) && table.contains(option.meaning));
+        }
+    }
+}
