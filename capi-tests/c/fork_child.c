@@ -9,6 +9,17 @@
 
 enum { SIZE = 6 * T_CHUNK, SEED = 37 };
 
+/*
+ * Ends a child well. Under valgrind by becoming another program, since otherwise
+ * it takes for lost what belonged to threads that a child does not have.
+ */
+static void end_child(void) {
+    fflush(NULL);
+    if (t_under_valgrind())
+        execlp("true", "true", (char *)NULL);
+    _exit(0);
+}
+
 /* Runs `in_child` in a child process; its checks end it with 1. */
 #define IN_CHILD(in_child)                                                                  \
     do {                                                                                    \
@@ -16,8 +27,7 @@ enum { SIZE = 6 * T_CHUNK, SEED = 37 };
         CHECK(t_child >= 0);                                                                \
         if (t_child == 0) {                                                                 \
             in_child;                                                                       \
-            fflush(NULL);                                                                   \
-            _exit(0);                                                                       \
+            end_child();                                                                    \
         }                                                                                   \
         int t_status;                                                                       \
         CHECK_EQ(waitpid(t_child, &t_status, 0), t_child);                                  \
@@ -46,13 +56,8 @@ int main(void) {
     });
     CHECK_EQ(memory.frees, 0);
     /* A child that ends in the ordinary way runs its destructors. */
-    pid_t child = fork();
-    CHECK(child >= 0);
-    if (child == 0)
-        exit(0);
-    int status;
-    CHECK_EQ(waitpid(child, &status, 0), child);
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    if (!t_under_valgrind())
+        IN_CHILD(exit(0));
 
     /* With requests in flight. */
     static unsigned char buffers[2][T_CHUNK];

@@ -16,7 +16,8 @@ T_HELPER void t_mount(const char *name, uint64_t bytes) {
     CHECK_EQ(mkdir(t_path("%s", name), 0755), 0);
     if (unshare(CLONE_NEWNS) != 0)
         t_skip("no mount namespace for this user: %s", strerror(errno));
-    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
+    /* Names that say nothing here, since valgrind takes NULL for a mistake. */
+    if (mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) != 0)
         t_skip("mounts cannot be made private: %s", strerror(errno));
     snprintf(options, sizeof options, "size=%" PRIu64 ",mode=755", bytes);
     if (mount("tmpfs", t_path("%s", name), "tmpfs", MS_NOSUID | MS_NODEV, options) != 0)
@@ -25,8 +26,8 @@ T_HELPER void t_mount(const char *name, uint64_t bytes) {
 
 /* Makes it read-only. */
 T_HELPER void t_mount_read_only(const char *name) {
-    CHECK_EQ(mount(NULL, t_path("%s", name), NULL, MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV,
-                   NULL), 0);
+    unsigned long flags = MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV;
+    CHECK_EQ(mount("none", t_path("%s", name), "none", flags, NULL), 0);
 }
 
 /* Writes a file until nothing more fits. */

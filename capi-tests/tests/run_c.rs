@@ -75,6 +75,7 @@ impl Way {
             Way::Valgrind => {
                 let mut command = Command::new("valgrind");
                 command.args(["--quiet", "--leak-check=full", "--fair-sched=yes"]);
+                command.args(["--num-callers=30", "--read-inline-info=no"]);
                 command.arg("--errors-for-leak-kinds=definite,possible");
                 command.arg("--show-leak-kinds=definite,possible");
                 command.arg(format!("--error-exitcode={VALGRIND_ERROR}"));
