@@ -1,4 +1,7 @@
-/* A call that waits is refused in a callback, where waiting would be for ever. */
+/*
+ * A call that must wait is refused in a callback, where waiting would be for ever:
+ * `cold` is a file of which nothing is in the cache.
+ */
 #include "t.h"
 
 enum { SIZE = T_CHUNK, SEED = 34 };
@@ -8,6 +11,7 @@ struct context {
     cachefs_cache *cache;
     cachefs_origin *origin;
     cachefs_file *file;
+    cachefs_file *cold;
     cachefs_queue *queue;
 };
 
@@ -17,9 +21,9 @@ static void done(void *user, const cachefs_completion *completion) {
     struct iovec vector = {.iov_base = &byte, .iov_len = 1};
     cachefs_completion none;
 
-    CHECK_ERROR(cachefs_read(context->file, &byte, 1, 0), -EDEADLK);
-    CHECK_ERROR(cachefs_readv(context->file, &vector, 1, 0), -EDEADLK);
-    CHECK_ERROR(cachefs_fill(context->file, 0, 1, NULL, NULL), -EDEADLK);
+    CHECK_ERROR(cachefs_read(context->cold, &byte, 1, 0), -EDEADLK);
+    CHECK_ERROR(cachefs_readv(context->cold, &vector, 1, 0), -EDEADLK);
+    CHECK_ERROR(cachefs_fill(context->cold, 0, 1, NULL, NULL), -EDEADLK);
     CHECK_ERROR(cachefs_queue_wait(context->queue, &none, 1, 1, -1), -EDEADLK);
     CHECK_ERROR(cachefs_cache_close(context->cache), -EDEADLK);
 
@@ -32,9 +36,11 @@ static void done(void *user, const cachefs_completion *completion) {
 
 int main(void) {
     t_make_origin_file("file", SIZE, SEED);
+    t_make_origin_file("cold", SIZE, SEED);
     struct context context = {.cache = t_cache_open()};
     context.origin = t_origin_open_dir(context.cache);
     context.file = t_file_open(context.origin, "file");
+    context.cold = t_file_open(context.origin, "cold");
     context.queue = t_queue_open(context.cache, 4, CACHEFS_QUEUE_MOVABLE);
     unsigned char buffer[100];
 
@@ -42,10 +48,12 @@ int main(void) {
         CHECK_OK(cachefs_read_async(context.file, buffer, sizeof buffer, 0, done, &context, NULL));
         CHECK_EQ(t_completion(&context.completions, pass).result, sizeof buffer);
     }
+    CHECK_EQ(t_residency(context.cold).chunks_present, 0);
     CHECK_READ(context.file, SIZE, SEED, SIZE, 0);
 
     cachefs_queue_close(context.queue);
     cachefs_file_close(context.file);
+    cachefs_file_close(context.cold);
     cachefs_origin_close(context.origin);
     cachefs_cache_close(context.cache);
     return 0;

@@ -19,8 +19,9 @@ static void read_text(const char *path, char *text, size_t size) {
 static void check_refused(const char *marker, int expected) {
     char text[256];
     cachefs_cache *cache = NULL;
+    cachefs_cache_options options = t_options();
     write_text(t_path("cache/cachefs.format"), marker);
-    CHECK_ERROR(cachefs_cache_open(t_path("cache"), NULL, &cache), expected);
+    CHECK_ERROR(cachefs_cache_open(t_path("cache"), &options, &cache), expected);
     CHECK(cache == NULL);
     read_text(t_path("cache/cachefs.format"), text, sizeof text);
     CHECK(strcmp(text, marker) == 0);
@@ -28,7 +29,8 @@ static void check_refused(const char *marker, int expected) {
 
 int main(void) {
     cachefs_cache *cache = NULL;
-    CHECK_OK(cachefs_cache_open(t_path("cache"), NULL, &cache));
+    cachefs_cache_options options = t_options();
+    CHECK_OK(cachefs_cache_open(t_path("cache"), &options, &cache));
     cachefs_cache_close(cache);
 
     char marker[256];
@@ -45,7 +47,7 @@ int main(void) {
 
     /* Nothing happened to it: with its own marker it is as it was. */
     write_text(t_path("cache/cachefs.format"), marker);
-    CHECK_OK(cachefs_cache_open(t_path("cache"), NULL, &cache));
+    CHECK_OK(cachefs_cache_open(t_path("cache"), &options, &cache));
     cachefs_cache_close(cache);
     return 0;
 }

@@ -4,7 +4,8 @@
 
 enum { SEED = 46 };
 
-static const uint64_t SIZE = (UINT64_C(16) << 40) + 12345;
+/* The largest file that is cached, and its last chunk is not a whole one. */
+static const uint64_t SIZE = (UINT64_C(16) << 40) - 12345;
 
 static void check_ranges(cachefs_file *file) {
     static unsigned char buffer[1000];
@@ -42,6 +43,14 @@ int main(void) {
     cachefs_file *file = t_file_open(origin, "file");
     check_ranges(file);
     check_ranges(file);
+    cachefs_file_close(file);
+
+    /* A larger one is read all the same, but not kept. */
+    memory.size = (UINT64_C(16) << 40) + 1;
+    file = t_file_open(origin, "larger");
+    CHECK_READ(file, memory.size, SEED, 1000, memory.size - 999);
+    CHECK_ERROR(cachefs_fill(file, 0, 1, NULL, NULL), -EFBIG);
+    CHECK_EQ(t_residency(file).chunks_present, 0);
     cachefs_file_close(file);
 
     /* A size that no file can have is the origin's mistake. */

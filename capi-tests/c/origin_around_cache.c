@@ -2,6 +2,7 @@
 #include "t.h"
 
 int main(void) {
+    t_require_directory_origin();
     t_make_origin_file("file", 1000, 1);
     cachefs_cache_options options = t_options();
     cachefs_cache *cache = t_cache_open_with(t_path("origin/cache"), &options);

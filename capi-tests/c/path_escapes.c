@@ -18,6 +18,7 @@ static void check_opens(cachefs_origin *origin, const char *path) {
 
 int main(void) {
     char absolute[4096];
+    t_require_directory_origin();
     CHECK_EQ(mkdir(t_path("origin"), 0755), 0);
     CHECK_EQ(mkdir(t_path("origin/dir"), 0755), 0);
     t_write_file(t_path("secret"), 100, 2);

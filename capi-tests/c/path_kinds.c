@@ -16,6 +16,7 @@ static void check_refused(cachefs_origin *origin, const char *path, int expected
 
 int main(void) {
     static char long_name[300], long_path[8192];
+    t_require_directory_origin();
     memset(long_name, 'x', sizeof long_name - 1);
     memset(long_path, '/', sizeof long_path - 1);
     for (size_t i = 0; i < sizeof long_path - 1; i += 2)

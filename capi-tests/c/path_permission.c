@@ -30,6 +30,7 @@ static void check_refused_to_nobody(void) {
 }
 
 int main(void) {
+    t_require_directory_origin();
     t_make_origin_file("private", 1000, 1);
     t_make_origin_file("public", 1000, 2);
     CHECK_EQ(mkdir(t_path("origin/closed"), 0755), 0);

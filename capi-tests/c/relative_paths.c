@@ -4,6 +4,7 @@
 enum { SIZE = T_CHUNK, SEED = 49 };
 
 int main(void) {
+    t_require_directory_origin();
     t_make_origin_file("first", SIZE, SEED);
     t_make_origin_file("second", SIZE, SEED + 1);
     CHECK_EQ(chdir(getenv("T_DIR")), 0);

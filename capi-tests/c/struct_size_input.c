@@ -31,7 +31,7 @@ static void check_cache_options(void) {
     /* Up to and with flags; the rest is not looked at. */
     memset(&later, 0xff, sizeof later);
     later.now.struct_size = offsetof(cachefs_cache_options, capacity_bytes);
-    later.now.engine = CACHEFS_ENGINE_AUTO;
+    later.now.engine = t_engine();
     later.now.flags = 0;
     CHECK_OK(cachefs_cache_open(t_path("short"), &later.now, &cache));
     cachefs_cache_close(cache);

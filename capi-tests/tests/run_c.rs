@@ -4,7 +4,7 @@
 //! A program passes with exit status 0, is skipped with 77 (the reason is the
 //! last line it wrote), and has failed with any other, or when it takes too
 //! long. It runs in a directory of its own, given in `T_DIR`; `T_ENGINE` names
-//! the engine.
+//! the engine, and `T_VALGRIND` is set under valgrind.
 
 use std::env;
 use std::fs;
@@ -78,6 +78,9 @@ impl Way {
                 command.arg("--errors-for-leak-kinds=definite,possible");
                 command.arg("--show-leak-kinds=definite,possible");
                 command.arg(format!("--error-exitcode={VALGRIND_ERROR}"));
+                let suppressions = paths::repository().join("capi-tests/valgrind.supp");
+                command.arg(format!("--suppressions={}", suppressions.display()));
+                command.env("T_VALGRIND", "1");
                 command.arg(binary);
                 command
             }
