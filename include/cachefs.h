@@ -867,8 +867,9 @@ int32_t cachefs_cache_open(const char *dir,
  * Closes a cache: cancels and completes what is in flight, ends the threads.
  *
  * Its origins, files and queues stay to be closed, before or after; their other
- * functions then answer -ESHUTDOWN. I/O that does not end within
- * `close_timeout_ms` is left to the kernel with its memory, and logged.
+ * functions then answer -ESHUTDOWN, a queue's once its completions are fetched.
+ * I/O that does not end within `close_timeout_ms` is left to the kernel with its
+ * memory, and logged.
  *
  * cache  NULL is ignored
  *
@@ -1038,7 +1039,8 @@ int32_t cachefs_file_open(struct cachefs_origin *origin,
  *
  * Returns 0, or a negative errno:
  *   -EINVAL  NULL, or struct_size not set      -EBADF  not an open file
- *   -E2BIG   struct_size above 4096            -ECHILD see cachefs_cache_open()
+ *   -E2BIG   struct_size above 4096            -ESHUTDOWN  the cache is closed
+ *   -ECHILD  see cachefs_cache_open()
  *
  * Thread-safety: any thread. Blocks: never. Since: 0.1.
  *
@@ -1072,7 +1074,7 @@ int32_t cachefs_file_residency(struct cachefs_file *file,
  * Returns a new read-only, close-on-exec descriptor, which the program closes
  * with close(2), or a negative errno:
  *   -ENODATA  a part of the file is not in the cache: see cachefs_fill()
- *   -EINVAL   NULL      -EBADF  not an open file
+ *   -EINVAL   NULL      -EBADF  not an open file      -ESHUTDOWN  the cache is closed
  *   -EMFILE, -ENFILE    no descriptor is left      -ECHILD  see cachefs_cache_open()
  *
  * Thread-safety: any thread. Blocks: never. Since: 0.1.
@@ -1304,6 +1306,7 @@ int32_t cachefs_queue_push(struct cachefs_queue *queue,
  *
  * Returns a count, 0 when it is full, or a negative errno:
  *   -EINVAL  NULL      -EBADF  not an open queue      -EBUSY  another thread is using it
+ *   -ESHUTDOWN  the cache is closed, and every completion was fetched
  *   -ECHILD  see cachefs_cache_open()
  *
  * Thread-safety: the queue's thread. Blocks: never. Since: 0.1.
@@ -1350,6 +1353,7 @@ int32_t cachefs_queue_fill(struct cachefs_queue *queue,
  * Returns how many requests were asked to end, or a negative errno:
  *   -EINVAL  NULL      -EBADF  not an open queue      -EPERM  another thread's queue
  *   -EBUSY   another thread is using it      -ECHILD  see cachefs_cache_open()
+ *   -ESHUTDOWN  the cache is closed, and every completion was fetched
  *
  * Thread-safety: the queue's thread. Blocks: never. Since: 0.1.
  */

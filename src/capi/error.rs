@@ -44,8 +44,10 @@ pub(super) fn text() -> String {
 /// Thread-safety: any thread; each has its own. Blocks: never. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cachefs_last_error() -> *const c_char {
-    guard::constant(LAST.with_borrow(|last| match last.first() {
-        Some(_) => last.as_ptr().cast(),
-        None => c"".as_ptr(),
-    }))
+    guard::text(|| {
+        LAST.with_borrow(|last| match last.first() {
+            Some(_) => last.as_ptr().cast(),
+            None => c"".as_ptr(),
+        })
+    })
 }

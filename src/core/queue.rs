@@ -84,8 +84,21 @@ impl Queue {
     }
 
     /// Requests that it still takes.
-    pub fn space(&self) -> usize {
+    pub fn space(&self) -> Result<usize> {
+        self.check_open()?;
+        Ok(self.room())
+    }
+
+    fn room(&self) -> usize {
         self.options.depth as usize - self.held()
+    }
+
+    /// ESHUTDOWN once the cache is closed and the last completion was fetched.
+    fn check_open(&self) -> Result<()> {
+        if self.held() == 0 {
+            self.shared.check_open()?;
+        }
+        Ok(())
     }
 
     /// Requests in flight, and completions that nobody has fetched.
@@ -144,7 +157,7 @@ impl Queue {
         self.shared.check_open()?;
         self.claim()?;
         self.collect();
-        if self.space() == 0 {
+        if self.room() == 0 {
             let depth = self.options.depth;
             let text = format!("the queue holds {depth} requests: fetch completions first");
             return Err(Error::new(Errno::AGAIN, text));
@@ -152,8 +165,9 @@ impl Queue {
         Ok(())
     }
 
-    /// EPERM on another thread than the queue's.
+    /// EPERM on another thread than the queue's; else as `check_open`.
     fn claim(&mut self) -> Result<()> {
+        self.check_open()?;
         let here = std::thread::current().id();
         if self.options.movable || *self.owner.get_or_insert(here) == here {
             return Ok(());
