@@ -28,6 +28,7 @@ use std::os::fd::IntoRawFd;
 ///   -ENOENT, -EACCES, -ENOTDIR, -ELOOP, -ENAMETOOLONG, -EIO, -ESTALE  as open(2)
 ///            of the origin's file, or what the origin's `stat` said
 ///   -EMFILE, -ENFILE  no descriptor is left
+///   -EOVERFLOW  the origin's `stat` gave a size of 2^63 or more
 ///   -ELOOP   the file belongs to the cache directory
 ///   -EBADF   not an open origin      -ESHUTDOWN  the cache is closed
 ///   -ECHILD  see cachefs_cache_open()

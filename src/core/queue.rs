@@ -13,13 +13,13 @@ use crate::io::{Engine, Op, Outcome, Output, Verb, Wait, signal};
 use crate::limits::{QUEUE_DEPTH_DEFAULT, QUEUE_DEPTH_MAX};
 use crate::request::{NewRequest, Remote, Sink, Target, count, distrust, hit_completion, submit};
 use crate::shared::Shared;
+use crate::sys;
 use once_cell::sync::OnceCell;
 use rustix::event::{EventfdFlags, eventfd};
 use slab::Slab;
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 /// Options of a queue.
@@ -36,7 +36,7 @@ pub struct Queue {
     shared: Arc<Shared>,
     options: QueueOptions,
     /// The first thread that submitted, unless movable.
-    owner: Option<ThreadId>,
+    owner: Option<u64>,
     /// Made on the owner's thread, since a ring belongs to who makes it.
     engine: OnceCell<Box<dyn Engine + Send>>,
     hits: Slab<Hit>,
@@ -168,7 +168,7 @@ impl Queue {
     /// EPERM on another thread than the queue's; else as `check_open`.
     fn claim(&mut self) -> Result<()> {
         self.check_open()?;
-        let here = std::thread::current().id();
+        let here = sys::current_thread();
         if self.options.movable || *self.owner.get_or_insert(here) == here {
             return Ok(());
         }
