@@ -5,13 +5,13 @@
 #
 #   DEMO_ORIGIN   a directory with some hundred megabytes of files   /usr/lib
 #   DEMO_MB       how much of it to read                             300
-#   DEMO_RATE_MB  megabytes a second that the origin gives           25
+#   DEMO_RATE_MB  megabytes a second that the origin gives           60
 set -eu
 cd "$(dirname "$0")"
 
 ORIGIN=${DEMO_ORIGIN:-/usr/lib}
 MEGABYTES=${DEMO_MB:-300}
-RATE_MB=${DEMO_RATE_MB:-25}
+RATE_MB=${DEMO_RATE_MB:-60}
 
 # /tmp is memory on many systems, which is not what a cache is for.
 WORK=$(mktemp -d "${TMPDIR:-/var/tmp}/cachefs-demo.XXXXXX")

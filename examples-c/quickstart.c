@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 enum {
     PART = 256 << 10, /* bytes of one read */
@@ -75,15 +76,15 @@ static void hash(struct session *session, const void *bytes, uint64_t length) {
 }
 
 /* One call after another, each until its bytes are there. */
-static void read_blocking(struct session *session, cachefs_file *file, const char *path) {
-    uint64_t offset = 0;
-    int64_t got;
-    while ((got = cachefs_read(file, session->buffer, PART, offset)) > 0) {
+static void read_blocking(struct session *session, cachefs_file *file, const char *path,
+                          uint64_t size) {
+    for (uint64_t offset = 0; offset < size;) {
+        int64_t got = cachefs_read(file, session->buffer, PART, offset);
+        if (got <= 0)
+            fail(path);
         hash(session, session->buffer, (uint64_t)got);
         offset += (uint64_t)got;
     }
-    if (got < 0)
-        fail(path);
 }
 
 /* Many reads in flight at once; the tag says which part a completion is of. */
@@ -124,7 +125,7 @@ static void read_queued(struct session *session, cachefs_file *file, const char 
         read_batch(session, file, path, offset, size - offset < batch ? size - offset : batch);
 }
 
-/* Shows how far a copy-fill is, where somebody is watching. */
+/* Shows how far a copy-fill is. */
 static int32_t show_progress(void *user, uint64_t bytes_done, uint64_t bytes_total) {
     (void)user;
     fprintf(stderr, "\rcopy-fill of the largest file: %3.0f%%%s",
@@ -137,7 +138,8 @@ static void fill(cachefs_file *file, const char *path, uint64_t size) {
     cachefs_residency residency = {.struct_size = sizeof residency};
     if (cachefs_file_residency(file, &residency) != 0)
         fail(path);
-    cachefs_progress_callback progress = residency.complete ? NULL : show_progress;
+    bool show = !residency.complete && isatty(STDERR_FILENO);
+    cachefs_progress_callback progress = show ? show_progress : NULL;
     if (cachefs_fill(file, 0, CACHEFS_TO_END, progress, NULL) != (int64_t)size)
         fail(path);
 }
@@ -163,7 +165,7 @@ static void read_file(struct session *session, const char *path, bool largest, F
         read_queued(session, file, path, info.size);
     } else {
         session->counts.blocking++;
-        read_blocking(session, file, path);
+        read_blocking(session, file, path, info.size);
     }
     cachefs_file_close(file);
 
@@ -228,8 +230,8 @@ static struct pass run_pass(struct session *session, const struct list *list,
         read_file(session, list->paths[i], list->paths[i] == list->largest, sums);
     struct pass pass = {.seconds = now() - begin, .statistics = statistics(session->cache)};
     pass.statistics.hits -= before.hits;
-    pass.statistics.misses -= before.misses + before.bypasses;
-    pass.statistics.misses += pass.statistics.bypasses;
+    pass.statistics.misses -= before.misses;
+    pass.statistics.bypasses -= before.bypasses;
     pass.statistics.bytes_from_origin -= before.bytes_from_origin;
     pass.statistics.bytes_from_cache -= before.bytes_from_cache;
     if (fclose(sums) != 0) {
@@ -242,8 +244,9 @@ static struct pass run_pass(struct session *session, const struct list *list,
 static void show_pass(const char *name, const struct pass *pass, uint64_t bytes) {
     const cachefs_statistics *statistics = &pass->statistics;
     printf("%-12s %8.1f s %9.1f MB/s %8" PRIu64 " %8" PRIu64 " %11.1f MB %11.1f MB\n", name,
-           pass->seconds, megabytes(bytes) / pass->seconds, statistics->hits, statistics->misses,
-           megabytes(statistics->bytes_from_origin), megabytes(statistics->bytes_from_cache));
+           pass->seconds, megabytes(bytes) / pass->seconds, statistics->hits,
+           statistics->misses + statistics->bypasses, megabytes(statistics->bytes_from_origin),
+           megabytes(statistics->bytes_from_cache));
 }
 
 /* --- the list ---------------------------------------------------------------- */
