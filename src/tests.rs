@@ -11,10 +11,18 @@ mod scenarios;
 /// Expands each scenario into a test per door and engine.
 macro_rules! scenarios {
     ($($module:ident: $($scenario:ident),+;)+) => {
-        mod core_uring { $crate::tests::door_tests!(core_door::CoreDoor, Uring; $($module: $($scenario),+;)+); }
-        mod core_psync { $crate::tests::door_tests!(core_door::CoreDoor, Psync; $($module: $($scenario),+;)+); }
-        mod c_uring { $crate::tests::door_tests!(c_door::CDoor, Uring; $($module: $($scenario),+;)+); }
-        mod c_psync { $crate::tests::door_tests!(c_door::CDoor, Psync; $($module: $($scenario),+;)+); }
+        mod core_uring {
+            $crate::tests::door_tests!(core_door::CoreDoor, Uring; $($module: $($scenario),+;)+);
+        }
+        mod core_psync {
+            $crate::tests::door_tests!(core_door::CoreDoor, Psync; $($module: $($scenario),+;)+);
+        }
+        mod c_uring {
+            $crate::tests::door_tests!(c_door::CDoor, Uring; $($module: $($scenario),+;)+);
+        }
+        mod c_psync {
+            $crate::tests::door_tests!(c_door::CDoor, Psync; $($module: $($scenario),+;)+);
+        }
     };
 }
 

@@ -71,8 +71,9 @@ pub unsafe extern "C" fn cachefs_cache_open(
 /// Closes a cache: cancels and completes what is in flight, ends the threads.
 ///
 /// Its origins, files and queues stay to be closed, before or after; their other
-/// functions then answer -ESHUTDOWN. I/O that does not end within
-/// `close_timeout_ms` is left to the kernel with its memory, and logged.
+/// functions then answer -ESHUTDOWN, a queue's once its completions are fetched.
+/// I/O that does not end within `close_timeout_ms` is left to the kernel with its
+/// memory, and logged.
 ///
 /// cache  NULL is ignored
 ///

@@ -12,7 +12,7 @@ thread_local! {
 
 /// Called by the guard only.
 pub(super) fn keep(error: &Error) {
-    LAST.with_borrow_mut(|last| {
+    change(|last| {
         last.clear();
         // A path in the text may contain anything but NUL; to be sure:
         last.extend(error.message().bytes().filter(|byte| *byte != 0));
@@ -22,7 +22,13 @@ pub(super) fn keep(error: &Error) {
 
 /// Called by the guard only.
 pub(super) fn clear() {
-    LAST.with_borrow_mut(Vec::clear);
+    change(Vec::clear);
+}
+
+/// A thread that is ending, and calls us from a destructor of its own, may have
+/// no place for a text any more: it has the errno.
+fn change(change: impl FnOnce(&mut Vec<u8>)) {
+    let _gone = LAST.try_with(|last| change(&mut last.borrow_mut()));
 }
 
 #[cfg(test)]
@@ -44,8 +50,11 @@ pub(super) fn text() -> String {
 /// Thread-safety: any thread; each has its own. Blocks: never. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cachefs_last_error() -> *const c_char {
-    guard::constant(LAST.with_borrow(|last| match last.first() {
-        Some(_) => last.as_ptr().cast(),
-        None => c"".as_ptr(),
-    }))
+    guard::text(|| {
+        let text = LAST.try_with(|last| match last.borrow().first() {
+            Some(_) => last.borrow().as_ptr().cast(),
+            None => c"".as_ptr(),
+        });
+        text.unwrap_or(c"".as_ptr())
+    })
 }

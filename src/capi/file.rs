@@ -28,6 +28,7 @@ use std::os::fd::IntoRawFd;
 ///   -ENOENT, -EACCES, -ENOTDIR, -ELOOP, -ENAMETOOLONG, -EIO, -ESTALE  as open(2)
 ///            of the origin's file, or what the origin's `stat` said
 ///   -EMFILE, -ENFILE  no descriptor is left
+///   -EOVERFLOW  the origin's `stat` gave a size of 2^63 or more
 ///   -ELOOP   the file belongs to the cache directory
 ///   -EBADF   not an open origin      -ESHUTDOWN  the cache is closed
 ///   -ECHILD  see cachefs_cache_open()
@@ -64,7 +65,8 @@ pub unsafe extern "C" fn cachefs_file_open(
 ///
 /// Returns 0, or a negative errno:
 ///   -EINVAL  NULL, or struct_size not set      -EBADF  not an open file
-///   -E2BIG   struct_size above 4096            -ECHILD see cachefs_cache_open()
+///   -E2BIG   struct_size above 4096            -ESHUTDOWN  the cache is closed
+///   -ECHILD  see cachefs_cache_open()
 ///
 /// Thread-safety: any thread. Blocks: never. Since: 0.1.
 ///
@@ -76,7 +78,9 @@ pub unsafe extern "C" fn cachefs_file_stat(
     info: *mut cachefs_file_info,
 ) -> i32 {
     guard::status(|| {
-        let known = File::get(file)?.info();
+        let file = File::get(file)?;
+        file.check_open()?;
+        let known = file.info();
         let value = cachefs_file_info {
             struct_size: 0,
             reserved: 0,
@@ -108,7 +112,9 @@ pub unsafe extern "C" fn cachefs_file_residency(
     residency: *mut cachefs_residency,
 ) -> i32 {
     guard::status(|| {
-        let known = File::get(file)?.residency();
+        let file = File::get(file)?;
+        file.check_open()?;
+        let known = file.residency();
         let value = cachefs_residency {
             struct_size: 0,
             complete: known.complete.into(),
@@ -131,7 +137,7 @@ pub unsafe extern "C" fn cachefs_file_residency(
 /// Returns a new read-only, close-on-exec descriptor, which the program closes
 /// with close(2), or a negative errno:
 ///   -ENODATA  a part of the file is not in the cache: see cachefs_fill()
-///   -EINVAL   NULL      -EBADF  not an open file
+///   -EINVAL   NULL      -EBADF  not an open file      -ESHUTDOWN  the cache is closed
 ///   -EMFILE, -ENFILE    no descriptor is left      -ECHILD  see cachefs_cache_open()
 ///
 /// Thread-safety: any thread. Blocks: never. Since: 0.1.

@@ -3,6 +3,7 @@
 
 use super::{error, fork};
 use cachefs_core::{Errno, Error, Result};
+use std::ffi::c_char;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// For functions that return 0 or a negative errno.
@@ -35,9 +36,14 @@ pub(super) fn anywhere(body: impl FnOnce() -> Result<()>) -> i32 {
     caught(body).map_or_else(|errno| -errno.raw_os_error(), |()| 0)
 }
 
-/// For functions that cannot fail and leave the last error alone.
-pub(super) fn constant<T>(value: T) -> T {
-    value
+/// For functions that return a number, cannot fail, and leave the last error alone.
+pub(super) fn number(body: impl FnOnce() -> u32) -> u32 {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or(0)
+}
+
+/// The same for a text: empty if there was a bug.
+pub(super) fn text(body: impl FnOnce() -> *const c_char) -> *const c_char {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or(c"".as_ptr())
 }
 
 fn run<T>(body: impl FnOnce() -> Result<T>) -> std::result::Result<T, Errno> {

@@ -179,12 +179,13 @@ unsafe fn push_one(queue: &mut Queue, request: *const cachefs_request, size: usi
 ///
 /// Returns a count, 0 when it is full, or a negative errno:
 ///   -EINVAL  NULL      -EBADF  not an open queue      -EBUSY  another thread is using it
+///   -ESHUTDOWN  the cache is closed, and every completion was fetched
 ///   -ECHILD  see cachefs_cache_open()
 ///
 /// Thread-safety: the queue's thread. Blocks: never. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cachefs_queue_space(queue: *mut cachefs_queue) -> i32 {
-    guard::count(|| with(queue, |queue| Ok(queue.space() as i32)))
+    guard::count(|| with(queue, |queue| Ok(queue.space()? as i32)))
 }
 
 /// Queues one read: see cachefs_queue_push().
@@ -245,6 +246,7 @@ pub extern "C" fn cachefs_queue_fill(
 /// Returns how many requests were asked to end, or a negative errno:
 ///   -EINVAL  NULL      -EBADF  not an open queue      -EPERM  another thread's queue
 ///   -EBUSY   another thread is using it      -ECHILD  see cachefs_cache_open()
+///   -ESHUTDOWN  the cache is closed, and every completion was fetched
 ///
 /// Thread-safety: the queue's thread. Blocks: never. Since: 0.1.
 #[unsafe(no_mangle)]

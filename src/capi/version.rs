@@ -31,7 +31,7 @@ const TEXT: &CStr =
 /// Thread-safety: any thread. Blocks: never. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cachefs_version() -> u32 {
-    guard::constant(VERSION)
+    guard::number(|| VERSION)
 }
 
 /// The same as text.
@@ -41,5 +41,5 @@ pub extern "C" fn cachefs_version() -> u32 {
 /// Thread-safety: any thread. Blocks: never. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cachefs_version_string() -> *const c_char {
-    guard::constant(TEXT.as_ptr())
+    guard::text(|| TEXT.as_ptr())
 }

@@ -202,20 +202,24 @@ impl OptionInfo {
         }
     }
 
+    /// The number that a text stands for; one that no field can hold is the
+    /// largest, which is outside of every range.
     fn parse(&self, text: &str) -> Result<u64> {
-        let invalid = || {
-            let (key, range) = (self.key, self.range());
-            Error::new(Errno::INVAL, format!("{key} is not {range}: \"{text}\""))
-        };
-        match self.kind {
+        let parsed = match self.kind {
             Choice(words) => {
                 let word = words.iter().position(|word| *word == text);
                 word.map(|index| index as u64 + self.first_word())
-                    .ok_or_else(invalid)
             }
-            Number => text.parse().map_err(|_| invalid()),
-            Size => parse_size(text).ok_or_else(invalid),
-        }
+            Number => parse_number(text),
+            Size => parse_size(text),
+        };
+        parsed.ok_or_else(|| {
+            let (key, range) = (self.key, self.range());
+            Error::new(
+                Errno::INVAL,
+                format!("{key} is not one of {range}: \"{text}\""),
+            )
+        })
     }
 
     /// Refuses a value outside the range. 0 is the default, except in text.
@@ -302,7 +306,12 @@ fn parse_size(text: &str) -> Option<u64> {
             .find(|(name, _)| unit == *name || unit == &name[..1])
             .map(|(_, factor)| *factor)?,
     };
-    number.parse::<u64>().ok()?.checked_mul(factor)
+    Some(parse_number(number)?.saturating_mul(factor))
+}
+
+fn parse_number(text: &str) -> Option<u64> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -339,7 +348,14 @@ mod tests {
         assert_eq!(parse_size("3GiB"), Some(3 << 30));
         assert_eq!(parse_size("3GB"), None);
         assert_eq!(parse_size("-1"), None);
-        assert_eq!(parse_size("99999999T"), None, "overflow");
+        assert_eq!(
+            parse_size("99999999T"),
+            Some(u64::MAX),
+            "more than there is"
+        );
+        assert_eq!(parse_size("99999999999999999999"), Some(u64::MAX));
+        assert_eq!(parse_size(""), None);
+        assert_eq!(parse_size("+1"), None);
     }
 
     #[test]

@@ -102,6 +102,11 @@ impl Origin {
 }
 
 impl File {
+    /// ESHUTDOWN once the cache is closed.
+    pub fn check_open(&self) -> Result<()> {
+        self.0.origin.cache.check_open()
+    }
+
     /// Size and version.
     pub fn info(&self) -> FileInfo {
         let token = self.0.version().token;
@@ -133,6 +138,7 @@ impl File {
     /// A new read-only descriptor of the whole cached file. ENODATA if a part
     /// of it is missing.
     pub fn descriptor(&self) -> Result<OwnedFd> {
+        self.check_open()?;
         match &self.0.version().object {
             Some(object) => object.export(),
             None => Err(Error::new(Errno::NODATA, "nothing of the file is kept")),

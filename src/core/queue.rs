@@ -13,13 +13,13 @@ use crate::io::{Engine, Op, Outcome, Output, Verb, Wait, signal};
 use crate::limits::{QUEUE_DEPTH_DEFAULT, QUEUE_DEPTH_MAX};
 use crate::request::{NewRequest, Remote, Sink, Target, count, distrust, hit_completion, submit};
 use crate::shared::Shared;
+use crate::sys;
 use once_cell::sync::OnceCell;
 use rustix::event::{EventfdFlags, eventfd};
 use slab::Slab;
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 /// Options of a queue.
@@ -36,7 +36,7 @@ pub struct Queue {
     shared: Arc<Shared>,
     options: QueueOptions,
     /// The first thread that submitted, unless movable.
-    owner: Option<ThreadId>,
+    owner: Option<u64>,
     /// Made on the owner's thread, since a ring belongs to who makes it.
     engine: OnceCell<Box<dyn Engine + Send>>,
     hits: Slab<Hit>,
@@ -84,8 +84,21 @@ impl Queue {
     }
 
     /// Requests that it still takes.
-    pub fn space(&self) -> usize {
+    pub fn space(&self) -> Result<usize> {
+        self.check_open()?;
+        Ok(self.room())
+    }
+
+    fn room(&self) -> usize {
         self.options.depth as usize - self.held()
+    }
+
+    /// ESHUTDOWN once the cache is closed and the last completion was fetched.
+    fn check_open(&self) -> Result<()> {
+        if self.held() == 0 {
+            self.shared.check_open()?;
+        }
+        Ok(())
     }
 
     /// Requests in flight, and completions that nobody has fetched.
@@ -144,7 +157,7 @@ impl Queue {
         self.shared.check_open()?;
         self.claim()?;
         self.collect();
-        if self.space() == 0 {
+        if self.room() == 0 {
             let depth = self.options.depth;
             let text = format!("the queue holds {depth} requests: fetch completions first");
             return Err(Error::new(Errno::AGAIN, text));
@@ -152,9 +165,10 @@ impl Queue {
         Ok(())
     }
 
-    /// EPERM on another thread than the queue's.
+    /// EPERM on another thread than the queue's; else as `check_open`.
     fn claim(&mut self) -> Result<()> {
-        let here = std::thread::current().id();
+        self.check_open()?;
+        let here = sys::current_thread();
         if self.options.movable || *self.owner.get_or_insert(here) == here {
             return Ok(());
         }

@@ -1,9 +1,26 @@
 //! System calls that no safe wrapper offers, each wrapped once.
 
 use crate::error::Errno;
+use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+
+thread_local! {
+    /// Without a destructor, so that it is there until the thread is gone:
+    /// programs call us from destructors of their own.
+    static THREAD: Cell<u64> = const { Cell::new(0) };
+}
+
+/// A number for the calling thread that no other has had.
+pub(crate) fn current_thread() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    if THREAD.get() == 0 {
+        THREAD.set(NEXT.fetch_add(1, Ordering::Relaxed));
+    }
+    THREAD.get()
+}
 
 /// Which lock to take on the first byte of a file.
 #[derive(Clone, Copy)]

@@ -154,7 +154,7 @@ impl QueueDoor<CoreDoor> for Queue {
     }
 
     fn space(&mut self) -> usize {
-        Queue::space(self)
+        Queue::space(self).unwrap()
     }
 
     fn descriptor(&mut self) -> RawFd {

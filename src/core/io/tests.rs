@@ -26,7 +26,7 @@ macro_rules! on_each_engine {
         }
         mod on_uring {
             $(#[test] fn $name() {
-                if super::uring::Uring::new(8, true, Arc::default()).is_err() {
+                if super::uring::Uring::new(8, true, std::sync::Arc::default()).is_err() {
                     eprintln!("skipped: io_uring is refused here");
                     return;
                 }

@@ -80,6 +80,14 @@ impl Inner {
             Kind::Directory(directory) => directory.open(&path)?,
             Kind::Custom(custom) => custom.open(path)?,
         };
+        if token.size > i64::MAX as u64 {
+            // Offsets are signed in every system call (off_t).
+            let text = format!(
+                "the origin gives it {} bytes, which no file has",
+                token.size
+            );
+            return Err(Error::new(Errno::OVERFLOW, text));
+        }
         let identity = Identity {
             origin: self.name.clone(),
             file,

@@ -267,7 +267,9 @@ fn read_segments(
 ) -> std::result::Result<(), Errno> {
     for segment in segments {
         let take = left.min(segment.len() as u64) as usize;
-        read_present(version, segment.slice(0, take), offset)?;
+        if take > 0 {
+            read_present(version, segment.slice(0, take), offset)?;
+        }
         offset += take as u64;
         left -= take as u64;
     }

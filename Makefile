@@ -1,0 +1,60 @@
+# What one does with this project; `make help` lists it. Cargo builds, and
+# pkgconfig/install.sh makes an installed tree of what it built.
+
+CARGO ?= cargo
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+BINDIR ?= $(PREFIX)/bin
+DESTDIR ?=
+
+# Absolute, so that it means the same to cargo, to the tests and to install.sh.
+export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+STAGE := $(CARGO_TARGET_DIR)/stage
+export CACHEFS_STAGE := $(STAGE)
+
+INSTALL := BUILD='$(CARGO_TARGET_DIR)/release' pkgconfig/install.sh
+
+.PHONY: all deps build stage install demo check header clean help
+
+all: build
+
+help:
+	@echo 'make            builds the library and the tool cachefs'
+	@echo 'make install    installs what was built; PREFIX LIBDIR INCLUDEDIR BINDIR DESTDIR'
+	@echo 'make check      formats, lints and runs every test; under 15 minutes'
+	@echo 'make demo       shows a first and a second pass over real files; under a minute'
+	@echo 'make stage      installs into $(STAGE), for tests and examples'
+	@echo 'make header     writes include/cachefs.h anew from src/capi'
+	@echo 'make deps       installs the Debian packages that check needs, or names them'
+	@echo 'make clean      removes what was built'
+
+deps:
+	@.ci/install-deps
+
+build:
+	$(CARGO) build --release --package libcachefs --package cachefs-ctl
+
+# Without the build as a prerequisite: root should not run cargo.
+install:
+	@test -f '$(CARGO_TARGET_DIR)/release/libcachefs.a' || { echo 'run make first' >&2; exit 1; }
+	PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)' BINDIR='$(BINDIR)' \
+		DESTDIR='$(DESTDIR)' $(INSTALL)
+
+# Nothing of the caller's PREFIX, LIBDIR … may lead away from the stage.
+stage: build
+	PREFIX='$(STAGE)' LIBDIR='$(STAGE)/lib' INCLUDEDIR='$(STAGE)/include' BINDIR='$(STAGE)/bin' \
+		DESTDIR= $(INSTALL)
+
+demo: stage
+	PKG_CONFIG_PATH='$(STAGE)/lib/pkgconfig' $(MAKE) --no-print-directory -C examples-c demo
+
+check:
+	@.ci/check
+
+header:
+	UPDATE_HEADER=1 $(CARGO) test --package capi-tests --test header
+
+clean:
+	$(CARGO) clean
+	$(MAKE) -C examples-c clean

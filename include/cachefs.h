@@ -1,0 +1,1434 @@
+/*
+ * cachefs.h: cached reads and copy-fills of files on slow storage.
+ *
+ * Files of an origin (a directory on any mounted file system, or callbacks of
+ * the program) are read through a cache directory on fast local storage: what
+ * was read once is served from there, as long as the origin's file stays the
+ * same.
+ *
+ *     cc -std=c11 program.c $(pkg-config --cflags --libs cachefs)
+ *
+ * Errors. Functions return 0, or a count, or a negative errno; each lists the
+ * errnos it returns. cachefs_last_error() is the text of the calling thread's
+ * last failed call. Outputs are written only on success. These errnos mean the
+ * same everywhere: -EINVAL a NULL handle or pointer, an unknown flag or value;
+ * -EBADF a handle that is closed, or of another kind; -ESHUTDOWN a handle whose
+ * cache is closed; -ECHILD a call in a process forked after the cache was
+ * opened; -EDEADLK a call that waits, made inside a callback; -ENOMEM;
+ * -ENOTRECOVERABLE a bug of the library was caught.
+ *
+ * Handles. cachefs_cache, cachefs_origin, cachefs_file, cachefs_queue and
+ * cachefs_origin_token are opaque. Close files and queues before their origin,
+ * and origins before their cache; the other order does no harm, but each handle
+ * must still be closed. The functions that close accept NULL.
+ *
+ * Structures. Those that begin with struct_size grow in later releases. The
+ * program sets it to sizeof of the structure, as it was compiled, and zeroes
+ * the rest: 0 means the default in every field. A longer structure than the
+ * library knows is accepted as long as the tail is zero, and refused with
+ * -E2BIG when it is not. Values and flag bits that a release does not know are
+ * refused with -EINVAL.
+ *
+ * Threads. All handles may be used by several threads at once, but for
+ * cachefs_queue, which belongs to one. Callbacks run on threads of the library,
+ * with no lock held, and must neither throw, longjmp, nor end their thread.
+ *
+ * Memory. What the library allocates it frees itself, when the handle is
+ * closed; nothing is ever handed to free(). Texts that it returns belong to it.
+ * A buffer lent for a read is the library's from the call until the read's one
+ * completion, and never after it. Paths and options are copied during the call.
+ *
+ * Processes. Loading the library starts nothing. Opening a cache starts
+ * threads, which block all signals, and opens descriptors, all of them
+ * close-on-exec; signal handlers, umask, limits and locale stay as they are.
+ * After fork(), the child's calls return -ECHILD and do nothing; it may call
+ * exec, or _exit.
+ */
+
+
+#ifndef CACHEFS_H
+#define CACHEFS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+/* The release that this header belongs to; see cachefs_version(). */
+#define CACHEFS_VERSION_MAJOR 0
+#define CACHEFS_VERSION_MINOR 1
+#define CACHEFS_VERSION_PATCH 0
+
+/* The value of cachefs_version() of the release that this header belongs to. */
+#define CACHEFS_VERSION \
+    ((CACHEFS_VERSION_MAJOR << 16) | (CACHEFS_VERSION_MINOR << 8) | CACHEFS_VERSION_PATCH)
+
+
+/**
+ * ABI number: the digit of `libcachefs.so.<N>`. Raised only by a break.
+ */
+#define CACHEFS_ABI 0
+
+/**
+ * cachefs_cache_options.engine: `uring` where the kernel grants it, else `psync`.
+ */
+#define CACHEFS_ENGINE_AUTO 0
+
+/**
+ * io_uring, one ring per queue and per library thread.
+ */
+#define CACHEFS_ENGINE_URING 1
+
+/**
+ * Threads that call pread and pwrite.
+ */
+#define CACHEFS_ENGINE_PSYNC 2
+
+/**
+ * Levels of log messages; 0 in the options means CACHEFS_LOG_WARN.
+ */
+#define CACHEFS_LOG_ERROR 1
+
+/**
+ * Something is not as it should be, and the cache went on.
+ */
+#define CACHEFS_LOG_WARN 2
+
+/**
+ * Life of caches and origins.
+ */
+#define CACHEFS_LOG_INFO 3
+
+/**
+ * Life of files and fills.
+ */
+#define CACHEFS_LOG_DEBUG 4
+
+/**
+ * Single requests.
+ */
+#define CACHEFS_LOG_TRACE 5
+
+/**
+ * cachefs_option_info.type: a decimal number.
+ */
+#define CACHEFS_OPTION_NUMBER 1
+
+/**
+ * Bytes: a number, or one with a unit (K, M, G, T or KiB, MiB, GiB, TiB: powers of 1024).
+ */
+#define CACHEFS_OPTION_SIZE 2
+
+/**
+ * One word of those that `range` lists, separated by `|`.
+ */
+#define CACHEFS_OPTION_CHOICE 3
+
+/**
+ * cachefs_report.state: reads are served from the cache and fill it.
+ */
+#define CACHEFS_STATE_NORMAL 1
+
+/**
+ * Nothing can be stored: every read goes to its origin.
+ */
+#define CACHEFS_STATE_PASS_THROUGH 2
+
+/**
+ * Bytes of a text in cachefs_report, its NUL included.
+ */
+#define CACHEFS_REASON_MAX 256
+
+/**
+ * cachefs_origin_ops.flags: `read` checks the version that it is given itself
+ * and fails with -ESTALE when the file has another one (If-Match, say), so the
+ * library does not call `stat` after each read.
+ */
+#define CACHEFS_ORIGIN_CHECKS_VERSION 1
+
+/**
+ * cachefs_origin_ops.flags: the callbacks never block, so they are called on
+ * the library's own I/O threads, and `threads` must be 0.
+ */
+#define CACHEFS_ORIGIN_NONBLOCKING 2
+
+/**
+ * Bytes of an origin's opaque version tag.
+ */
+#define CACHEFS_TAG_MAX 48
+
+/**
+ * cachefs_completion.source: no bytes were delivered.
+ */
+#define CACHEFS_SOURCE_NONE 0
+
+/**
+ * All bytes came from the cache.
+ */
+#define CACHEFS_SOURCE_HIT 1
+
+/**
+ * All bytes came from the origin, and the cache was filled with them.
+ */
+#define CACHEFS_SOURCE_MISS 2
+
+/**
+ * Some came from the cache, some from the origin.
+ */
+#define CACHEFS_SOURCE_MIXED 3
+
+/**
+ * All bytes came from the origin, and none were kept.
+ */
+#define CACHEFS_SOURCE_BYPASS 4
+
+/**
+ * cachefs_completion.miss_reason: there was no miss.
+ */
+#define CACHEFS_MISS_NONE 0
+
+/**
+ * The range was not in the cache.
+ */
+#define CACHEFS_MISS_NEVER_CACHED 1
+
+/**
+ * The origin's file has another version than the cached one.
+ */
+#define CACHEFS_MISS_VERSION_CHANGED 2
+
+/**
+ * The bytes were not kept: no room, a file changed too recently to be trusted,
+ * or a cache that stores nothing.
+ */
+#define CACHEFS_MISS_NOT_ADMITTED 3
+
+/**
+ * Cached bytes could not be read back.
+ */
+#define CACHEFS_MISS_CACHE_ERROR 4
+
+/**
+ * A length that means: to the end of the file.
+ */
+#define CACHEFS_TO_END UINT64_MAX
+
+/**
+ * cachefs_request.operation: read `length` bytes at `offset` into `buffer`.
+ */
+#define CACHEFS_OPERATION_READ 1
+
+/**
+ * Copy the range into the cache; `buffer` must be NULL.
+ */
+#define CACHEFS_OPERATION_FILL 2
+
+/**
+ * cachefs_queue_options.flags: the queue may be passed on between threads, one
+ * at a time. Without it, it belongs to the first thread that submits.
+ */
+#define CACHEFS_QUEUE_MOVABLE 1
+
+/**
+ * A cache directory in use. Thread-safe.
+ */
+typedef struct cachefs_cache cachefs_cache;
+
+/**
+ * One file of an origin, open for cached reads. Thread-safe.
+ */
+typedef struct cachefs_file cachefs_file;
+
+/**
+ * Where files come from: a directory, or a table of callbacks. Thread-safe.
+ */
+typedef struct cachefs_origin cachefs_origin;
+
+/**
+ * One read that an origin was asked for; see cachefs_origin_complete().
+ */
+typedef struct cachefs_origin_token cachefs_origin_token;
+
+/**
+ * Requests and completions of one thread.
+ */
+typedef struct cachefs_queue cachefs_queue;
+
+/**
+ * Receives one log message: a single line without a line feed, valid during
+ * the call. Called on any thread, also from several at once; must not call
+ * into the library.
+ */
+typedef void (*cachefs_log_callback)(void *user,
+                                     uint32_t level,
+                                     const char *message);
+
+/**
+ * Releases a user pointer. Called exactly once, also when the call that was
+ * given the pointer fails.
+ */
+typedef void (*cachefs_free_callback)(void *user);
+
+/**
+ * Options of cachefs_cache_open(). Zero means the default in every field.
+ *
+ * Fill it with cachefs_cache_options_init(). cachefs_option_describe() lists
+ * the string keys with their defaults and ranges.
+ */
+typedef struct cachefs_cache_options {
+    /**
+     * sizeof(cachefs_cache_options) of the program.
+     */
+    uint32_t struct_size;
+    /**
+     * CACHEFS_ENGINE_…
+     */
+    uint32_t engine;
+    /**
+     * None are defined: must be 0.
+     */
+    uint64_t flags;
+    /**
+     * Limit of the cache directory, in bytes.
+     */
+    uint64_t capacity_bytes;
+    /**
+     * Memory for reads from origins, in bytes, over all library threads.
+     */
+    uint64_t pool_bytes;
+    /**
+     * Unit of presence, in bytes: a power of two. Fixed when the directory is first used.
+     */
+    uint32_t chunk_bytes;
+    /**
+     * Library threads that serve misses, fills and callbacks.
+     */
+    uint32_t threads;
+    /**
+     * Requests that a library thread has in flight at its engine.
+     */
+    uint32_t queue_depth;
+    /**
+     * Threads of the psync engine.
+     */
+    uint32_t psync_threads;
+    /**
+     * Chunks of one request that are fetched at the same time.
+     */
+    uint32_t fill_depth;
+    /**
+     * Callback reads and fills that may be in flight at once, over the cache.
+     */
+    uint32_t async_limit;
+    /**
+     * Milliseconds after which a read that the origin does not answer fails with -ETIMEDOUT.
+     */
+    uint32_t origin_timeout_ms;
+    /**
+     * Milliseconds that cachefs_cache_close() waits for I/O that does not finish.
+     */
+    uint32_t close_timeout_ms;
+    /**
+     * CACHEFS_LOG_…: messages above this level are not made.
+     */
+    uint32_t log_level;
+    /**
+     * Must be 0.
+     */
+    uint32_t reserved;
+    /**
+     * NULL: no messages.
+     */
+    cachefs_log_callback log;
+    /**
+     * Passed to `log`.
+     */
+    void *log_user;
+    /**
+     * NULL, or called with `log_user` once the cache makes no more messages.
+     */
+    cachefs_free_callback log_free;
+} cachefs_cache_options;
+
+/**
+ * What cachefs_option_describe() says of one option. The texts are static.
+ */
+typedef struct cachefs_option_info {
+    /**
+     * sizeof(cachefs_option_info) of the program.
+     */
+    uint32_t struct_size;
+    /**
+     * CACHEFS_OPTION_…; a program must expect values it does not know.
+     */
+    uint32_t type;
+    /**
+     * The key that cachefs_cache_options_set() takes.
+     */
+    const char *key;
+    /**
+     * What 0, or not setting it, means.
+     */
+    const char *default_value;
+    /**
+     * `LOW..HIGH`, both included, or the words of a choice.
+     */
+    const char *range;
+    /**
+     * One sentence.
+     */
+    const char *meaning;
+} cachefs_option_info;
+
+/**
+ * What cachefs_cache_report() says.
+ */
+typedef struct cachefs_report {
+    /**
+     * sizeof(cachefs_report) of the program.
+     */
+    uint32_t struct_size;
+    /**
+     * The engine in use: CACHEFS_ENGINE_URING or CACHEFS_ENGINE_PSYNC.
+     */
+    uint32_t engine;
+    /**
+     * CACHEFS_STATE_…
+     */
+    uint32_t state;
+    /**
+     * IORING_SETUP_… bits that the kernel granted; 0 on psync.
+     */
+    uint32_t ring_flags;
+    /**
+     * Why this engine, and what the kernel did not grant.
+     */
+    char engine_reason[CACHEFS_REASON_MAX];
+    /**
+     * Why the state is not normal; empty when it is.
+     */
+    char state_reason[CACHEFS_REASON_MAX];
+} cachefs_report;
+
+/**
+ * What identifies a version of an origin's file. Two versions are the same if
+ * every field is.
+ */
+typedef struct cachefs_origin_attr {
+    /**
+     * sizeof(cachefs_origin_attr) of the library.
+     */
+    uint32_t struct_size;
+    /**
+     * Bytes of `tag` in use, 0 to CACHEFS_TAG_MAX.
+     */
+    uint32_t tag_length;
+    /**
+     * Bytes of the file.
+     */
+    uint64_t size;
+    /**
+     * Nanoseconds since 1970; 0 if the origin has none.
+     */
+    int64_t mtime_ns;
+    /**
+     * Nanoseconds since 1970; 0 if the origin has none.
+     */
+    int64_t ctime_ns;
+    /**
+     * Number of the file in its origin; 0 if it has none.
+     */
+    uint64_t inode;
+    /**
+     * ETag, change cookie, generation …
+     */
+    uint8_t tag[CACHEFS_TAG_MAX];
+} cachefs_origin_attr;
+
+/**
+ * Fills `attr` (zeroed, but for struct_size) with the file's current version
+ * and returns 0, or a negative errno. `path` is valid during the call.
+ */
+typedef int32_t (*cachefs_origin_stat_callback)(void *user,
+                                                const char *path,
+                                                struct cachefs_origin_attr *attr);
+
+/**
+ * Starts one read of `length` bytes at `offset` into `buffer` and returns 0, or
+ * a negative errno if it will not be done.
+ *
+ * After 0, cachefs_origin_complete() must be called exactly once with `token`,
+ * on any thread, also from inside this callback; until then `buffer` is the
+ * origin's. `path` and `version` are valid during the call.
+ */
+typedef int32_t (*cachefs_origin_read_callback)(void *user,
+                                                const char *path,
+                                                const struct cachefs_origin_attr *version,
+                                                void *buffer,
+                                                uint64_t length,
+                                                uint64_t offset,
+                                                struct cachefs_origin_token *token);
+
+/**
+ * An origin made of callbacks; see cachefs_origin_open().
+ */
+typedef struct cachefs_origin_ops {
+    /**
+     * sizeof(cachefs_origin_ops) of the program.
+     */
+    uint32_t struct_size;
+    /**
+     * Threads that call `read` and `stat` after reads, so that they may block; 0: 4.
+     */
+    uint32_t threads;
+    /**
+     * CACHEFS_ORIGIN_…
+     */
+    uint64_t flags;
+    /**
+     * Must not be NULL. Also called on the thread of cachefs_file_open().
+     */
+    cachefs_origin_stat_callback stat;
+    /**
+     * Must not be NULL.
+     */
+    cachefs_origin_read_callback read;
+    /**
+     * NULL, or called with `user` once the origin is used no more.
+     */
+    cachefs_free_callback free;
+} cachefs_origin_ops;
+
+/**
+ * What cachefs_file_stat() says.
+ */
+typedef struct cachefs_file_info {
+    /**
+     * sizeof(cachefs_file_info) of the program.
+     */
+    uint32_t struct_size;
+    /**
+     * Must be ignored.
+     */
+    uint32_t reserved;
+    /**
+     * Bytes of the version that is open.
+     */
+    uint64_t size;
+    /**
+     * Nanoseconds since 1970.
+     */
+    int64_t mtime_ns;
+    /**
+     * Nanoseconds since 1970.
+     */
+    int64_t ctime_ns;
+    /**
+     * Number of the file in its origin; 0 if it has none.
+     */
+    uint64_t inode;
+    /**
+     * Hash of the version token: differs when the version does.
+     */
+    uint64_t version;
+} cachefs_file_info;
+
+/**
+ * What cachefs_file_residency() says.
+ */
+typedef struct cachefs_residency {
+    /**
+     * sizeof(cachefs_residency) of the program.
+     */
+    uint32_t struct_size;
+    /**
+     * 1 if every chunk is in the cache, else 0.
+     */
+    uint32_t complete;
+    /**
+     * Bytes of the file that are in the cache.
+     */
+    uint64_t bytes_present;
+    /**
+     * Chunks that are in the cache.
+     */
+    uint64_t chunks_present;
+    /**
+     * Chunks of the file.
+     */
+    uint64_t chunks_total;
+    /**
+     * Bytes of a chunk; the last one of a file may be shorter.
+     */
+    uint64_t chunk_bytes;
+} cachefs_residency;
+
+/**
+ * The end of one request; given to callbacks and returned by queues.
+ */
+typedef struct cachefs_completion {
+    /**
+     * The request's tag; of a callback request, its id.
+     */
+    uint64_t tag;
+    /**
+     * Bytes read or filled, or a negative errno.
+     */
+    int64_t result;
+    /**
+     * Bytes of `result` that came from the cache.
+     */
+    uint64_t bytes_from_cache;
+    /**
+     * From submission to completion, in nanoseconds.
+     */
+    uint64_t latency_ns;
+    /**
+     * CACHEFS_OPERATION_…
+     */
+    uint32_t operation;
+    /**
+     * CACHEFS_SOURCE_…; a program must expect values it does not know.
+     */
+    uint32_t source;
+    /**
+     * CACHEFS_MISS_…; a program must expect values it does not know.
+     */
+    uint32_t miss_reason;
+    /**
+     * Must be ignored.
+     */
+    uint32_t reserved[5];
+} cachefs_completion;
+
+/**
+ * Receives the completion of one request, valid during the call.
+ *
+ * Called exactly once for each accepted request, on a library thread, with no
+ * library lock held. It must return soon, since other requests wait behind it,
+ * and may call everything but what blocks: cachefs_read(), cachefs_readv(),
+ * cachefs_fill(), cachefs_queue_wait() and cachefs_cache_close() answer
+ * -EDEADLK there.
+ */
+typedef void (*cachefs_completion_callback)(void *user,
+                                            const struct cachefs_completion *completion);
+
+/**
+ * Told how far a copy-fill is; not 0 cancels it. Called on the thread that
+ * called cachefs_fill(), at most some ten times a second and once at the end.
+ */
+typedef int32_t (*cachefs_progress_callback)(void *user,
+                                             uint64_t bytes_done,
+                                             uint64_t bytes_total);
+
+/**
+ * Options of cachefs_queue_open(). Zero means the default in every field.
+ */
+typedef struct cachefs_queue_options {
+    /**
+     * sizeof(cachefs_queue_options) of the program.
+     */
+    uint32_t struct_size;
+    /**
+     * Requests that the queue holds, 1 to 4096; 0: 256.
+     */
+    uint32_t depth;
+    /**
+     * CACHEFS_QUEUE_…
+     */
+    uint64_t flags;
+} cachefs_queue_options;
+
+/**
+ * One request of a batch; see cachefs_queue_push().
+ */
+typedef struct cachefs_request {
+    /**
+     * CACHEFS_OPERATION_…
+     */
+    uint32_t operation;
+    /**
+     * None are defined: must be 0.
+     */
+    uint32_t flags;
+    /**
+     * The file.
+     */
+    struct cachefs_file *file;
+    /**
+     * Where the bytes go; the library's until the completion.
+     */
+    void *buffer;
+    /**
+     * Bytes; of a fill also CACHEFS_TO_END.
+     */
+    uint64_t length;
+    /**
+     * Where in the file.
+     */
+    uint64_t offset;
+    /**
+     * Returned unchanged in the completion.
+     */
+    uint64_t tag;
+} cachefs_request;
+
+/**
+ * Counters since the cache was opened, by this process.
+ */
+typedef struct cachefs_statistics {
+    /**
+     * sizeof(cachefs_statistics) of the program.
+     */
+    uint32_t struct_size;
+    /**
+     * Must be ignored.
+     */
+    uint32_t reserved;
+    /**
+     * Reads that the cache alone served.
+     */
+    uint64_t hits;
+    /**
+     * Reads that needed the origin, and filled the cache with all they got from it.
+     */
+    uint64_t misses;
+    /**
+     * Reads that needed the origin, some of whose bytes were not kept.
+     */
+    uint64_t bypasses;
+    /**
+     * Reads that failed.
+     */
+    uint64_t errors;
+    /**
+     * Bytes that reads got from the cache.
+     */
+    uint64_t bytes_from_cache;
+    /**
+     * Bytes that were read from origins.
+     */
+    uint64_t bytes_from_origin;
+    /**
+     * Reads of origins, each of at most one chunk.
+     */
+    uint64_t origin_reads;
+    /**
+     * Chunks written to the cache.
+     */
+    uint64_t chunks_stored;
+    /**
+     * Chunks that could not be written to the cache.
+     */
+    uint64_t store_errors;
+    /**
+     * Fetches thrown away because the origin's file had changed.
+     */
+    uint64_t stale_fetches;
+    /**
+     * Objects removed to make room.
+     */
+    uint64_t evictions;
+    /**
+     * Bytes in the cache directory, those being written included (now).
+     */
+    uint64_t cached_bytes;
+    /**
+     * Objects in the cache directory (now).
+     */
+    uint64_t cached_objects;
+    /**
+     * Requests accepted and not completed (now).
+     */
+    uint64_t in_flight;
+} cachefs_statistics;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * The version of the library that is loaded, which may be newer than the
+ * header's CACHEFS_VERSION.
+ *
+ * Returns `major << 16 | minor << 8 | patch`.
+ *
+ * Thread-safety: any thread. Blocks: never. Since: 0.1.
+ */
+uint32_t cachefs_version(void);
+
+/**
+ * The same as text.
+ *
+ * Returns a static string, never NULL.
+ *
+ * Thread-safety: any thread. Blocks: never. Since: 0.1.
+ */
+const char *cachefs_version_string(void);
+
+/**
+ * What went wrong in this thread's last call that failed, in one line.
+ *
+ * Completions carry no text: their `result` says all.
+ *
+ * Returns a string, never NULL, valid until the thread's next call of the
+ * library: empty if the last call succeeded.
+ *
+ * Thread-safety: any thread; each has its own. Blocks: never. Since: 0.1.
+ */
+const char *cachefs_last_error(void);
+
+/**
+ * Sets every option to its default.
+ *
+ * options  must not be NULL; `size` bytes
+ * size     sizeof *options
+ *
+ * Returns 0, or a negative errno:
+ *   -EINVAL  NULL, or `size` below 8     -E2BIG  `size` above 4096
+ *
+ * Thread-safety: any thread. Blocks: never. Since: 0.1.
+ *
+ * Safety: `options` must be NULL or writable for `size` bytes.
+ */
+int32_t cachefs_cache_options_init(struct cachefs_cache_options *options,
+                                   size_t size);
+
+/**
+ * Sets one option from text, as files and command lines have it.
+ *
+ * options  must not be NULL; initialised
+ * key      must not be NULL; one of those that cachefs_option_describe() lists
+ * value    must not be NULL
+ *
+ * Returns 0, or a negative errno and nothing was changed:
+ *   -ENOENT  no such key      -ERANGE  outside the range
+ *   -EINVAL  NULL, or not a value of the option's type      -E2BIG  see cachefs_cache_open()
+ *
+ * Thread-safety: one thread at a time for one structure. Blocks: never. Since: 0.1.
+ *
+ * Safety: `options` must be NULL or an initialised structure; `key` and `value` must be
+ * NULL or C strings.
+ */
+int32_t cachefs_cache_options_set(struct cachefs_cache_options *options,
+                                  const char *key,
+                                  const char *value);
+
+/**
+ * Describes the options one by one: call it with 0, 1, … until -ENOENT.
+ *
+ * index  which option
+ * info   must not be NULL; its struct_size set
+ *
+ * Returns 0, or a negative errno:
+ *   -ENOENT  no option has this index      -EINVAL  NULL, or struct_size not set
+ *   -E2BIG   struct_size above 4096
+ *
+ * Thread-safety: any thread. Blocks: never. Since: 0.1.
+ *
+ * Safety: `info` must be NULL or writable for as many bytes as its first field says.
+ */
+int32_t cachefs_option_describe(uint32_t index,
+                                struct cachefs_option_info *info);
+
+/**
+ * Opens a cache on a directory, and starts its threads.
+ *
+ * The directory is made if it is not there, and made a cache if it is empty.
+ * Several processes may use one directory. Where it cannot be written to (no
+ * permission, read-only, full) the cache opens all the same and passes every
+ * read through to its origin: cachefs_cache_report() says so.
+ *
+ * dir      must not be NULL
+ * options  NULL: all defaults; copied
+ * cache    must not be NULL; close it with cachefs_cache_close()
+ *
+ * Returns 0, or a negative errno; `log_free` was then called:
+ *   -EINVAL   NULL, an unknown flag or engine, a chunk size that the directory does not have
+ *   -ERANGE   an option is outside its range
+ *   -E2BIG    an option is set that this release does not know
+ *   -ENOENT   the parent of `dir` does not exist      -ENOTDIR  `dir` is not a directory
+ *   -ENOTEMPTY        `dir` is neither empty nor a cache; nothing was changed
+ *   -EPROTONOSUPPORT  a cache of a format that this release does not know; nothing was changed
+ *   -EMFILE, -ENFILE, -ENOMEM, -EAGAIN  no descriptors, memory or threads are left
+ *   -EPERM, -ENOSYS   CACHEFS_ENGINE_URING was asked for, and the kernel refuses it
+ *   -EOPNOTSUPP       the same, and the kernel's io_uring is too old
+ *   -ECHILD   in a process forked from one that uses the library
+ *
+ * Thread-safety: any thread. Blocks: while it reads the directory. Since: 0.1.
+ *
+ * Safety: `dir` must be NULL or a C string; `options` NULL or an initialised structure
+ * whose callbacks keep their contract; `cache` NULL or writable.
+ */
+int32_t cachefs_cache_open(const char *dir,
+                           const struct cachefs_cache_options *options,
+                           struct cachefs_cache **cache);
+
+/**
+ * Closes a cache: cancels and completes what is in flight, ends the threads.
+ *
+ * Its origins, files and queues stay to be closed, before or after; their other
+ * functions then answer -ESHUTDOWN, a queue's once its completions are fetched.
+ * I/O that does not end within `close_timeout_ms` is left to the kernel with its
+ * memory, and logged.
+ *
+ * cache  NULL is ignored
+ *
+ * Returns 0, or a negative errno and nothing was done:
+ *   -EBADF  not an open cache      -EDEADLK  inside a completion callback
+ *   -ECHILD see cachefs_cache_open()
+ *
+ * Thread-safety: any thread. Blocks: up to `close_timeout_ms` and a moment. Since: 0.1.
+ */
+int32_t cachefs_cache_close(struct cachefs_cache *cache);
+
+/**
+ * Says what the cache runs on: the engine and why, and whether it stores.
+ *
+ * cache   must not be NULL
+ * report  must not be NULL; its struct_size set
+ *
+ * Returns 0, or a negative errno:
+ *   -EINVAL  NULL, or struct_size not set      -EBADF  not an open cache
+ *   -E2BIG   struct_size above 4096            -ECHILD see cachefs_cache_open()
+ *
+ * Thread-safety: any thread. Blocks: never. Since: 0.1.
+ *
+ * Safety: `report` must be NULL or writable for as many bytes as its first field says.
+ */
+int32_t cachefs_cache_report(struct cachefs_cache *cache,
+                             struct cachefs_report *report);
+
+/**
+ * Asks for the end of a callback request.
+ *
+ * Its callback is called all the same, once: with -ECANCELED, or with what the
+ * request came to before the cancellation reached it.
+ *
+ * cache  must not be NULL
+ * id     as cachefs_read_async() or cachefs_fill_async() gave it
+ *
+ * Returns 0, also when the request has already ended, or a negative errno:
+ *   -EINVAL  NULL      -EBADF  not an open cache      -ECHILD  see cachefs_cache_open()
+ *
+ * Thread-safety: any thread. Blocks: never. Since: 0.1.
+ */
+int32_t cachefs_cancel(struct cachefs_cache *cache,
+                       uint64_t id);
+
+/**
+ * Opens an origin that is a directory on any mounted file system.
+ *
+ * Neither `..` nor a link leads out of it. What is cached of it is found again
+ * by every process that opens a cache directory with the same root.
+ *
+ * cache   must not be NULL
+ * root    must not be NULL
+ * origin  must not be NULL; close it with cachefs_origin_close()
+ *
+ * Returns 0, or a negative errno:
+ *   -EINVAL  NULL      -EBADF  not an open cache      -ESHUTDOWN  the cache is closed
+ *   -ENOENT, -ENOTDIR, -EACCES  as open(2) of the root
+ *   -ELOOP   the root lies inside the cache directory
+ *   -ECHILD  see cachefs_cache_open()
+ *
+ * Thread-safety: any thread. Blocks: as open(2) of the root. Since: 0.1.
+ *
+ * Safety: `root` must be NULL or a C string; `origin` NULL or writable.
+ */
+int32_t cachefs_origin_open_dir(struct cachefs_cache *cache,
+                                const char *root,
+                                struct cachefs_origin **origin);
+
+/**
+ * Opens an origin that the program implements.
+ *
+ * cache   must not be NULL
+ * name    must not be NULL; 1 to 4096 bytes. Tells the origin apart from others
+ *         in the cache directory, so it must be the same after a restart
+ * ops     must not be NULL; copied
+ * user    passed to each callback
+ * origin  must not be NULL; close it with cachefs_origin_close()
+ *
+ * Returns 0, or a negative errno; `ops->free` was then called, unless `ops`
+ * could not be read:
+ *   -EINVAL  NULL, a callback is missing, an unknown flag, a bad name, or
+ *            `threads` together with CACHEFS_ORIGIN_NONBLOCKING
+ *   -E2BIG   something is set in `ops` that this release does not know
+ *   -EBADF   not an open cache      -ESHUTDOWN  the cache is closed
+ *   -ECHILD  see cachefs_cache_open()
+ *
+ * Thread-safety: any thread. Blocks: never. Since: 0.1.
+ *
+ * Safety: `name` must be NULL or a C string; `ops` NULL or a structure whose callbacks
+ * keep their contract; `origin` NULL or writable.
+ */
+int32_t cachefs_origin_open(struct cachefs_cache *cache,
+                            const char *name,
+                            const struct cachefs_origin_ops *ops,
+                            void *user,
+                            struct cachefs_origin **origin);
+
+/**
+ * Ends a read that an origin's `read` callback accepted.
+ *
+ * token   as the callback got it; it must not be used again
+ * result  bytes that are in the buffer, or a negative errno. Fewer than were
+ *         asked for is an error of the origin, unless its file has become
+ *         shorter
+ *
+ * Returns 0, or a negative errno:
+ *   -EINVAL  NULL      -EBADF  no such read, or it was completed before
+ *   -ECHILD  see cachefs_cache_open()
+ *
+ * Thread-safety: any thread, also inside the `read` callback. Blocks: never. Since: 0.1.
+ */
+int32_t cachefs_origin_complete(struct cachefs_origin_token *token,
+                                int64_t result);
+
+/**
+ * Closes an origin. Files that are open go on; `free` is called when the last
+ * of them is closed and every read has been completed.
+ *
+ * origin  NULL is ignored; not an open origin: nothing is done, and
+ *         cachefs_last_error() says so
+ *
+ * Returns nothing.
+ *
+ * Thread-safety: any thread. Blocks: never. Since: 0.1.
+ */
+void cachefs_origin_close(struct cachefs_origin *origin);
+
+/**
+ * Opens a file of an origin for cached reads.
+ *
+ * The origin is asked for the file's version each time; what the cache has of
+ * another version is dropped. If a later read finds that the file has changed
+ * since, the file moves on to the new version; one read never mixes two.
+ *
+ * origin  must not be NULL
+ * path    must not be NULL; relative to the origin, leading slashes are ignored;
+ *         up to 4095 bytes of any encoding
+ * flags   none are defined: 0
+ * file    must not be NULL; close it with cachefs_file_close()
+ *
+ * Returns 0, or a negative errno:
+ *   -EINVAL  NULL, an unknown flag, or neither a regular file nor a directory
+ *   -EISDIR  a directory      -EXDEV  `..` or a link leads out of the origin
+ *   -ENOENT, -EACCES, -ENOTDIR, -ELOOP, -ENAMETOOLONG, -EIO, -ESTALE  as open(2)
+ *            of the origin's file, or what the origin's `stat` said
+ *   -EMFILE, -ENFILE  no descriptor is left
+ *   -EOVERFLOW  the origin's `stat` gave a size of 2^63 or more
+ *   -ELOOP   the file belongs to the cache directory
+ *   -EBADF   not an open origin      -ESHUTDOWN  the cache is closed
+ *   -ECHILD  see cachefs_cache_open()
+ *
+ * Thread-safety: any thread. Blocks: as open(2) of the origin's file, or its `stat`.
+ * Since: 0.1.
+ *
+ * Safety: `path` must be NULL or a C string; `file` NULL or writable.
+ */
+int32_t cachefs_file_open(struct cachefs_origin *origin,
+                          const char *path,
+                          uint64_t flags,
+                          struct cachefs_file **file);
+
+/**
+ * Says what the file is, as of the version that is served. Does not ask the origin.
+ *
+ * file  must not be NULL
+ * info  must not be NULL; its struct_size set
+ *
+ * Returns 0, or a negative errno:
+ *   -EINVAL  NULL, or struct_size not set      -EBADF  not an open file
+ *   -E2BIG   struct_size above 4096            -ESHUTDOWN  the cache is closed
+ *   -ECHILD  see cachefs_cache_open()
+ *
+ * Thread-safety: any thread. Blocks: never. Since: 0.1.
+ *
+ * Safety: `info` must be NULL or writable for as many bytes as its first field says.
+ */
+int32_t cachefs_file_stat(struct cachefs_file *file,
+                          struct cachefs_file_info *info);
+
+/**
+ * Says how much of the file is in the cache, as of the version that is served.
+ *
+ * file       must not be NULL
+ * residency  must not be NULL; its struct_size set
+ *
+ * Returns 0, or a negative errno: as cachefs_file_stat().
+ *
+ * Thread-safety: any thread. Blocks: never. Since: 0.1.
+ *
+ * Safety: `residency` must be NULL or writable for as many bytes as its first field says.
+ */
+int32_t cachefs_file_residency(struct cachefs_file *file,
+                               struct cachefs_residency *residency);
+
+/**
+ * Opens the cached copy of a file that is wholly in the cache, for mmap(2),
+ * sendfile(2) and the like. It keeps its bytes when the file is closed, evicted
+ * or replaced, and does not follow later versions.
+ *
+ * file  must not be NULL
+ *
+ * Returns a new read-only, close-on-exec descriptor, which the program closes
+ * with close(2), or a negative errno:
+ *   -ENODATA  a part of the file is not in the cache: see cachefs_fill()
+ *   -EINVAL   NULL      -EBADF  not an open file      -ESHUTDOWN  the cache is closed
+ *   -EMFILE, -ENFILE    no descriptor is left      -ECHILD  see cachefs_cache_open()
+ *
+ * Thread-safety: any thread. Blocks: never. Since: 0.1.
+ */
+int32_t cachefs_file_fd(struct cachefs_file *file);
+
+/**
+ * Closes a file. Requests on it go on to their completion.
+ *
+ * file  NULL is ignored; not an open file: nothing is done, and
+ *       cachefs_last_error() says so
+ *
+ * Returns nothing.
+ *
+ * Thread-safety: any thread. Blocks: never. Since: 0.1.
+ */
+void cachefs_file_close(struct cachefs_file *file);
+
+/**
+ * Reads from a file.
+ *
+ * Bytes that are in the cache are read on the calling thread; for others it
+ * waits while they come from the origin and the cache is filled with them.
+ *
+ * file    must not be NULL
+ * buffer  must not be NULL unless `length` is 0
+ * length  bytes
+ * offset  where in the file
+ *
+ * Returns the bytes read: fewer than `length` only at the end of the file, 0
+ * behind it. Or a negative errno; the buffer's content is then undefined:
+ *   -EINVAL    NULL, or `length` of 2^63 or more      -EBADF  not an open file
+ *   -EIO, -EACCES, -ESTALE …  the origin's error, as it gave it
+ *   -ESTALE    the origin's file changed again and again while it was read
+ *   -ETIMEDOUT the origin did not answer within `origin_timeout_ms`
+ *   -ECANCELED the cache was closed meanwhile      -ESHUTDOWN  it was closed before
+ *   -EDEADLK   inside a completion callback, and not all bytes are in the cache
+ *   -ENOTRECOVERABLE  a bug in the library was caught      -ECHILD  see cachefs_cache_open()
+ *
+ * Thread-safety: any thread. Blocks: while the origin is read. Since: 0.1.
+ *
+ * Safety: `buffer` must be writable for `length` bytes and nobody else's during the call.
+ */
+int64_t cachefs_read(struct cachefs_file *file,
+                     void *buffer,
+                     uint64_t length,
+                     uint64_t offset);
+
+/**
+ * Reads from a file into several pieces of memory, in order: see cachefs_read().
+ *
+ * file    must not be NULL
+ * iov     must not be NULL unless `count` is 0
+ * count   pieces, 0 to 1024
+ * offset  where in the file
+ *
+ * Returns what cachefs_read() does; also -EINVAL for more than 1024 pieces.
+ *
+ * Thread-safety: any thread. Blocks: while the origin is read. Since: 0.1.
+ *
+ * Safety: `iov` must be readable for `count` elements, and each must name writable
+ * memory that is nobody else's during the call.
+ */
+int64_t cachefs_readv(struct cachefs_file *file,
+                      const struct iovec *iov,
+                      uint32_t count,
+                      uint64_t offset);
+
+/**
+ * Starts a read; its end is told to a callback on a library thread.
+ *
+ * file      must not be NULL; may be closed before the completion
+ * buffer    must not be NULL unless `length` is 0; the library's until the callback
+ * length    bytes
+ * offset    where in the file
+ * callback  must not be NULL
+ * user      passed to the callback
+ * id        NULL, or a place for the request's id, for cachefs_cancel(); written
+ *           before the callback is called
+ *
+ * Returns 0 if the read was accepted, and the callback is called exactly once:
+ * its `result` is what cachefs_read() would return, or -ECANCELED. Or a negative
+ * errno, and it is not called:
+ *   -EINVAL  NULL      -EBADF  not an open file      -ESHUTDOWN  the cache is closed
+ *   -EAGAIN  `async_limit` requests are in flight: try again after a completion
+ *   -ECHILD  see cachefs_cache_open()
+ *
+ * Thread-safety: any thread, also inside a callback. Blocks: never. Since: 0.1.
+ *
+ * Safety: `buffer` must be writable for `length` bytes and nobody else's until the
+ * callback; `callback` must be callable on any thread; `id` NULL or writable.
+ */
+int32_t cachefs_read_async(struct cachefs_file *file,
+                           void *buffer,
+                           uint64_t length,
+                           uint64_t offset,
+                           cachefs_completion_callback callback,
+                           void *user,
+                           uint64_t *id);
+
+/**
+ * Copies a range of a file into the cache, and waits until it is there.
+ *
+ * file      must not be NULL
+ * offset    where in the file
+ * length    bytes, or CACHEFS_TO_END
+ * progress  NULL, or told how far it is
+ * user      passed to `progress`
+ *
+ * Returns the bytes of the range that are in the cache now, or a negative errno;
+ * what was copied before the error stays:
+ *   -EINVAL    NULL      -EBADF  not an open file
+ *   -ENOSPC    the cache has no room that could be made, or its device is full
+ *   -EROFS, -EACCES, -EPERM, -EDQUOT, -EIO  the cache cannot be written to: see
+ *              cachefs_cache_report()
+ *   -EFBIG     the file is larger than 16 TiB
+ *   -EAGAIN    the file's time lies in the future, so that it cannot be trusted
+ *   -ECANCELED by `progress`, or the cache was closed meanwhile
+ *   -ESHUTDOWN the cache is closed      -EDEADLK  inside a completion callback
+ *   else as cachefs_read()
+ *
+ * Thread-safety: any thread. Blocks: until it is done. Since: 0.1.
+ *
+ * Safety: `progress` must be callable with `user` on this thread.
+ */
+int64_t cachefs_fill(struct cachefs_file *file,
+                     uint64_t offset,
+                     uint64_t length,
+                     cachefs_progress_callback progress,
+                     void *user);
+
+/**
+ * Starts a copy of a range into the cache; its end is told to a callback on a
+ * library thread.
+ *
+ * file      must not be NULL; may be closed before the completion
+ * offset    where in the file
+ * length    bytes, or CACHEFS_TO_END
+ * callback  must not be NULL
+ * user      passed to the callback
+ * id        NULL, or a place for the request's id, for cachefs_cancel(); written
+ *           before the callback is called
+ *
+ * Returns what cachefs_read_async() does; the completion's `result` is what
+ * cachefs_fill() would return.
+ *
+ * Thread-safety: any thread, also inside a callback. Blocks: never. Since: 0.1.
+ *
+ * Safety: `callback` must be callable with `user` on any thread; `id` NULL or writable.
+ */
+int32_t cachefs_fill_async(struct cachefs_file *file,
+                           uint64_t offset,
+                           uint64_t length,
+                           cachefs_completion_callback callback,
+                           void *user,
+                           uint64_t *id);
+
+/**
+ * Opens a queue.
+ *
+ * cache    must not be NULL
+ * options  NULL: all defaults; copied
+ * queue    must not be NULL; close it with cachefs_queue_close()
+ *
+ * Returns 0, or a negative errno:
+ *   -EINVAL  NULL, an unknown flag, or a depth above 4096
+ *   -E2BIG   an option is set that this release does not know
+ *   -EBADF   not an open cache      -ESHUTDOWN  the cache is closed
+ *   -ECHILD  see cachefs_cache_open()
+ *
+ * Thread-safety: any thread; the queue then belongs to the first that submits on
+ * it, or reads, fills, cancels, waits or asks for the descriptor. Blocks: never.
+ * Since: 0.1.
+ *
+ * Safety: `options` must be NULL or an initialised structure; `queue` NULL or writable.
+ */
+int32_t cachefs_queue_open(struct cachefs_cache *cache,
+                           const struct cachefs_queue_options *options,
+                           struct cachefs_queue **queue);
+
+/**
+ * Closes a queue: cancels its requests and waits for their end. Completions
+ * that were not fetched are dropped; afterwards no buffer is touched.
+ *
+ * queue  NULL is ignored; not an open queue: nothing is done, and
+ *        cachefs_last_error() says so
+ *
+ * Returns nothing.
+ *
+ * Thread-safety: the queue's thread, while no other call uses it. Blocks: up to
+ * `close_timeout_ms`. Since: 0.1.
+ */
+void cachefs_queue_close(struct cachefs_queue *queue);
+
+/**
+ * Queues a batch of requests.
+ *
+ * queue         must not be NULL
+ * requests      must not be NULL unless `count` is 0; copied
+ * count         elements
+ * request_size  sizeof(cachefs_request) of the program
+ *
+ * Returns how many were accepted, from the first on; each has one completion.
+ * Fewer than `count` when the queue is full, or when the next one is bad. If
+ * the first is not accepted, a negative errno:
+ *   -EAGAIN  the queue is full: fetch completions first
+ *   -EINVAL  NULL, an unknown operation or flag, a buffer where none belongs, or
+ *            `request_size` is smaller than the first release's
+ *   -E2BIG   something is set that this release does not know
+ *   -EBADF   not an open queue or file      -ESHUTDOWN  the cache is closed
+ *   -EPERM   another thread's queue         -EBUSY      another thread is using it
+ *   -ECHILD  see cachefs_cache_open()
+ *
+ * Thread-safety: the queue's thread. Blocks: never. Since: 0.1.
+ *
+ * Safety: `requests` must be readable for `count` elements of `request_size` bytes; each
+ * buffer must be writable, and nobody else's until the request's completion.
+ */
+int32_t cachefs_queue_push(struct cachefs_queue *queue,
+                           const struct cachefs_request *requests,
+                           uint32_t count,
+                           size_t request_size);
+
+/**
+ * Says how many requests the queue still takes. Completions that were not
+ * fetched hold their place.
+ *
+ * queue  must not be NULL
+ *
+ * Returns a count, 0 when it is full, or a negative errno:
+ *   -EINVAL  NULL      -EBADF  not an open queue      -EBUSY  another thread is using it
+ *   -ESHUTDOWN  the cache is closed, and every completion was fetched
+ *   -ECHILD  see cachefs_cache_open()
+ *
+ * Thread-safety: the queue's thread. Blocks: never. Since: 0.1.
+ */
+int32_t cachefs_queue_space(struct cachefs_queue *queue);
+
+/**
+ * Queues one read: see cachefs_queue_push().
+ *
+ * Returns 0, or a negative errno of cachefs_queue_push() and nothing was queued.
+ *
+ * Thread-safety: the queue's thread. Blocks: never. Since: 0.1.
+ *
+ * Safety: `buffer` must be writable for `length` bytes, and nobody else's until the
+ * request's completion.
+ */
+int32_t cachefs_queue_read(struct cachefs_queue *queue,
+                           struct cachefs_file *file,
+                           void *buffer,
+                           uint64_t length,
+                           uint64_t offset,
+                           uint64_t tag);
+
+/**
+ * Queues one copy-fill: see cachefs_queue_push().
+ *
+ * Returns 0, or a negative errno of cachefs_queue_push() and nothing was queued.
+ *
+ * Thread-safety: the queue's thread. Blocks: never. Since: 0.1.
+ */
+int32_t cachefs_queue_fill(struct cachefs_queue *queue,
+                           struct cachefs_file *file,
+                           uint64_t offset,
+                           uint64_t length,
+                           uint64_t tag);
+
+/**
+ * Asks for the end of every request of this queue that has this tag. Each is
+ * completed all the same: with -ECANCELED, or with what it came to before.
+ *
+ * queue  must not be NULL
+ * tag    as in the requests
+ *
+ * Returns how many requests were asked to end, or a negative errno:
+ *   -EINVAL  NULL      -EBADF  not an open queue      -EPERM  another thread's queue
+ *   -EBUSY   another thread is using it      -ECHILD  see cachefs_cache_open()
+ *   -ESHUTDOWN  the cache is closed, and every completion was fetched
+ *
+ * Thread-safety: the queue's thread. Blocks: never. Since: 0.1.
+ */
+int32_t cachefs_queue_cancel(struct cachefs_queue *queue,
+                             uint64_t tag);
+
+/**
+ * Hands what was queued to the kernel. cachefs_queue_wait() does so as well.
+ *
+ * queue  must not be NULL
+ *
+ * Returns 0, or a negative errno: as cachefs_queue_cancel().
+ *
+ * Thread-safety: the queue's thread. Blocks: never. Since: 0.1.
+ */
+int32_t cachefs_queue_submit(struct cachefs_queue *queue);
+
+/**
+ * Hands what was queued to the kernel, waits, and fetches completions.
+ *
+ * queue        must not be NULL
+ * completions  must not be NULL unless `max` is 0; room for `max`
+ * min          waits for so many, or for all requests of the queue if they are fewer
+ * max          fetches at most so many; at least `min`
+ * timeout_ns   waits no longer than so many nanoseconds; below 0: no limit
+ *
+ * Returns how many were fetched: fewer than `min` only when the time is over or
+ * the queue holds fewer. Or a negative errno:
+ *   -EINVAL  NULL, or `min` above `max`      -EDEADLK  inside a completion callback
+ *   else as cachefs_queue_cancel()
+ *
+ * Thread-safety: the queue's thread. Blocks: as told. Since: 0.1.
+ *
+ * Safety: `completions` must be writable for `max` elements.
+ */
+int32_t cachefs_queue_wait(struct cachefs_queue *queue,
+                           struct cachefs_completion *completions,
+                           uint32_t min,
+                           uint32_t max,
+                           int64_t timeout_ns);
+
+/**
+ * Gives a descriptor for poll(2), select(2) and epoll(7): readable when
+ * completions may be waiting, cleared by cachefs_queue_wait(). It belongs to the
+ * queue: do not read, write or close it.
+ *
+ * queue  must not be NULL
+ *
+ * Returns the descriptor, the same each time, or a negative errno:
+ *   -EMFILE, -ENFILE, -ENOMEM  it cannot be made
+ *   else as cachefs_queue_cancel()
+ *
+ * Thread-safety: the queue's thread. Blocks: never. Since: 0.1.
+ */
+int32_t cachefs_queue_fd(struct cachefs_queue *queue);
+
+/**
+ * Says what the cache has done since it was opened, by this process. Each
+ * number is right; together they are of no single moment.
+ *
+ * cache       must not be NULL
+ * statistics  must not be NULL; its struct_size set
+ *
+ * Returns 0, or a negative errno: as cachefs_cache_report().
+ *
+ * Thread-safety: any thread. Blocks: never. Since: 0.1.
+ *
+ * Safety: `statistics` must be NULL or writable for as many bytes as its first field says.
+ */
+int32_t cachefs_stats(struct cachefs_cache *cache,
+                      struct cachefs_statistics *statistics);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* CACHEFS_H */
