@@ -1412,6 +1412,90 @@ int32_t cachefs_queue_wait(struct cachefs_queue *queue,
 int32_t cachefs_queue_fd(struct cachefs_queue *queue);
 
 /**
+ * Allocates page-aligned memory that is registered with the engine: reads into
+ * it by a queue cost less, since its pages are pinned once and not for each read.
+ *
+ * It is zeroed, and forked children do not get it. On psync it is memory like
+ * any other. Where RLIMIT_MEMLOCK does not allow to pin it (8 MiB for ordinary
+ * users), reads into it work all the same, and the log says so.
+ *
+ * cache   must not be NULL
+ * length  bytes, not 0
+ * buffer  must not be NULL; free it with cachefs_buffer_free()
+ *
+ * Returns 0, or a negative errno:
+ *   -EINVAL  NULL, or no memory has that length      -ENOMEM  there is not so much
+ *   -ENOSPC  64 pieces are registered; one has up to 1 GiB
+ *   -EBADF   not an open cache      -ECHILD  see cachefs_cache_open()
+ *
+ * Thread-safety: any thread. Blocks: never. Since: 0.1.
+ *
+ * Safety: `buffer` must be NULL or writable.
+ */
+int32_t cachefs_buffer_alloc(struct cachefs_cache *cache,
+                             uint64_t length,
+                             void **buffer);
+
+/**
+ * Frees what cachefs_buffer_alloc() gave. No request may be using it. What is
+ * not freed before cachefs_cache_close() goes when the last file, origin and
+ * queue of the cache is closed.
+ *
+ * cache   must not be NULL
+ * buffer  NULL is ignored
+ *
+ * Returns 0, or a negative errno and nothing was done:
+ *   -ENOENT  no memory of this cache begins there
+ *   -EINVAL  NULL cache      -EBADF  not an open cache
+ *   -ECHILD  see cachefs_cache_open()
+ *
+ * Thread-safety: any thread. Blocks: never. Since: 0.1.
+ *
+ * Safety: No request may be using the buffer, and nobody may use it afterwards.
+ */
+int32_t cachefs_buffer_free(struct cachefs_cache *cache, void *buffer);
+
+/**
+ * Registers the program's own memory, with the effect that
+ * cachefs_buffer_alloc() describes. It must stay mapped until
+ * cachefs_buffer_unregister() or cachefs_cache_close().
+ *
+ * cache   must not be NULL
+ * buffer  must not be NULL
+ * length  bytes, not 0
+ *
+ * Returns 0, or a negative errno:
+ *   -EINVAL  NULL, or `length` is 0 or leads out of memory
+ *   -EEXIST  a part of it is registered already
+ *   -ENOSPC  64 pieces are registered; one has up to 1 GiB
+ *   -EBADF   not an open cache      -ECHILD  see cachefs_cache_open()
+ *
+ * Thread-safety: any thread. Blocks: never. Since: 0.1.
+ *
+ * Safety: The memory must stay mapped and writable as told.
+ */
+int32_t cachefs_buffer_register(struct cachefs_cache *cache,
+                                void *buffer,
+                                uint64_t length);
+
+/**
+ * Ends the registration of memory, by where it begins. Requests in flight go on;
+ * later ones take it as memory like any other. Pages stay pinned until each
+ * queue that used them is used again or closed.
+ *
+ * cache   must not be NULL
+ * buffer  must not be NULL
+ *
+ * Returns 0, or a negative errno and nothing was done:
+ *   -ENOENT  no registered memory begins there
+ *   -EINVAL  NULL      -EBADF  not an open cache      -ECHILD  see cachefs_cache_open()
+ *
+ * Thread-safety: any thread. Blocks: never. Since: 0.1.
+ */
+int32_t cachefs_buffer_unregister(struct cachefs_cache *cache,
+                                  void *buffer);
+
+/**
  * Says what the cache has done since it was opened, by this process. Each
  * number is right; together they are of no single moment.
  *

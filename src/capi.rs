@@ -24,6 +24,8 @@ pub mod fill;
 
 pub mod queue;
 
+pub mod buffer;
+
 pub mod stats;
 
 mod extensible;

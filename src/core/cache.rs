@@ -139,6 +139,36 @@ impl Cache {
         Queue::new(Arc::clone(&self.shared), options)
     }
 
+    /// Registers memory that reads will go to, so that rings pin it once. EEXIST:
+    /// a part of it is registered; ENOSPC: too many pieces; EINVAL: it is empty.
+    ///
+    /// # Safety
+    /// The memory must stay mapped until it is unregistered.
+    pub unsafe fn register_memory(&self, start: *mut u8, length: usize) -> Result<()> {
+        self.shared.check_open()?;
+        // SAFETY: the caller's promise is the same.
+        unsafe { self.shared.engines.regions().register(start.addr(), length) }
+    }
+
+    /// Forgets registered memory, by where it begins; ENOENT if none does.
+    pub fn unregister_memory(&self, start: *mut u8) -> Result<()> {
+        self.shared.engines.regions().unregister(start.addr())
+    }
+
+    /// Allocates page-aligned, registered memory.
+    pub fn allocate(&self, length: usize) -> Result<*mut u8> {
+        self.shared.check_open()?;
+        self.shared.engines.regions().allocate(length)
+    }
+
+    /// Frees memory of `allocate`, by where it begins; ENOENT if none does.
+    ///
+    /// # Safety
+    /// No request may be using it, and nobody may use it afterwards.
+    pub unsafe fn free(&self, start: *mut u8) -> Result<()> {
+        self.shared.engines.regions().free(start.addr())
+    }
+
     /// Cancels a callback request; it completes with ECANCELED, or as it would have.
     pub fn cancel(&self, id: u64) {
         self.shared.cancel(id);

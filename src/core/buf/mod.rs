@@ -1,5 +1,6 @@
 //! Memory for I/O. Knows nothing of caching.
 
+mod mapping;
 mod pool;
 mod region;
 

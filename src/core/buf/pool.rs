@@ -1,9 +1,8 @@
 //! A fixed number of page-aligned buffers in one mapping.
 
-use crate::error::{Context, Result};
+use super::mapping::Mapping;
+use crate::error::Result;
 use parking_lot::Mutex;
-use rustix::mm::{Advice, MapFlags, ProtFlags};
-use std::ptr::NonNull;
 use std::sync::Arc;
 
 /// Buffers of equal size. Pages are touched, and so paid for, on first use.
@@ -11,45 +10,19 @@ use std::sync::Arc;
 pub(crate) struct Pool(Arc<Region>);
 
 struct Region {
-    base: NonNull<u8>,
+    /// Each part of it belongs to at most one `PoolBuf`.
+    memory: Mapping,
     buffer_bytes: usize,
-    count: usize,
     free: Mutex<Vec<u32>>,
 }
-
-// SAFETY: the mapping belongs to the region for its whole life, and each part
-// of it to at most one `PoolBuf`.
-unsafe impl Send for Region {}
-// SAFETY: as above; the list of free parts is behind a mutex.
-unsafe impl Sync for Region {}
 
 impl Pool {
     /// Maps `count` buffers of `buffer_bytes`, a multiple of the page size.
     pub(crate) fn new(count: usize, buffer_bytes: usize) -> Result<Self> {
-        let bytes = count * buffer_bytes;
-        // SAFETY: a fresh private mapping at an address of the kernel's choice
-        // cannot touch memory that is in use.
-        let base = unsafe {
-            rustix::mm::mmap_anonymous(
-                std::ptr::null_mut(),
-                bytes,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::PRIVATE | MapFlags::NORESERVE,
-            )
-        }
-        .context(|| format!("map {bytes} bytes of buffers"))?;
-        // A child of fork(2) must not share pages that the kernel still writes
-        // to (copy-on-write would give one of the two the wrong copy).
-        // SAFETY: the range is the mapping made above.
-        unsafe { rustix::mm::madvise(base, bytes, Advice::LinuxDontFork) }
-            .context(|| "keep the buffers from forked children")?;
-        let base = NonNull::new(base.cast()).expect("mmap never returns NULL");
-        let free = (0..count as u32).rev().collect();
         Ok(Self(Arc::new(Region {
-            base,
+            memory: Mapping::new(count * buffer_bytes)?,
             buffer_bytes,
-            count,
-            free: Mutex::new(free),
+            free: Mutex::new((0..count as u32).rev().collect()),
         })))
     }
 
@@ -63,15 +36,6 @@ impl Pool {
     }
 }
 
-impl Drop for Region {
-    fn drop(&mut self) {
-        let bytes = self.count * self.buffer_bytes;
-        // SAFETY: the mapping is ours, and no `PoolBuf` is left: each holds the region.
-        let unmapped = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), bytes) };
-        debug_assert!(unmapped.is_ok(), "munmap of the buffer pool: {unmapped:?}");
-    }
-}
-
 /// One buffer of a pool; goes back to it when dropped.
 pub(crate) struct PoolBuf {
     region: Arc<Region>,
@@ -82,7 +46,7 @@ impl PoolBuf {
     pub(crate) fn as_ptr(&self) -> *mut u8 {
         let start = self.index as usize * self.region.buffer_bytes;
         // SAFETY: the index is below the count, so the offset is within the mapping.
-        unsafe { self.region.base.as_ptr().add(start) }
+        unsafe { self.region.memory.as_ptr().add(start) }
     }
 
     /// The first `length` bytes.

@@ -1,9 +1,11 @@
 //! Memory that the program registered: every ring may pin it once and then
 //! skip the work of pinning it for each operation.
 
+use super::mapping::Mapping;
 use crate::error::{Errno, Error, Result};
 use crate::limits::{REGION_BYTES_MAX, REGIONS_MAX};
 use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,6 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) struct Region {
     start: usize,
     length: usize,
+    /// Where the memory begins that it is a piece of.
+    whole: usize,
 }
 
 impl Region {
@@ -35,6 +39,9 @@ impl Region {
 pub(crate) struct Regions {
     changes: AtomicU64,
     list: Mutex<Vec<Arc<Region>>>,
+    /// What was allocated here, by its address. What is left goes with the
+    /// last handle of the cache.
+    mappings: Mutex<HashMap<usize, Mapping>>,
 }
 
 impl Regions {
@@ -60,29 +67,51 @@ impl Regions {
             list.push(Arc::new(Region {
                 start: piece,
                 length: REGION_BYTES_MAX.min(end - piece),
+                whole: start,
             }));
         }
         self.changes.fetch_add(1, Ordering::Release);
         Ok(())
     }
 
-    /// Forgets what `register` was given; returns its length, or ENOENT.
-    pub(crate) fn unregister(&self, start: usize) -> Result<usize> {
+    /// Forgets what `register` was given, or ENOENT. Operations in flight keep
+    /// their pages.
+    pub(crate) fn unregister(&self, start: usize) -> Result<()> {
         let mut list = self.list.lock();
-        let mut next = start;
-        list.retain(|region| {
-            let ours = region.start == next;
-            next += if ours { region.length } else { 0 };
-            !ours
-        });
-        if next == start {
+        let before = list.len();
+        list.retain(|region| region.whole != start);
+        if list.len() == before {
             return Err(Error::new(
                 Errno::NOENT,
                 "no registered memory begins there",
             ));
         }
         self.changes.fetch_add(1, Ordering::Release);
-        Ok(next - start)
+        Ok(())
+    }
+
+    /// Maps memory and registers it; returns where it begins.
+    pub(crate) fn allocate(&self, length: usize) -> Result<*mut u8> {
+        if length == 0 || length > isize::MAX as usize {
+            return Err(Error::new(Errno::INVAL, "no memory has that length"));
+        }
+        let mapping = Mapping::new(length)?;
+        let start = mapping.as_ptr();
+        // SAFETY: it stays mapped until `free`, which unregisters it first.
+        unsafe { self.register(start.addr(), length) }?;
+        self.mappings.lock().insert(start.addr(), mapping);
+        Ok(start)
+    }
+
+    /// Unmaps what `allocate` gave, or ENOENT.
+    pub(crate) fn free(&self, start: usize) -> Result<()> {
+        let mapping = self.mappings.lock().remove(&start);
+        let mapping = mapping
+            .ok_or_else(|| Error::new(Errno::NOENT, "no memory of this cache begins there"))?;
+        // The program may have unregistered it already.
+        let _absent = self.unregister(start);
+        drop(mapping);
+        Ok(())
     }
 
     /// Changes with every call of the two above.
@@ -113,6 +142,7 @@ mod tests {
         let region = Region {
             start: 100,
             length: 10,
+            whole: 100,
         };
         assert!(region.holds(100, 10) && region.holds(109, 1) && region.holds(105, 0));
         assert!(!region.holds(99, 5) && !region.holds(105, 6) && !region.holds(100, 11));
@@ -126,7 +156,7 @@ mod tests {
         assert_eq!(errno(register(&regions, 8191, 10)), Errno::EXIST);
         assert_eq!(errno(register(&regions, 0, 4097)), Errno::EXIST);
         register(&regions, 8192, 4096).unwrap();
-        assert_eq!(regions.unregister(4096).unwrap(), 4096);
+        regions.unregister(4096).unwrap();
         assert_eq!(errno(regions.unregister(4096)), Errno::NOENT);
         assert_eq!(regions.snapshot().len(), 1);
     }
@@ -136,8 +166,20 @@ mod tests {
         let regions = Regions::default();
         register(&regions, 4096, 2 * REGION_BYTES_MAX + 5).unwrap();
         assert_eq!(regions.snapshot().len(), 3);
-        assert_eq!(regions.unregister(4096).unwrap(), 2 * REGION_BYTES_MAX + 5);
+        regions.unregister(4096).unwrap();
         assert!(regions.snapshot().is_empty());
+    }
+
+    #[test]
+    fn allocated_memory_is_registered_until_it_is_freed() {
+        let regions = Regions::default();
+        let start = regions.allocate(5000).unwrap();
+        assert!(start.addr().is_multiple_of(4096));
+        assert!(regions.snapshot()[0].holds(start.addr(), 5000));
+        regions.free(start.addr()).unwrap();
+        assert!(regions.snapshot().is_empty());
+        assert_eq!(errno(regions.free(start.addr())), Errno::NOENT);
+        assert_eq!(errno(regions.allocate(0)), Errno::INVAL);
     }
 
     #[test]
