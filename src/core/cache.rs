@@ -7,7 +7,7 @@ use crate::io::{EngineFactory, EngineKind};
 use crate::limits::{ORIGIN_NAME_BYTES_MAX, POOL_BUFFERS_MIN};
 use crate::origin::{Custom, CustomOrigin, Directory, Inner, Origin, OriginJob};
 use crate::queue::{Queue, QueueOptions};
-use crate::shared::Shared;
+use crate::shared::{Shared, with_log};
 use crate::stats::{Counters, Stats};
 use crate::store::{self, ObjectInfo, Store, StoreOpened};
 use crate::sys;
@@ -59,11 +59,10 @@ pub struct Report {
 impl Cache {
     /// Opens the cache directory `path`: see `cachefs_cache_open` in the header.
     pub fn open(path: &Path, config: &Config) -> Result<Self> {
-        let log = config.log.clone().unwrap_or_else(tracing::Dispatch::none);
-        tracing::dispatcher::with_default(&log, || Self::open_logged(path, config, log.clone()))
+        with_log(&config.log, || Self::open_logged(path, config))
     }
 
-    fn open_logged(path: &Path, config: &Config, log: tracing::Dispatch) -> Result<Self> {
+    fn open_logged(path: &Path, config: &Config) -> Result<Self> {
         let config = config.completed()?;
         let counters = Arc::new(Counters::default());
         let store = match Store::open(path, &config, Arc::clone(&counters))? {
@@ -92,7 +91,7 @@ impl Cache {
             async_in_flight: AtomicU64::new(0),
             ids: AtomicU64::new(1),
             closed: AtomicBool::new(false),
-            log,
+            log: config.log.clone(),
         });
         // From here on, an error closes what has been started.
         let cache = Self {
@@ -207,7 +206,7 @@ impl Cache {
         let shared = Arc::clone(&self.shared);
         let log = self.shared.log.clone();
         let body = move || {
-            tracing::dispatcher::with_default(&log, || {
+            with_log(&log, || {
                 run_shard(shared, port, shard_config, &started);
             });
             drop(ending);

@@ -30,13 +30,14 @@ pub(crate) struct Shared {
     pub(crate) async_in_flight: AtomicU64,
     pub(crate) ids: AtomicU64,
     pub(crate) closed: AtomicBool,
-    pub(crate) log: tracing::Dispatch,
+    /// None: what the calling thread has.
+    pub(crate) log: Option<tracing::Dispatch>,
 }
 
 impl Shared {
     /// Runs what may have something to say on a thread that is not the library's.
     pub(crate) fn logged<T>(&self, body: impl FnOnce() -> T) -> T {
-        tracing::dispatcher::with_default(&self.log, body)
+        with_log(&self.log, body)
     }
 
     /// ESHUTDOWN once the cache is closed.
@@ -91,6 +92,15 @@ impl Shared {
             store.health.failed(error);
         }
         result
+    }
+}
+
+/// Runs `body` with its messages going to `log`. Without one, no thread-local is
+/// touched: a thread that is ending could not give it back.
+pub(crate) fn with_log<T>(log: &Option<tracing::Dispatch>, body: impl FnOnce() -> T) -> T {
+    match log {
+        Some(log) => tracing::dispatcher::with_default(log, body),
+        None => body(),
     }
 }
 
