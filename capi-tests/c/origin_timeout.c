@@ -2,7 +2,7 @@
 #include "t.h"
 #include "t_origin.h"
 
-enum { SIZE = 4 * T_CHUNK, SEED = 44, TIMEOUT_MS = 200 };
+enum { SIZE = 4 * T_CHUNK, SEED = 44, TIMEOUT_MS = 1000 };
 
 int main(void) {
     struct t_origin memory;

@@ -2,7 +2,7 @@
 
 use crate::config::{Config, default_of};
 use crate::error::{Errno, Error, Result};
-use crate::exec::{Message, Port, Shard, ShardConfig};
+use crate::exec::{Ending, Life, Message, Port, Shard, ShardConfig};
 use crate::io::{EngineFactory, EngineKind};
 use crate::limits::{ORIGIN_NAME_BYTES_MAX, POOL_BUFFERS_MIN};
 use crate::origin::{Custom, CustomOrigin, Directory, Inner, Origin, OriginJob};
@@ -17,7 +17,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -30,8 +29,7 @@ pub struct Cache {
 
 struct ShardThread {
     thread: JoinHandle<()>,
-    /// Yields once the thread is about to end.
-    ended: mpsc::Receiver<()>,
+    life: Arc<Life>,
 }
 
 /// Whether a cache stores what it reads.
@@ -230,28 +228,21 @@ impl Cache {
             origin_timeout: Duration::from_millis(config.origin_timeout_ms),
             close_timeout: self.shared.close_timeout,
         };
-        let (started, ready) = mpsc::channel();
-        let (ending, ended) = mpsc::channel();
+        let life: Arc<Life> = Arc::default();
+        let ending = Ending(Arc::clone(&life));
         let port = Arc::clone(&self.shared.ports[index]);
         let shared = Arc::clone(&self.shared);
         let log = self.shared.log.clone();
         let body = move || {
-            with_log(&log, || {
-                run_shard(shared, port, shard_config, &started);
-            });
-            drop(ending);
+            with_log(&log, || run_shard(shared, port, shard_config, &ending.0));
         };
         let thread = sys::spawn(format!("cachefs-io-{index}"), body).map_err(|error| {
             let errno = Errno::from_io_error(&error).unwrap_or(Errno::AGAIN);
             Error::new(errno, format!("start a library thread: {error}"))
         })?;
-        self.threads.lock().push(ShardThread { thread, ended });
-        ready.recv().unwrap_or_else(|_| {
-            Err(Error::new(
-                Errno::NOTRECOVERABLE,
-                "a library thread ended at its start",
-            ))
-        })
+        let started = Arc::clone(&life);
+        self.threads.lock().push(ShardThread { thread, life });
+        started.started()
     }
 
     fn end(&self) {
@@ -264,17 +255,11 @@ impl Cache {
             // A port that is closed belongs to a shard that has ended.
             drop(port.post(Message::Close));
         }
-        for ShardThread { thread, ended } in self.threads.lock().drain(..) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match ended.recv_timeout(left) {
-                Err(mpsc::RecvTimeoutError::Timeout) => {
-                    tracing::error!("a library thread is inside a callback: it is left there");
-                }
-                _ => {
-                    if thread.join().is_err() {
-                        tracing::error!("a library thread had panicked");
-                    }
-                }
+        for ShardThread { thread, life } in self.threads.lock().drain(..) {
+            if !life.ended(deadline) {
+                tracing::error!("a library thread is inside a callback: it is left there");
+            } else if thread.join().is_err() {
+                tracing::error!("a library thread had panicked");
             }
         }
         let workers = std::mem::take(&mut *self.origin_workers.lock());
@@ -296,21 +281,15 @@ impl Drop for Cache {
 }
 
 /// The body of a library thread.
-fn run_shard(
-    shared: Arc<Shared>,
-    port: Arc<Port>,
-    config: ShardConfig,
-    started: &mpsc::Sender<Result<()>>,
-) {
+fn run_shard(shared: Arc<Shared>, port: Arc<Port>, config: ShardConfig, life: &Life) {
     let engine = shared.engines.create(config.depth, false);
     let counters = Arc::clone(&shared.counters);
     drop(shared);
     let mut shard = match Shard::new(port, counters, config, engine) {
         Ok(shard) => shard,
-        Err(error) => return drop(started.send(Err(error))),
+        Err(error) => return life.fail(error),
     };
-    // The opener waits for this, so it is there to receive it.
-    drop(started.send(Ok(())));
+    life.run();
     let reason = match catch_unwind(AssertUnwindSafe(|| shard.run())) {
         Ok(()) => Errno::CANCELED,
         Err(_) => {

@@ -2,9 +2,11 @@
 //! of buffers and inbox. All misses of one object go to one shard, so that
 //! single flight needs no lock.
 
+mod life;
 mod port;
 mod shard;
 
+pub(crate) use life::{Ending, Life};
 pub(crate) use port::{Message, Port};
 pub(crate) use shard::{Shard, ShardConfig, Target as OpTarget, on_shard};
 
