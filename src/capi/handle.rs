@@ -7,20 +7,23 @@
 use cachefs_core::{Cache, Errno, Error, File, Origin, OriginRead, Queue, Result};
 use once_cell::sync::Lazy;
 use sharded_slab::{Config, DefaultConfig, Slab};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 /// Upper bits of a handle that hold its kind, so that no handle is NULL.
 const KIND_BITS: usize = 3;
 
 /// The slab's numbers with those bits left free.
-struct Numbers;
+pub(super) struct Numbers;
 
 impl Config for Numbers {
     const RESERVED_BITS: usize = KIND_BITS;
     const MAX_THREADS: usize = DefaultConfig::MAX_THREADS;
 }
 
-pub(super) struct Registry<T>(Slab<Arc<T>, Numbers>);
+pub(super) struct Registry<T>(Slab<T, Numbers>);
+
+/// An object that a call uses: closing its handle meanwhile ends it afterwards.
+pub(super) type Held<T> = sharded_slab::Entry<'static, T, Numbers>;
 
 /// An object that C can hold.
 pub(super) trait Handle: Send + Sync + Sized + 'static {
@@ -32,22 +35,19 @@ pub(super) trait Handle: Send + Sync + Sized + 'static {
 
     /// Makes a handle. ENOMEM after some four billion of them.
     fn expose<C>(self) -> Result<*mut C> {
-        let slot = Self::registry().0.insert(Arc::new(self));
+        let slot = Self::registry().0.insert(self);
         let slot = slot.ok_or_else(|| Error::new(Errno::NOMEM, "too many handles"))?;
         Ok(encode(Self::KIND, slot) as *mut C)
     }
 
     /// The object of a handle: EINVAL for NULL, EBADF if it is not open.
-    fn get<C>(handle: *mut C) -> Result<Arc<Self>> {
+    fn get<C>(handle: *mut C) -> Result<Held<Self>> {
         let slot = Self::slot(handle)?;
-        let entry = Self::registry().0.get(slot);
-        entry
-            .map(|entry| Arc::clone(&entry))
-            .ok_or_else(closed::<Self>)
+        Self::registry().0.get(slot).ok_or_else(closed::<Self>)
     }
 
     /// Closes a handle and gives its object: errors as of `get`.
-    fn retire<C>(handle: *mut C) -> Result<Arc<Self>> {
+    fn retire<C>(handle: *mut C) -> Result<Held<Self>> {
         let object = Self::get(handle)?;
         // Of two that close it at once, one finds it closed.
         if Self::registry().0.remove(Self::slot(handle)?) {
@@ -117,7 +117,7 @@ mod tests {
         PendingRead::expose(Mutex::new(None)).unwrap()
     }
 
-    fn errno(result: Result<Arc<PendingRead>>) -> Errno {
+    fn errno(result: Result<Held<PendingRead>>) -> Errno {
         result.err().expect("not open").errno()
     }
 

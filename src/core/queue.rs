@@ -11,7 +11,9 @@ use crate::exec::on_shard;
 use crate::file::{File, FileInner, Version};
 use crate::io::{Engine, Op, Outcome, Output, Verb, Wait, signal};
 use crate::limits::{QUEUE_DEPTH_DEFAULT, QUEUE_DEPTH_MAX};
-use crate::request::{NewRequest, Remote, Sink, Target, count, distrust, hit_completion, submit};
+use crate::request::{
+    NewRequest, Remote, Served, Sink, Target, count, count_hits, distrust, hit_completion, submit,
+};
 use crate::shared::Shared;
 use crate::sys;
 use once_cell::sync::OnceCell;
@@ -156,7 +158,9 @@ impl Queue {
     fn admit(&mut self) -> Result<()> {
         self.shared.check_open()?;
         self.claim()?;
-        self.collect();
+        if self.room() == 0 {
+            self.collect();
+        }
         if self.room() == 0 {
             let depth = self.options.depth;
             let text = format!("the queue holds {depth} requests: fetch completions first");
@@ -290,21 +294,30 @@ impl Queue {
     fn reap(&mut self, wait: Wait) {
         let mut outcomes = std::mem::take(&mut self.outcomes);
         self.engine().reap(wait, &mut outcomes);
-        for outcome in outcomes.drain(..) {
-            self.hit_ended(outcome);
+        if !outcomes.is_empty() {
+            // One look at the clock and one count for the whole batch.
+            let now = Instant::now();
+            let mut served = Served::default();
+            for outcome in outcomes.drain(..) {
+                self.hit_ended(outcome, now, &mut served);
+            }
+            count_hits(served, &self.shared.counters);
         }
         self.outcomes = outcomes;
         self.collect();
     }
 
     /// The engine has read present bytes, or could not.
-    fn hit_ended(&mut self, outcome: Outcome) {
+    fn hit_ended(&mut self, outcome: Outcome, now: Instant, served: &mut Served) {
         let hit = self.hits.remove(outcome.tag as usize);
         let asked = outcome.buffer.len();
         match outcome.result {
             Ok(Output::Bytes(count)) if count == asked => {
-                let latency_ns = hit.started.elapsed().as_nanos() as u64;
-                self.end(hit_completion(hit.tag, count as u64, latency_ns));
+                let latency_ns = now.saturating_duration_since(hit.started).as_nanos() as u64;
+                served.hits += 1;
+                served.bytes += count as u64;
+                self.ready
+                    .push_back(hit_completion(hit.tag, count as u64, latency_ns));
             }
             Err(Errno::CANCELED) => self.fail(hit, Errno::CANCELED),
             result => {

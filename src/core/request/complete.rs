@@ -79,3 +79,17 @@ pub(crate) fn count(completion: &Completion, bypassed: bool, counters: &Counters
         counters.bytes_from_cache.add(completion.bytes_from_cache);
     }
 }
+
+/// Reads that were served whole from the cache, not counted yet.
+#[derive(Default)]
+pub(crate) struct Served {
+    pub(crate) hits: u64,
+    pub(crate) bytes: u64,
+}
+
+/// Counts the end of reads whose beginning was counted in `in_flight`.
+pub(crate) fn count_hits(served: Served, counters: &Counters) {
+    counters.in_flight.sub(served.hits);
+    counters.hits.add(served.hits);
+    counters.bytes_from_cache.add(served.bytes);
+}

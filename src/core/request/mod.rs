@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-pub(crate) use complete::{count, hit_completion};
+pub(crate) use complete::{Served, count, count_hits, hit_completion};
 pub(crate) use fill::Fetch;
 pub(crate) use hit::distrust;
 pub(crate) use sink::{Remote, Sink};
