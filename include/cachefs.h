@@ -605,9 +605,9 @@ typedef struct cachefs_completion {
  *
  * Called exactly once for each accepted request, on a library thread, with no
  * library lock held. It must return soon, since other requests wait behind it,
- * and may call everything but what blocks: cachefs_read(), cachefs_readv(),
- * cachefs_fill(), cachefs_queue_wait() and cachefs_cache_close() answer
- * -EDEADLK there.
+ * and may call everything but what would wait for a library thread:
+ * cachefs_fill(), cachefs_queue_wait() and cachefs_cache_close() answer -EDEADLK
+ * there, as do cachefs_read() and cachefs_readv() unless all bytes are cached.
  */
 typedef void (*cachefs_completion_callback)(void *user,
                                             const struct cachefs_completion *completion);
@@ -685,7 +685,7 @@ typedef struct cachefs_statistics {
      */
     uint32_t reserved;
     /**
-     * Reads that the cache alone served.
+     * Reads that the cache alone served, those of no bytes included.
      */
     uint64_t hits;
     /**

@@ -339,9 +339,9 @@ pub struct cachefs_completion {
 ///
 /// Called exactly once for each accepted request, on a library thread, with no
 /// library lock held. It must return soon, since other requests wait behind it,
-/// and may call everything but what blocks: cachefs_read(), cachefs_readv(),
-/// cachefs_fill(), cachefs_queue_wait() and cachefs_cache_close() answer
-/// -EDEADLK there.
+/// and may call everything but what would wait for a library thread:
+/// cachefs_fill(), cachefs_queue_wait() and cachefs_cache_close() answer -EDEADLK
+/// there, as do cachefs_read() and cachefs_readv() unless all bytes are cached.
 pub type cachefs_completion_callback = Option<
     unsafe extern "C" fn(user: *mut core::ffi::c_void, completion: *const cachefs_completion),
 >;
@@ -408,7 +408,7 @@ pub struct cachefs_statistics {
     pub struct_size: u32,
     /// Must be ignored.
     pub reserved: u32,
-    /// Reads that the cache alone served.
+    /// Reads that the cache alone served, those of no bytes included.
     pub hits: u64,
     /// Reads that needed the origin, and filled the cache with all they got from it.
     pub misses: u64,

@@ -33,8 +33,9 @@ pub(super) enum State {
     Starved,
     /// The origin has the buffer.
     Reading,
-    /// The version is being asked for; fewer bytes than wanted are noted.
-    Checking { short: bool },
+    /// The version is being asked for. With an errno, the bytes are not good even
+    /// if it is the same.
+    Checking { unless_changed: Option<Errno> },
     /// The bytes are good; the object is being written.
     Storing,
     /// The origin has the buffer, and nobody waits any more.
@@ -197,9 +198,11 @@ impl Shard {
         match read {
             Ok(count) => {
                 self.counters.bytes_from_origin.add(count as u64);
-                let short = count < fetch.length;
-                fetch.state = State::Checking { short };
-                if checked_by_read && !short {
+                // A file that has become shorter is another version; one that
+                // has not gave less than it has.
+                let unless_changed = (count < fetch.length).then_some(Errno::IO);
+                fetch.state = State::Checking { unless_changed };
+                if checked_by_read && unless_changed.is_none() {
                     let token = fetch.version.token;
                     self.fetch_checked(slot, Ok(token));
                 } else {
@@ -208,7 +211,9 @@ impl Shard {
             }
             // The origin says that there is another version: ask which.
             Err(Errno::STALE) if checked_by_read => {
-                fetch.state = State::Checking { short: true };
+                fetch.state = State::Checking {
+                    unless_changed: Some(Errno::STALE),
+                };
                 self.check_version(slot);
             }
             Err(errno) => self.fail_fetch(slot, errno),
@@ -242,7 +247,7 @@ impl Shard {
     /// the one that the object is of.
     pub(crate) fn fetch_checked(&mut self, slot: usize, token: Result<VersionToken, Errno>) {
         let fetch = &mut self.fetches[slot];
-        let State::Checking { short } = fetch.state else {
+        let State::Checking { unless_changed } = fetch.state else {
             // Overdue: nobody waits, and the buffer is here.
             self.drop_fetch(slot);
             return;
@@ -253,11 +258,13 @@ impl Shard {
                 self.counters.stale_fetches.add(1);
                 self.end_fetch(slot, |request, _| request.restart(Again::Changed(token)));
             }
-            Ok(_) if short => {
-                tracing::error!("the origin returned less than the size that it tells");
-                self.fail_fetch(slot, Errno::IO);
-            }
-            Ok(_) => self.answer(slot),
+            Ok(_) => match unless_changed {
+                None => self.answer(slot),
+                Some(errno) => {
+                    tracing::error!("the origin did not give what it has: {}", describe(errno));
+                    self.fail_fetch(slot, errno);
+                }
+            },
         }
     }
 
