@@ -300,16 +300,18 @@ fn a_hung_operation_does_not_hold_up_the_end(make: Make) {
 
 #[test]
 fn a_ring_that_is_dropped_by_another_thread_does_no_harm() {
-    let Ok(mut ring) = uring::Uring::new(8, true, Arc::default()) else {
-        eprintln!("skipped: io_uring is refused here");
-        return;
-    };
-    // Arms the read of the waker.
-    ring.reap(Wait::No, &mut Vec::new());
-    let begin = Instant::now();
-    std::thread::spawn(move || drop(ring)).join().unwrap();
-    assert!(
-        begin.elapsed() < Duration::from_millis(500),
-        "it did not wait for anything"
-    );
+    // Waiting in vain would take a second each time; a busy machine may be slow
+    // once, but not always.
+    let quick = (0..10).any(|_| {
+        let Ok(mut ring) = uring::Uring::new(8, true, Arc::default()) else {
+            eprintln!("skipped: io_uring is refused here");
+            return true;
+        };
+        // Arms the read of the waker.
+        ring.reap(Wait::No, &mut Vec::new());
+        let begin = Instant::now();
+        std::thread::spawn(move || drop(ring)).join().unwrap();
+        begin.elapsed() < Duration::from_millis(500)
+    });
+    assert!(quick, "it waited for what cannot come");
 }
