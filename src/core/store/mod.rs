@@ -28,6 +28,7 @@ use bitmap::Bitmap;
 use directory::{Directory, Wanted};
 use health::Health;
 use layout::{HEADER_BYTES_MAX, Header};
+use parking_lot::Mutex;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -83,8 +84,13 @@ pub(crate) struct Store {
     accounts: Accounts,
     pub(crate) health: Health,
     counters: Arc<Counters>,
-    open: parking_lot::Mutex<OpenObjects>,
+    /// In parts, so that opens of different files need not wait for each other.
+    open: [Mutex<OpenObjects>; OPEN_PARTS],
 }
+
+/// Opens that can be at work on disk at the same time, at least: more than a
+/// disk has a use for.
+const OPEN_PARTS: usize = 32;
 
 /// Objects that this process has open, so that all its readers share one.
 #[derive(Default)]
@@ -138,7 +144,7 @@ impl Store {
             boot_id: sys::boot_id().context(|| "getrandom")?,
             health: Health::default(),
             counters,
-            open: parking_lot::Mutex::default(),
+            open: Default::default(),
         });
         scan::load(&store)?;
         store.trim();
@@ -172,7 +178,7 @@ impl Store {
         }
         let key = identity.key();
         // Held over the work on disk: two opens of one file must not both make it.
-        let mut open = self.open.lock();
+        let mut open = self.open[usize::from(key.0[1]) % OPEN_PARTS].lock();
         if let Some(object) = open.get(key) {
             let same = object.header.identity == *identity && object.header.token == *token;
             if same && !object.is_broken() {
