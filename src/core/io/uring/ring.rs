@@ -61,7 +61,7 @@ impl Wake for EventWaker {
     }
 }
 
-/// A set-up flag, its name, and the release that has it, newest last to go.
+/// A set-up flag of io_uring_setup(2), and its name with the release that has it.
 struct Setup {
     bit: u32,
     name: &'static str,
