@@ -140,16 +140,9 @@ impl Queue {
     pub fn fill(&mut self, file: &File, offset: u64, length: u64, tag: u64) -> Result<()> {
         self.admit()?;
         let id = self.shared.fresh_id(file.0.shard);
-        let new = NewRequest {
-            id,
-            operation: Operation::Fill,
-            target: Target::Nothing,
-            offset,
-            length,
-            started: Instant::now(),
-            progress: None,
-            sink: Sink::Queue(Arc::clone(&self.remote)),
-        };
+        let sink = Sink::Queue(Arc::clone(&self.remote));
+        let range = (offset, length);
+        let new = NewRequest::new(id, Operation::Fill, Target::Nothing, range, sink);
         submit(&file.0, new)?;
         self.handed.insert(id, tag);
         Ok(())
@@ -226,15 +219,11 @@ impl Queue {
         // `submit` counts it again.
         self.shared.counters.in_flight.sub(1);
         let id = self.shared.fresh_id(hit.file.shard);
+        let sink = Sink::Queue(Arc::clone(&self.remote));
+        let range = (hit.offset, hit.target.len() as u64);
         let new = NewRequest {
-            id,
-            operation: Operation::Read,
-            length: hit.target.len() as u64,
-            target: Target::One(hit.target),
-            offset: hit.offset,
             started: hit.started,
-            progress: None,
-            sink: Sink::Queue(Arc::clone(&self.remote)),
+            ..NewRequest::new(id, Operation::Read, Target::One(hit.target), range, sink)
         };
         submit(&hit.file, new)?;
         self.handed.insert(id, hit.tag);

@@ -1,6 +1,6 @@
 //! Bytes that are present: read from the object into the caller's memory.
 
-use super::{Again, Shard};
+use super::{Again, Shard, Target};
 use crate::buf::{Buffer, Lent};
 use crate::error::{Errno, describe};
 use crate::exec::OpTarget;
@@ -62,9 +62,9 @@ impl Shard {
         let mut offset = request.cursor;
         let start = (request.cursor - request.offset) as usize;
         request.cursor += length;
-        let pieces: Vec<Lent> = request.target.pieces(start, length as usize).collect();
-        request.outstanding += pieces.len() as u32;
-        for piece in pieces {
+        // Aside while its pieces are handed out, so that none is allocated.
+        let target = std::mem::replace(&mut request.target, Target::Nothing);
+        for piece in target.pieces(start, length as usize) {
             let op = Op {
                 verb: Verb::Read,
                 file: Arc::clone(&file),
@@ -72,8 +72,10 @@ impl Shard {
                 offset,
             };
             offset += piece.len() as u64;
+            self.requests[slot].outstanding += 1;
             self.push(OpTarget::Request(slot), op);
         }
+        self.requests[slot].target = target;
     }
 
     /// The engine has read a piece, or could not.

@@ -26,7 +26,7 @@ use crate::completion::{MissReason, Operation};
 use crate::error::Errno;
 use crate::exec::Shard;
 use crate::file::{FileInner, Version};
-use crate::limits::VERSION_RETRIES_MAX;
+use crate::limits::{RACY_WINDOW_WHOLE_SECONDS_NS, VERSION_RETRIES_MAX};
 use crate::token::VersionToken;
 use plan::Step;
 use std::sync::Arc;
@@ -139,11 +139,12 @@ impl Request {
     }
 
     /// A fill of a file that is too young to be trusted waits until it is not,
-    /// since it would store nothing.
+    /// since it would store nothing. One whose time lies in the future would
+    /// wait for as long as the clocks differ: it is refused where it is admitted.
     pub(crate) fn must_wait(&self) -> Option<Duration> {
         let is_fill = self.operation == Operation::Fill;
         let left = self.version.token.racy_for_ns().filter(|_| is_fill)?;
-        Some(Duration::from_nanos(left))
+        (left <= RACY_WINDOW_WHOLE_SECONDS_NS as u64).then(|| Duration::from_nanos(left))
     }
 }
 

@@ -30,6 +30,28 @@ pub(crate) struct NewRequest {
     pub(crate) sink: Sink,
 }
 
+impl NewRequest {
+    /// One that begins now, and whose progress nobody watches.
+    pub(crate) fn new(
+        id: u64,
+        operation: Operation,
+        target: Target,
+        (offset, length): (u64, u64),
+        sink: Sink,
+    ) -> Self {
+        Self {
+            id,
+            operation,
+            target,
+            offset,
+            length,
+            started: Instant::now(),
+            progress: None,
+            sink,
+        }
+    }
+}
+
 /// Hands a request to its shard. ESHUTDOWN: nothing was done.
 pub(crate) fn submit(file: &Arc<FileInner>, new: NewRequest) -> Result<()> {
     let shared = &file.origin.cache;
@@ -179,7 +201,7 @@ impl FileInner {
         self: &Arc<Self>,
         operation: Operation,
         target: Target,
-        (offset, length): (u64, u64),
+        range: (u64, u64),
         watch: &mut dyn FnMut(u64) -> bool,
     ) -> Result<Completion> {
         if on_shard() {
@@ -189,17 +211,14 @@ impl FileInner {
         let waiting = Arc::new(Waiting::default());
         let progress = Arc::new(AtomicU64::new(0));
         let id = self.origin.cache.fresh_id(self.shard);
+        let sink = Sink::Blocked(Arc::clone(&waiting));
+        let new = NewRequest::new(id, operation, target, range, sink);
+        let progress_told = Some(Arc::clone(&progress));
         submit(
             self,
             NewRequest {
-                id,
-                operation,
-                target,
-                offset,
-                length,
-                started: Instant::now(),
-                progress: Some(Arc::clone(&progress)),
-                sink: Sink::Blocked(Arc::clone(&waiting)),
+                progress: progress_told,
+                ..new
             },
         )?;
         // A read has nothing to tell while it waits; its time limits are the shard's.
@@ -230,7 +249,7 @@ impl FileInner {
         self: &Arc<Self>,
         operation: Operation,
         target: Target,
-        (offset, length): (u64, u64),
+        range: (u64, u64),
         announce: impl FnOnce(u64),
         callback: impl FnOnce(Completion) + Send + 'static,
     ) -> Result<()> {
@@ -239,22 +258,11 @@ impl FileInner {
         let slot = shared.take_async_slot()?;
         let id = shared.fresh_id(self.shard);
         announce(id);
-        submit(
-            self,
-            NewRequest {
-                id,
-                operation,
-                target,
-                offset,
-                length,
-                started: Instant::now(),
-                progress: None,
-                sink: Sink::Callback(Box::new(move |completion| {
-                    drop(slot);
-                    callback(completion);
-                })),
-            },
-        )
+        let sink = Sink::Callback(Box::new(move |completion| {
+            drop(slot);
+            callback(completion);
+        }));
+        submit(self, NewRequest::new(id, operation, target, range, sink))
     }
 }
 

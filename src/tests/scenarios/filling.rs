@@ -1,11 +1,12 @@
 //! Copy-fills.
 
-use crate::tests::door::{Door, Place, QueueDoor, Settings};
+use crate::tests::door::{Door, Place, QueueDoor, Settings, Way};
 use crate::tests::origin::{TestOrigin, content, write_file};
 use cachefs_core::{EngineChoice, Residency};
 use std::io::Read;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const MIB: u64 = 1 << 20;
 
@@ -47,6 +48,27 @@ pub(crate) fn a_filled_file_is_complete_and_has_a_descriptor<D: Door>(engine: En
         .unwrap();
     assert!(exported == bytes, "the descriptor outlives the file");
     assert_eq!(cache.stats().bytes_from_origin, size);
+}
+
+pub(crate) fn a_file_of_the_future_is_not_waited_for<D: Door>(engine: EngineChoice) {
+    let place = Place::new();
+    let cache = D::open(&place.cache(), &Settings::new(engine)).unwrap();
+    let code = Arc::new(TestOrigin::new(MIB));
+    let hour = Duration::from_secs(3600);
+    let then = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + hour;
+    code.version.store(then.as_nanos() as i64, Ordering::SeqCst);
+    let origin = cache.custom("skewed", Arc::clone(&code));
+    let file = cache.file(&origin, b"file").unwrap();
+    let begin = Instant::now();
+    let filled = cache.fill(&file, &mut |_, _| begin.elapsed() < Duration::from_secs(10));
+    assert_eq!(
+        filled,
+        Err(libc::EAGAIN),
+        "it cannot be trusted for an hour"
+    );
+    // It is read all the same.
+    let bytes = cache.read_by(Way::Blocking, &file, 10, 0).unwrap();
+    assert_eq!(bytes, content(then.as_nanos() as u64, 0, 10));
 }
 
 pub(crate) fn a_fill_can_be_cancelled<D: Door>(engine: EngineChoice) {
