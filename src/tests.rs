@@ -51,7 +51,8 @@ scenarios! {
     versions: a_file_that_changed_between_opens_is_served_anew,
         a_replaced_file_is_served_anew, no_read_mixes_versions,
         a_file_that_shrinks_while_it_is_read_is_served_whole;
-    filling: a_file_of_the_future_is_not_waited_for, a_filled_file_is_complete_and_has_a_descriptor, a_fill_can_be_cancelled,
+    filling: a_file_of_the_future_is_not_waited_for,
+        a_filled_file_is_complete_and_has_a_descriptor, a_fill_can_be_cancelled,
         a_fill_without_room_says_so, progress_goes_from_nothing_to_all;
     failing: an_origin_error_is_the_readers_and_is_not_cached,
         a_short_origin_read_is_an_error_and_never_zeros,
