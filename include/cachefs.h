@@ -84,6 +84,31 @@
 #define CACHEFS_ENGINE_PSYNC 2
 
 /**
+ * cachefs_cache_options.copy_method: the cheapest that works.
+ */
+#define CACHEFS_COPY_AUTO 0
+
+/**
+ * Share the origin's blocks (FICLONERANGE); only within one file system.
+ */
+#define CACHEFS_COPY_REFLINK 1
+
+/**
+ * copy_file_range(2); only within one file system.
+ */
+#define CACHEFS_COPY_FILE_RANGE 2
+
+/**
+ * Reads and writes with the library's buffers.
+ */
+#define CACHEFS_COPY_RING 3
+
+/**
+ * Splices through a pipe.
+ */
+#define CACHEFS_COPY_SPLICE 4
+
+/**
  * Levels of log messages; 0 in the options means CACHEFS_LOG_WARN.
  */
 #define CACHEFS_LOG_ERROR 1
@@ -124,6 +149,16 @@
 #define CACHEFS_OPTION_CHOICE 3
 
 /**
+ * `any`, or the number of a processor.
+ */
+#define CACHEFS_OPTION_PROCESSOR 4
+
+/**
+ * `none`, or words of those that `range` lists, joined by `+`.
+ */
+#define CACHEFS_OPTION_SET 5
+
+/**
  * cachefs_report.state: reads are served from the cache and fill it.
  */
 #define CACHEFS_STATE_NORMAL 1
@@ -134,9 +169,99 @@
 #define CACHEFS_STATE_PASS_THROUGH 2
 
 /**
+ * cachefs_report.features: IORING_SETUP_SUBMIT_ALL (Linux 5.18).
+ */
+#define CACHEFS_FEATURE_SUBMIT_ALL (1 << 0)
+
+/**
+ * IORING_SETUP_COOP_TASKRUN (5.19).
+ */
+#define CACHEFS_FEATURE_COOP_TASKRUN (1 << 1)
+
+/**
+ * IORING_SETUP_SINGLE_ISSUER (6.0).
+ */
+#define CACHEFS_FEATURE_SINGLE_ISSUER (1 << 2)
+
+/**
+ * IORING_SETUP_DEFER_TASKRUN (6.1).
+ */
+#define CACHEFS_FEATURE_DEFER_TASKRUN (1 << 3)
+
+/**
+ * IORING_SETUP_NO_SQARRAY (6.6).
+ */
+#define CACHEFS_FEATURE_NO_SQARRAY (1 << 4)
+
+/**
+ * IORING_SETUP_SQPOLL, if sq_poll asks for it.
+ */
+#define CACHEFS_FEATURE_SQPOLL (1 << 5)
+
+/**
+ * IORING_SETUP_IOPOLL, if io_poll asks for it.
+ */
+#define CACHEFS_FEATURE_IOPOLL (1 << 6)
+
+/**
+ * IORING_REGISTER_RING_FDS (5.18).
+ */
+#define CACHEFS_FEATURE_REGISTER_RING_FDS (1 << 7)
+
+/**
+ * sparse IORING_REGISTER_FILES2 (5.19).
+ */
+#define CACHEFS_FEATURE_REGISTER_FILES2 (1 << 8)
+
+/**
+ * sparse IORING_REGISTER_BUFFERS2 (5.19).
+ */
+#define CACHEFS_FEATURE_REGISTER_BUFFERS2 (1 << 9)
+
+/**
+ * IORING_REGISTER_IOWQ_MAX_WORKERS (5.15).
+ */
+#define CACHEFS_FEATURE_REGISTER_IOWQ_MAX_WORKERS (1 << 10)
+
+/**
+ * IORING_OP_MSG_RING (5.18).
+ */
+#define CACHEFS_FEATURE_OP_MSG_RING (1 << 11)
+
+/**
+ * IORING_OP_SPLICE (5.7).
+ */
+#define CACHEFS_FEATURE_OP_SPLICE (1 << 12)
+
+/**
+ * IORING_OP_FALLOCATE (5.6).
+ */
+#define CACHEFS_FEATURE_OP_FALLOCATE (1 << 13)
+
+/**
+ * IORING_OP_LINK_TIMEOUT (5.5).
+ */
+#define CACHEFS_FEATURE_OP_LINK_TIMEOUT (1 << 14)
+
+/**
+ * cachefs_report.pages: ordinary pages.
+ */
+#define CACHEFS_PAGES_SMALL 1
+
+/**
+ * Transparent huge pages, where the kernel finds some.
+ */
+#define CACHEFS_PAGES_TRANSPARENT 2
+
+/**
+ * Huge pages of the reserve.
+ */
+#define CACHEFS_PAGES_RESERVED 3
+
+/**
  * Bytes of a text in cachefs_report, its NUL included.
  */
-#define CACHEFS_REASON_MAX 256
+#define CACHEFS_REASON_MAX 1024
 
 /**
  * cachefs_origin_ops.flags: `read` checks the version that it is given itself
@@ -332,6 +457,48 @@ typedef struct cachefs_cache_options {
      */
     uint32_t log_level;
     /**
+     * 1: a kernel thread submits for all rings; it needs a processor to spare.
+     */
+    uint32_t sq_poll;
+    /**
+     * Milliseconds without work after which that thread sleeps.
+     */
+    uint32_t sq_poll_idle_ms;
+    /**
+     * Number plus 1 of the processor that it stays on; 0: any.
+     */
+    uint32_t sq_poll_cpu;
+    /**
+     * 1: poll the device for direct reads, where it has poll queues.
+     */
+    uint32_t io_poll;
+    /**
+     * Microseconds that a wait polls before it sleeps, at most; 0: 50 from 8
+     * processors on, else none.
+     */
+    uint32_t spin_us;
+    /**
+     * Kernel threads of each library thread for I/O that blocks.
+     */
+    uint32_t io_workers;
+    /**
+     * Pages of buffers. 0: transparent huge ones where they are large enough; 1: no
+     * huge ones; 2: huge ones of the reserve (vm.nr_hugepages), if there are some.
+     */
+    uint32_t huge_pages;
+    /**
+     * 1: new objects are read and written past the page cache (O_DIRECT).
+     */
+    uint32_t direct_io;
+    /**
+     * CACHEFS_COPY_…
+     */
+    uint32_t copy_method;
+    /**
+     * CACHEFS_FEATURE_… bits of io_uring not to use, against bugs of a kernel.
+     */
+    uint32_t withhold;
+    /**
      * Must be 0.
      */
     uint32_t reserved;
@@ -400,7 +567,23 @@ typedef struct cachefs_report {
      */
     uint32_t ring_flags;
     /**
-     * Why this engine, and what the kernel did not grant.
+     * CACHEFS_FEATURE_… bits that are in use; 0 on psync.
+     */
+    uint32_t features;
+    /**
+     * CACHEFS_FEATURE_… bits that were asked for and not granted.
+     */
+    uint32_t features_refused;
+    /**
+     * CACHEFS_PAGES_…: what the library's buffers are made of.
+     */
+    uint32_t pages;
+    /**
+     * Must be ignored.
+     */
+    uint32_t reserved;
+    /**
+     * Why this engine, and what the kernel did not grant, with its reasons.
      */
     char engine_reason[CACHEFS_REASON_MAX];
     /**

@@ -5,7 +5,7 @@ use super::handle::Handle;
 use super::pointer::{Out, Owned, text};
 use super::types::*;
 use super::{fork, guard, log, options};
-use cachefs_core::{Cache, EngineKind, Errno, Error, Report, State};
+use cachefs_core::{Cache, EngineKind, Errno, Error, FeatureSet, Pages, Report, State};
 use std::ffi::{OsStr, c_char};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -125,6 +125,17 @@ fn convert(report: &Report) -> cachefs_report {
         EngineKind::Psync => CACHEFS_ENGINE_PSYNC,
     };
     value.ring_flags = report.ring_flags;
+    value.features = report.features.bits();
+    value.features_refused = report
+        .refused
+        .iter()
+        .fold(FeatureSet::default(), |set, one| set.with(one.feature))
+        .bits();
+    value.pages = match report.pages {
+        Pages::Small => CACHEFS_PAGES_SMALL,
+        Pages::Transparent => CACHEFS_PAGES_TRANSPARENT,
+        Pages::Reserved => CACHEFS_PAGES_RESERVED,
+    };
     fill(&mut value.engine_reason, &report.engine_reason);
     value.state = match &report.state {
         State::Normal => CACHEFS_STATE_NORMAL,

@@ -35,6 +35,16 @@ pub(super) fn config(options: &cachefs_cache_options) -> Result<Config> {
         origin_timeout_ms: options.origin_timeout_ms.into(),
         close_timeout_ms: options.close_timeout_ms.into(),
         log_level: options.log_level.into(),
+        sq_poll: options.sq_poll.into(),
+        sq_poll_idle_ms: options.sq_poll_idle_ms.into(),
+        sq_poll_cpu: options.sq_poll_cpu.into(),
+        io_poll: options.io_poll.into(),
+        spin_us: options.spin_us.into(),
+        io_workers: options.io_workers.into(),
+        huge_pages: options.huge_pages.into(),
+        direct_io: options.direct_io.into(),
+        copy_method: options.copy_method.into(),
+        withhold: options.withhold.into(),
         log: None,
     })
 }
@@ -57,6 +67,16 @@ fn store(config: &Config, options: &mut cachefs_cache_options) {
     options.origin_timeout_ms = config.origin_timeout_ms as u32;
     options.close_timeout_ms = config.close_timeout_ms as u32;
     options.log_level = config.log_level as u32;
+    options.sq_poll = config.sq_poll as u32;
+    options.sq_poll_idle_ms = config.sq_poll_idle_ms as u32;
+    options.sq_poll_cpu = config.sq_poll_cpu as u32;
+    options.io_poll = config.io_poll as u32;
+    options.spin_us = config.spin_us as u32;
+    options.io_workers = config.io_workers as u32;
+    options.huge_pages = config.huge_pages as u32;
+    options.direct_io = config.direct_io as u32;
+    options.copy_method = config.copy_method as u32;
+    options.withhold = config.withhold as u32;
 }
 
 /// Sets every option to its default.
@@ -147,6 +167,8 @@ static TEXTS: Lazy<Vec<Texts>> = Lazy::new(|| {
                 OptionType::Number => CACHEFS_OPTION_NUMBER,
                 OptionType::Size => CACHEFS_OPTION_SIZE,
                 OptionType::Choice(_) => CACHEFS_OPTION_CHOICE,
+                OptionType::Processor => CACHEFS_OPTION_PROCESSOR,
+                OptionType::Set(_) => CACHEFS_OPTION_SET,
             },
             key: c(option.key.to_owned()),
             default_value: c(option.text(option.default)),
@@ -199,11 +221,8 @@ mod tests {
     fn every_option_survives_the_way_through_the_structure() {
         for option in OPTIONS {
             let mut before = Config::default();
-            let value = option.text(if option.key == "engine" {
-                2
-            } else {
-                option.min
-            });
+            // Not 0, which is what the structure has by itself.
+            let value = option.text(option.max.min(option.min.max(1)));
             before.set(option.key, &value).unwrap();
             let mut options: cachefs_cache_options = zeroed();
             store(&before, &mut options);
@@ -244,7 +263,10 @@ mod tests {
                 .into_iter()
                 .chain([config.queue_depth, config.psync_threads, config.fill_depth])
                 .chain([config.async_limit, config.origin_timeout_ms])
-                .chain([config.close_timeout_ms, config.log_level])
+                .chain([config.close_timeout_ms, config.log_level, config.sq_poll])
+                .chain([config.sq_poll_idle_ms, config.sq_poll_cpu, config.io_poll])
+                .chain([config.spin_us, config.io_workers, config.huge_pages])
+                .chain([config.direct_io, config.copy_method, config.withhold])
                 .collect::<Vec<u64>>()
             };
             assert_eq!(pick(&back), pick(&again), "{}", option.key);

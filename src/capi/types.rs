@@ -44,6 +44,17 @@ pub const CACHEFS_ENGINE_URING: u32 = 1;
 /// Threads that call pread and pwrite.
 pub const CACHEFS_ENGINE_PSYNC: u32 = 2;
 
+/// cachefs_cache_options.copy_method: the cheapest that works.
+pub const CACHEFS_COPY_AUTO: u32 = 0;
+/// Share the origin's blocks (FICLONERANGE); only within one file system.
+pub const CACHEFS_COPY_REFLINK: u32 = 1;
+/// copy_file_range(2); only within one file system.
+pub const CACHEFS_COPY_FILE_RANGE: u32 = 2;
+/// Reads and writes with the library's buffers.
+pub const CACHEFS_COPY_RING: u32 = 3;
+/// Splices through a pipe.
+pub const CACHEFS_COPY_SPLICE: u32 = 4;
+
 /// Levels of log messages; 0 in the options means CACHEFS_LOG_WARN.
 pub const CACHEFS_LOG_ERROR: u32 = 1;
 /// Something is not as it should be, and the cache went on.
@@ -105,6 +116,28 @@ pub struct cachefs_cache_options {
     pub close_timeout_ms: u32,
     /// CACHEFS_LOG_…: messages above this level are not made.
     pub log_level: u32,
+    /// 1: a kernel thread submits for all rings; it needs a processor to spare.
+    pub sq_poll: u32,
+    /// Milliseconds without work after which that thread sleeps.
+    pub sq_poll_idle_ms: u32,
+    /// Number plus 1 of the processor that it stays on; 0: any.
+    pub sq_poll_cpu: u32,
+    /// 1: poll the device for direct reads, where it has poll queues.
+    pub io_poll: u32,
+    /// Microseconds that a wait polls before it sleeps, at most; 0: 50 from 8
+    /// processors on, else none.
+    pub spin_us: u32,
+    /// Kernel threads of each library thread for I/O that blocks.
+    pub io_workers: u32,
+    /// Pages of buffers. 0: transparent huge ones where they are large enough; 1: no
+    /// huge ones; 2: huge ones of the reserve (vm.nr_hugepages), if there are some.
+    pub huge_pages: u32,
+    /// 1: new objects are read and written past the page cache (O_DIRECT).
+    pub direct_io: u32,
+    /// CACHEFS_COPY_…
+    pub copy_method: u32,
+    /// CACHEFS_FEATURE_… bits of io_uring not to use, against bugs of a kernel.
+    pub withhold: u32,
     /// Must be 0.
     pub reserved: u32,
     /// NULL: no messages.
@@ -121,6 +154,11 @@ pub const CACHEFS_OPTION_NUMBER: u32 = 1;
 pub const CACHEFS_OPTION_SIZE: u32 = 2;
 /// One word of those that `range` lists, separated by `|`.
 pub const CACHEFS_OPTION_CHOICE: u32 = 3;
+
+/// `any`, or the number of a processor.
+pub const CACHEFS_OPTION_PROCESSOR: u32 = 4;
+/// `none`, or words of those that `range` lists, joined by `+`.
+pub const CACHEFS_OPTION_SET: u32 = 5;
 
 /// What cachefs_option_describe() says of one option. The texts are static.
 #[repr(C)]
@@ -147,8 +185,46 @@ pub const CACHEFS_STATE_NORMAL: u32 = 1;
 /// Nothing can be stored: every read goes to its origin.
 pub const CACHEFS_STATE_PASS_THROUGH: u32 = 2;
 
+/// cachefs_report.features: IORING_SETUP_SUBMIT_ALL (Linux 5.18).
+pub const CACHEFS_FEATURE_SUBMIT_ALL: u32 = 1 << 0;
+/// IORING_SETUP_COOP_TASKRUN (5.19).
+pub const CACHEFS_FEATURE_COOP_TASKRUN: u32 = 1 << 1;
+/// IORING_SETUP_SINGLE_ISSUER (6.0).
+pub const CACHEFS_FEATURE_SINGLE_ISSUER: u32 = 1 << 2;
+/// IORING_SETUP_DEFER_TASKRUN (6.1).
+pub const CACHEFS_FEATURE_DEFER_TASKRUN: u32 = 1 << 3;
+/// IORING_SETUP_NO_SQARRAY (6.6).
+pub const CACHEFS_FEATURE_NO_SQARRAY: u32 = 1 << 4;
+/// IORING_SETUP_SQPOLL, if sq_poll asks for it.
+pub const CACHEFS_FEATURE_SQPOLL: u32 = 1 << 5;
+/// IORING_SETUP_IOPOLL, if io_poll asks for it.
+pub const CACHEFS_FEATURE_IOPOLL: u32 = 1 << 6;
+/// IORING_REGISTER_RING_FDS (5.18).
+pub const CACHEFS_FEATURE_REGISTER_RING_FDS: u32 = 1 << 7;
+/// sparse IORING_REGISTER_FILES2 (5.19).
+pub const CACHEFS_FEATURE_REGISTER_FILES2: u32 = 1 << 8;
+/// sparse IORING_REGISTER_BUFFERS2 (5.19).
+pub const CACHEFS_FEATURE_REGISTER_BUFFERS2: u32 = 1 << 9;
+/// IORING_REGISTER_IOWQ_MAX_WORKERS (5.15).
+pub const CACHEFS_FEATURE_REGISTER_IOWQ_MAX_WORKERS: u32 = 1 << 10;
+/// IORING_OP_MSG_RING (5.18).
+pub const CACHEFS_FEATURE_OP_MSG_RING: u32 = 1 << 11;
+/// IORING_OP_SPLICE (5.7).
+pub const CACHEFS_FEATURE_OP_SPLICE: u32 = 1 << 12;
+/// IORING_OP_FALLOCATE (5.6).
+pub const CACHEFS_FEATURE_OP_FALLOCATE: u32 = 1 << 13;
+/// IORING_OP_LINK_TIMEOUT (5.5).
+pub const CACHEFS_FEATURE_OP_LINK_TIMEOUT: u32 = 1 << 14;
+
+/// cachefs_report.pages: ordinary pages.
+pub const CACHEFS_PAGES_SMALL: u32 = 1;
+/// Transparent huge pages, where the kernel finds some.
+pub const CACHEFS_PAGES_TRANSPARENT: u32 = 2;
+/// Huge pages of the reserve.
+pub const CACHEFS_PAGES_RESERVED: u32 = 3;
+
 /// Bytes of a text in cachefs_report, its NUL included.
-pub const CACHEFS_REASON_MAX: usize = 256;
+pub const CACHEFS_REASON_MAX: usize = 1024;
 
 /// What cachefs_cache_report() says.
 #[repr(C)]
@@ -162,7 +238,15 @@ pub struct cachefs_report {
     pub state: u32,
     /// IORING_SETUP_… bits that the kernel granted; 0 on psync.
     pub ring_flags: u32,
-    /// Why this engine, and what the kernel did not grant.
+    /// CACHEFS_FEATURE_… bits that are in use; 0 on psync.
+    pub features: u32,
+    /// CACHEFS_FEATURE_… bits that were asked for and not granted.
+    pub features_refused: u32,
+    /// CACHEFS_PAGES_…: what the library's buffers are made of.
+    pub pages: u32,
+    /// Must be ignored.
+    pub reserved: u32,
+    /// Why this engine, and what the kernel did not grant, with its reasons.
     pub engine_reason: [core::ffi::c_char; CACHEFS_REASON_MAX],
     /// Why the state is not normal; empty when it is.
     pub state_reason: [core::ffi::c_char; CACHEFS_REASON_MAX],

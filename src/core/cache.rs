@@ -1,9 +1,10 @@
 //! The cache: what its doors share, its threads, and its end.
 
+use crate::buf::Pages;
 use crate::config::{Config, default_of};
 use crate::error::{Errno, Error, Result};
 use crate::exec::{Ending, Life, Message, Port, Shard, ShardConfig};
-use crate::io::{EngineFactory, EngineKind};
+use crate::io::{EngineFactory, EngineKind, EngineStats, FeatureSet, Owner, Refusal};
 use crate::limits::{ORIGIN_NAME_BYTES_MAX, POOL_BUFFERS_MIN};
 use crate::origin::{Custom, CustomOrigin, Directory, Inner, Origin, OriginJob};
 use crate::queue::{Queue, QueueOptions};
@@ -50,6 +51,12 @@ pub struct Report {
     pub engine_reason: String,
     /// IORING_SETUP_… bits in force.
     pub ring_flags: u32,
+    /// What of io_uring is in use.
+    pub features: FeatureSet,
+    /// What was asked for and not granted, and why not.
+    pub refused: Vec<Refusal>,
+    /// Which pages the library's buffers are made of.
+    pub pages: Pages,
     /// Whether it stores.
     pub state: State,
 }
@@ -70,8 +77,7 @@ impl Cache {
                 Err(error)
             }
         };
-        let depth = config.queue_depth as u32;
-        let engines = EngineFactory::new(config.engine, depth, config.psync_threads as u32)?;
+        let engines = EngineFactory::new(config.engine_options())?;
         tracing::info!("engine: {}", engines.reason());
         let chunk_bytes = match &store {
             Ok(store) => store.chunk_bytes(),
@@ -156,7 +162,8 @@ impl Cache {
     /// Allocates page-aligned, registered memory.
     pub fn allocate(&self, length: usize) -> Result<*mut u8> {
         self.shared.check_open()?;
-        self.shared.engines.regions().allocate(length)
+        let engines = &self.shared.engines;
+        engines.regions().allocate(length, engines.pages())
     }
 
     /// Frees memory of `allocate`, by where it begins; ENOENT if none does.
@@ -181,6 +188,11 @@ impl Cache {
         stats
     }
 
+    /// What the engines have done.
+    pub fn engine_stats(&self) -> EngineStats {
+        self.shared.engines.stats()
+    }
+
     /// What the cache runs on.
     pub fn report(&self) -> Report {
         let state = match &self.shared.store {
@@ -193,7 +205,10 @@ impl Cache {
         Report {
             engine: self.shared.engines.kind(),
             engine_reason: self.shared.engines.reason().to_owned(),
-            ring_flags: self.shared.engines.ring_flags(),
+            ring_flags: self.shared.engines.setup_flags(),
+            features: self.shared.engines.granted(),
+            refused: self.shared.engines.refused(),
+            pages: self.shared.engines.pages_had(),
             state,
         }
     }
@@ -282,13 +297,15 @@ impl Drop for Cache {
 
 /// The body of a library thread.
 fn run_shard(shared: Arc<Shared>, port: Arc<Port>, config: ShardConfig, life: &Life) {
-    let engine = shared.engines.create(config.depth, false);
-    let counters = Arc::clone(&shared.counters);
-    drop(shared);
-    let mut shard = match Shard::new(port, counters, config, engine) {
-        Ok(shard) => shard,
+    let buffer_bytes = config.chunk_bytes as usize;
+    let pool = match shared.engines.pool(config.pool_buffers, buffer_bytes) {
+        Ok(pool) => pool,
         Err(error) => return life.fail(error),
     };
+    let engine = shared.engines.create(config.depth, Owner::Library);
+    let counters = Arc::clone(&shared.counters);
+    drop(shared);
+    let mut shard = Shard::new(port, counters, config, engine, pool);
     life.run();
     let reason = match catch_unwind(AssertUnwindSafe(|| shard.run())) {
         Ok(()) => Errno::CANCELED,

@@ -1,8 +1,13 @@
 //! Options of a cache: one table of keys for every way to set them.
 
+use crate::buf::Pages;
 use crate::error::{Errno, Error, Result};
-use crate::io::EngineChoice;
-use crate::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, QUEUE_DEPTH_MAX, THREADS_MAX};
+use crate::io::{EngineChoice, EngineOptions, FEATURE_NAMES, FeatureSet};
+use crate::limits::{
+    CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, IO_WORKERS_MAX, PROCESSORS_MAX, QUEUE_DEPTH_MAX,
+    SPIN_PROCESSORS_MIN, SPIN_US_DEFAULT, SPIN_US_MAX, THREADS_MAX,
+};
+use std::time::Duration;
 
 /// Options of a cache. A zero means the default of [`OPTIONS`].
 #[derive(Clone, Default)]
@@ -21,6 +26,26 @@ pub struct Config {
     pub queue_depth: u64,
     /// See the key `psync_threads`.
     pub psync_threads: u64,
+    /// See the key `sq_poll`: 0 or 1.
+    pub sq_poll: u64,
+    /// See the key `sq_poll_idle_ms`.
+    pub sq_poll_idle_ms: u64,
+    /// See the key `sq_poll_cpu`: the processor's number plus 1; 0: any.
+    pub sq_poll_cpu: u64,
+    /// See the key `io_poll`: 0 or 1.
+    pub io_poll: u64,
+    /// See the key `spin_us`.
+    pub spin_us: u64,
+    /// See the key `io_workers`.
+    pub io_workers: u64,
+    /// See the key `huge_pages`: 0 auto, 1 false, 2 true.
+    pub huge_pages: u64,
+    /// See the key `direct_io`: 0 or 1.
+    pub direct_io: u64,
+    /// See the key `copy_method`.
+    pub copy_method: u64,
+    /// See the key `withhold`: bits as of [`FeatureSet`].
+    pub withhold: u64,
     /// See the key `fill_depth`.
     pub fill_depth: u64,
     /// See the key `async_limit`.
@@ -42,9 +67,12 @@ pub enum OptionType {
     Number,
     /// Bytes, with an optional unit.
     Size,
-    /// One of the words, whose numbers are 1, 2, … in this order, but for
-    /// `engine`, which begins with 0.
+    /// One of the words, whose numbers go up from the option's `min` in this order.
     Choice(&'static [&'static str]),
+    /// `any`, or the number of a processor, which stands for one more.
+    Processor,
+    /// `none`, or words joined by `+`: each is a bit, the first the lowest.
+    Set(&'static [&'static str]),
 }
 
 /// One option.
@@ -87,7 +115,9 @@ macro_rules! number {
     };
 }
 
-use OptionType::{Choice, Number, Size};
+use OptionType::{Choice, Number, Processor, Set, Size};
+
+const BOOL: OptionType = Choice(&["false", "true"]);
 
 /// Every option, in the order in which they are listed to people.
 pub static OPTIONS: &[OptionInfo] = &[
@@ -143,6 +173,76 @@ pub static OPTIONS: &[OptionInfo] = &[
         "Threads of the psync engine."
     ),
     number!(
+        sq_poll,
+        BOOL,
+        0,
+        0..=1,
+        "A kernel thread submits for all rings; it needs a processor to spare."
+    ),
+    number!(
+        sq_poll_idle_ms,
+        Number,
+        1_000,
+        1..=600_000,
+        "Milliseconds without work after which that thread sleeps."
+    ),
+    number!(
+        sq_poll_cpu,
+        Processor,
+        0,
+        0..=PROCESSORS_MAX,
+        "Processor that it stays on."
+    ),
+    number!(
+        io_poll,
+        BOOL,
+        0,
+        0..=1,
+        "Poll the device for direct reads, where it has poll queues (see direct_io)."
+    ),
+    number!(
+        spin_us,
+        Number,
+        0,
+        0..=SPIN_US_MAX,
+        "Microseconds that a wait polls before it sleeps, at most; 0: 50 from 8 processors on, else none."
+    ),
+    number!(
+        io_workers,
+        Number,
+        16,
+        1..=IO_WORKERS_MAX,
+        "Kernel threads of each library thread for I/O that blocks."
+    ),
+    number!(
+        huge_pages,
+        Choice(&["auto", "false", "true"]),
+        0,
+        0..=2,
+        "Pages of buffers: auto takes transparent huge ones, true reserved ones if there are some."
+    ),
+    number!(
+        direct_io,
+        BOOL,
+        0,
+        0..=1,
+        "New objects are read and written past the page cache (O_DIRECT)."
+    ),
+    number!(
+        copy_method,
+        Choice(&["auto", "reflink", "copy_file_range", "ring", "splice"]),
+        0,
+        0..=4,
+        "How files are copied into the cache; the plainest way follows where one is refused."
+    ),
+    number!(
+        withhold,
+        Set(&FEATURE_NAMES),
+        0,
+        0..=FeatureSet::ALL.bits() as u64,
+        "Features of io_uring not to use, against bugs of a kernel."
+    ),
+    number!(
         fill_depth,
         Number,
         8,
@@ -191,6 +291,20 @@ impl OptionInfo {
             Choice(words) => words[(value - self.first_word()) as usize].to_owned(),
             Number => value.to_string(),
             Size => size_text(value),
+            Processor => match value.checked_sub(1) {
+                None => "any".to_owned(),
+                Some(processor) => processor.to_string(),
+            },
+            Set(words) => {
+                let bits = words.iter().enumerate();
+                let set = bits.filter(|(bit, _)| value & 1 << bit != 0);
+                let set: Vec<&str> = set.map(|(_, word)| *word).collect();
+                if set.is_empty() {
+                    "none".to_owned()
+                } else {
+                    set.join("+")
+                }
+            }
         }
     }
 
@@ -198,6 +312,8 @@ impl OptionInfo {
     pub fn range(&self) -> String {
         match self.kind {
             Choice(words) => words.join("|"),
+            Processor => format!("any|0..{}", self.max - 1),
+            Set(words) => format!("none|{}", words.join("+")),
             _ => format!("{}..{}", self.text(self.min), self.text(self.max)),
         }
     }
@@ -212,6 +328,14 @@ impl OptionInfo {
             }
             Number => parse_number(text),
             Size => parse_size(text),
+            Processor if text == "any" => Some(0),
+            Processor => parse_number(text).map(|processor| processor.saturating_add(1)),
+            Set(_) if text == "none" => Some(0),
+            Set(words) => {
+                let bit = |word| words.iter().position(|one| *one == word);
+                let bits = text.split('+').map(|word| Some(1u64 << bit(word)?));
+                bits.sum()
+            }
         };
         parsed.ok_or_else(|| {
             let (key, range) = (self.key, self.range());
@@ -277,6 +401,40 @@ impl Config {
     }
 }
 
+impl Config {
+    /// What engines are asked to be. Of a completed configuration.
+    pub fn engine_options(&self) -> EngineOptions {
+        let withheld = FeatureSet::from_bits(self.withhold as u32);
+        EngineOptions {
+            choice: self.engine,
+            depth: self.queue_depth as u32,
+            psync_threads: self.psync_threads as u32,
+            sq_poll: (self.sq_poll != 0).then(|| Duration::from_millis(self.sq_poll_idle_ms)),
+            sq_poll_cpu: self.sq_poll_cpu.checked_sub(1).map(|cpu| cpu as u32),
+            io_poll: self.io_poll != 0,
+            spin: self.spin(),
+            io_workers: self.io_workers as u32,
+            pages: match self.huge_pages {
+                0 => Pages::Transparent,
+                1 => Pages::Small,
+                _ => Pages::Reserved,
+            },
+            features: FeatureSet::ALL.minus(withheld),
+        }
+    }
+
+    /// Spinning takes a processor from others, so by default there have to be many.
+    fn spin(&self) -> Duration {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let microseconds = match self.spin_us {
+            0 if processors < SPIN_PROCESSORS_MIN => 0,
+            0 => SPIN_US_DEFAULT,
+            given => given,
+        };
+        Duration::from_micros(microseconds)
+    }
+}
+
 /// The default of an option, which must be in the table.
 pub(crate) fn default_of(key: &str) -> u64 {
     let option = OPTIONS.iter().find(|option| option.key == key);
@@ -333,8 +491,9 @@ mod tests {
 
     #[test]
     fn one_beyond_a_bound_is_out_of_range() {
-        for option in OPTIONS.iter().filter(|o| !matches!(o.kind, Choice(_))) {
-            for value in [option.min - 1, option.max + 1] {
+        for option in OPTIONS.iter().filter(|o| matches!(o.kind, Number | Size)) {
+            let below = option.min.checked_sub(1);
+            for value in below.into_iter().chain([option.max + 1]) {
                 let error = Config::default().set(option.key, &value.to_string());
                 assert_eq!(error.unwrap_err().errno(), Errno::RANGE, "{}", option.key);
             }
@@ -356,6 +515,31 @@ mod tests {
         assert_eq!(parse_size("99999999999999999999"), Some(u64::MAX));
         assert_eq!(parse_size(""), None);
         assert_eq!(parse_size("+1"), None);
+    }
+
+    #[test]
+    fn a_processor_is_a_number_or_any() {
+        let mut config = Config::default();
+        config.set("sq_poll_cpu", "0").unwrap();
+        assert_eq!(config.sq_poll_cpu, 1);
+        config.set("sq_poll_cpu", "any").unwrap();
+        assert_eq!(config.sq_poll_cpu, 0);
+        let error = config.set("sq_poll_cpu", "first").unwrap_err();
+        assert_eq!(error.errno(), Errno::INVAL);
+    }
+
+    #[test]
+    fn a_set_is_words_joined_by_plus() {
+        let mut config = Config::default();
+        config.set("withhold", "SUBMIT_ALL+DEFER_TASKRUN").unwrap();
+        let features = config.completed().unwrap().engine_options().features;
+        assert!(!features.has(crate::Feature::SubmitAll));
+        assert!(!features.has(crate::Feature::DeferTaskrun));
+        assert!(features.has(crate::Feature::SingleIssuer));
+        config.set("withhold", "none").unwrap();
+        assert_eq!(config.withhold, 0);
+        let error = config.set("withhold", "NOTHING").unwrap_err();
+        assert_eq!(error.errno(), Errno::INVAL);
     }
 
     #[test]

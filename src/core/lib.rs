@@ -32,13 +32,16 @@ mod sys;
 mod token;
 mod workers;
 
-pub use buf::Lent;
+pub use buf::{Lent, Pages};
 pub use cache::{Cache, Report, State};
 pub use completion::{Completion, MissReason, Operation, Source};
 pub use config::{Config, OPTIONS, OptionInfo, OptionType};
 pub use error::{Errno, Error, Result};
 pub use file::{File, FileInfo, Residency};
-pub use io::{EngineChoice, EngineKind, Finding, probe};
+pub use io::{
+    EngineChoice, EngineKind, EngineOptions, EngineStats, FEATURE_NAMES, Feature, FeatureSet,
+    Finding, Latency, Priority, Refusal, probe,
+};
 pub use origin::{CustomOrigin, Origin, OriginRead};
 pub use queue::{Queue, QueueOptions};
 pub use stats::Stats;

@@ -14,6 +14,16 @@ pub const ORIGIN_NAME_BYTES_MAX: usize = 4096;
 pub const TRANSFER_BYTES_MAX: usize = 0x7fff_f000;
 /// Library threads of one cache.
 pub const THREADS_MAX: u64 = 64;
+/// Processors that an option can name.
+pub const PROCESSORS_MAX: u64 = 4096;
+/// Kernel threads of one library thread.
+pub const IO_WORKERS_MAX: u64 = 1024;
+/// Microseconds that a wait spins at most.
+pub const SPIN_US_MAX: u64 = 10_000;
+/// Microseconds that a wait spins at most where there are processors to spare.
+pub const SPIN_US_DEFAULT: u64 = 50;
+/// Processors from which on there are some to spare.
+pub const SPIN_PROCESSORS_MIN: usize = 8;
 /// Requests in flight at one engine.
 pub const QUEUE_DEPTH_MAX: u64 = 4096;
 /// Requests that one queue of the application holds, if it does not say.
@@ -45,10 +55,24 @@ pub const REGIONS_MAX: usize = 64;
 pub const REGION_BYTES_MAX: usize = 1 << 30;
 /// Files in the table of one ring: those that its last operations were on.
 pub const REGISTERED_FILES_MAX: usize = 64;
+/// Buffers of a library thread's pool that its ring registers; the rest is used
+/// as ordinary memory.
+pub const POOL_SLOTS_MAX: usize = 960;
+/// Operations that are linked to each other.
+pub const CHAIN_MAX: usize = 8;
+/// Entries of the submission queue of one ring, at least.
+pub const SQ_ENTRIES_MIN: u32 = 16;
+/// Entries of the submission queue of one ring, at most; what finds it full
+/// waits in the ring's backlog.
+pub const SQ_ENTRIES_MAX: u32 = 1024;
 /// Segments of one vectored read, as IOV_MAX of the kernel.
 pub const SEGMENTS_MAX: usize = 1024;
 
 const _: () = assert!(CHUNK_BYTES_MIN.is_power_of_two() && CHUNK_BYTES_MAX.is_power_of_two());
+// A table of buffers has at most 16384 slots (IORING_MAX_REG_BUFFERS).
+const _: () = assert!(REGIONS_MAX + POOL_SLOTS_MAX <= 1 << 14);
+// A chain, each member with its time-out, must fit an empty submission queue.
+const _: () = assert!(2 * CHAIN_MAX as u32 <= SQ_ENTRIES_MIN);
 // One chunk must fit one transfer, so that a fetch is one read of the origin.
 const _: () = assert!(CHUNK_BYTES_MAX <= TRANSFER_BYTES_MAX as u64);
 // Chunk numbers must fit the bitmap's 32-bit word index with room to spare.

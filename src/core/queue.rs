@@ -9,7 +9,7 @@ use crate::completion::{Completion, Operation};
 use crate::error::{Context, Errno, Error, Result};
 use crate::exec::on_shard;
 use crate::file::{File, FileInner, Version};
-use crate::io::{Engine, Op, Outcome, Output, Verb, Wait, signal};
+use crate::io::{Engine, Op, Outcome, Output, Owner, Terms, Verb, Wait, Which, signal};
 use crate::limits::{QUEUE_DEPTH_DEFAULT, QUEUE_DEPTH_MAX};
 use crate::request::{
     NewRequest, Remote, Served, Sink, Target, count, count_hits, distrust, hit_completion, submit,
@@ -177,9 +177,9 @@ impl Queue {
         if self.engine.get().is_none() {
             let shared = Arc::clone(&self.shared);
             shared.logged(|| {
-                let engine = shared
-                    .engines
-                    .create(self.options.depth, self.options.movable);
+                let movable = self.options.movable;
+                let owner = Owner::Program { movable };
+                let engine = shared.engines.create(self.options.depth, owner);
                 self.attach(engine);
             });
         }
@@ -207,6 +207,7 @@ impl Queue {
             file: Arc::clone(object.data()),
             buffer: Buffer::Lent(hit.target.slice(0, length)),
             offset: hit.offset,
+            terms: Terms::default(),
         };
         let slot = self.hits.insert(hit);
         if self.engine().push(slot as u64, op).is_err() {
@@ -355,7 +356,7 @@ impl Queue {
             .map(|(slot, _)| slot)
             .collect();
         for slot in slots {
-            self.engine().cancel(slot as u64);
+            self.engine().cancel(Which::Tag(slot as u64));
             asked += 1;
         }
         for (id, _) in self.handed.iter().filter(|(_, other)| **other == tag) {

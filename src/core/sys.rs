@@ -74,6 +74,71 @@ pub(crate) unsafe fn pwrite(
     check(unsafe { libc::pwrite(fd.as_raw_fd(), buffer.cast(), length, to_off(offset)?) })
 }
 
+/// fallocate(2): leave the length of the file alone.
+pub(crate) const FALLOC_FL_KEEP_SIZE: i32 = 0x01;
+/// fallocate(2): allocate blocks that are written zeros (linux/falloc.h, 6.17).
+pub(crate) const FALLOC_FL_WRITE_ZEROES: i32 = 0x80;
+
+/// Gives a part of a file its blocks (fallocate(2)); its length stays.
+pub(crate) fn allocate(fd: BorrowedFd<'_>, offset: u64, length: u64) -> Result<(), Errno> {
+    fallocate(fd, FALLOC_FL_KEEP_SIZE, offset, length)
+}
+
+/// The same with blocks that are marked as written, so that the first write to
+/// them changes no metadata. EOPNOTSUPP where the device cannot.
+pub(crate) fn allocate_zeroed(fd: BorrowedFd<'_>, offset: u64, length: u64) -> Result<(), Errno> {
+    fallocate(fd, FALLOC_FL_WRITE_ZEROES, offset, length)
+}
+
+fn fallocate(fd: BorrowedFd<'_>, mode: i32, offset: u64, length: u64) -> Result<(), Errno> {
+    let (offset, length) = (to_off(offset)?, to_off(length)?);
+    // SAFETY: the call touches no memory; the descriptor is borrowed.
+    check(unsafe { libc::fallocate(fd.as_raw_fd(), mode, offset, length) } as isize).map(drop)
+}
+
+/// splice(2). An offset of None: it is a pipe.
+pub(crate) fn splice(
+    source: BorrowedFd<'_>,
+    from: Option<u64>,
+    target: BorrowedFd<'_>,
+    to: Option<u64>,
+    length: usize,
+) -> Result<usize, Errno> {
+    let mut from = from.map(|from| from as i64);
+    let mut to = to.map(|to| to as i64);
+    let pointer = |place: &mut Option<i64>| {
+        place
+            .as_mut()
+            .map_or(std::ptr::null_mut(), |place| &raw mut *place)
+    };
+    // SAFETY: splice(2) reads and writes the two offsets during the call.
+    check(unsafe {
+        libc::splice(
+            source.as_raw_fd(),
+            pointer(&mut from),
+            target.as_raw_fd(),
+            pointer(&mut to),
+            length,
+            libc::SPLICE_F_MOVE,
+        )
+    })
+}
+
+/// Gives the calling thread an I/O priority (ioprio_set(2)).
+pub(crate) fn set_io_priority(priority: u16) -> Result<(), Errno> {
+    const WHO_PROCESS: libc::c_int = 1;
+    // SAFETY: the call touches no memory.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_ioprio_set,
+            WHO_PROCESS,
+            0,
+            libc::c_int::from(priority),
+        )
+    };
+    check(result as isize).map(drop)
+}
+
 /// The kernel's file offsets are signed.
 fn to_off(offset: u64) -> Result<libc::off_t, Errno> {
     libc::off_t::try_from(offset).map_err(|_| Errno::OVERFLOW)

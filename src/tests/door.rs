@@ -161,7 +161,7 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 /// Whether this system refuses the engine: said, so that a skip is seen.
 pub(crate) fn refused(engine: EngineChoice) -> bool {
     let refused = engine == EngineChoice::Uring
-        && cachefs_core::probe()
+        && cachefs_core::probe(&cachefs_core::EngineOptions::default())
             .first()
             .is_none_or(|found| found.granted.is_err());
     if refused {

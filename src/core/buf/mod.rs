@@ -4,12 +4,14 @@ mod mapping;
 mod pool;
 mod region;
 
-pub(crate) use pool::{Pool, PoolBuf};
+pub use mapping::Pages;
+pub(crate) use pool::{Piece, Pool, PoolBuf};
 pub(crate) use region::{Region, Regions};
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// What one operation reads into or writes from. The engine's in-flight slab
+/// What one operation reads into, writes from or moves. The engine's in-flight slab
 /// owns it for as long as the kernel may touch it.
 #[derive(Debug)]
 pub(crate) enum Buffer {
@@ -21,13 +23,26 @@ pub(crate) enum Buffer {
     Shared(Arc<PoolBuf>, usize),
     /// The caller's memory, lent until the completion.
     Lent(Lent),
+    /// Bytes of another open file, which pass through no memory of ours.
+    Fd {
+        /// The file.
+        file: Arc<OwnedFd>,
+        /// Where they are in it.
+        offset: u64,
+        /// How many.
+        length: usize,
+    },
+    /// So many bytes of the file itself.
+    Span(u64),
 }
 
 impl Buffer {
-    /// Where the bytes are.
+    /// Where the bytes are, if they are in memory.
     pub(crate) fn as_ptr(&self) -> *mut u8 {
         match self {
-            Buffer::None => std::ptr::NonNull::dangling().as_ptr(),
+            Buffer::None | Buffer::Fd { .. } | Buffer::Span(_) => {
+                std::ptr::NonNull::dangling().as_ptr()
+            }
             Buffer::Pool(buffer, _) => buffer.as_ptr(),
             Buffer::Shared(buffer, _) => buffer.as_ptr(),
             Buffer::Lent(lent) => lent.ptr,
@@ -40,6 +55,8 @@ impl Buffer {
             Buffer::None => 0,
             Buffer::Pool(_, length) | Buffer::Shared(_, length) => *length,
             Buffer::Lent(lent) => lent.len,
+            Buffer::Fd { length, .. } => *length,
+            Buffer::Span(length) => *length as usize,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A fixed number of page-aligned buffers in one mapping.
 
-use super::mapping::Mapping;
+use super::mapping::{Mapping, Pages};
 use crate::error::Result;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -13,17 +13,33 @@ struct Region {
     /// Each part of it belongs to at most one `PoolBuf`.
     memory: Mapping,
     buffer_bytes: usize,
+    count: usize,
     free: Mutex<Vec<u32>>,
 }
 
 impl Pool {
     /// Maps `count` buffers of `buffer_bytes`, a multiple of the page size.
-    pub(crate) fn new(count: usize, buffer_bytes: usize) -> Result<Self> {
+    pub(crate) fn new(count: usize, buffer_bytes: usize, pages: Pages) -> Result<Self> {
         Ok(Self(Arc::new(Region {
-            memory: Mapping::new(count * buffer_bytes)?,
+            memory: Mapping::new(count * buffer_bytes, pages)?,
             buffer_bytes,
+            count,
             free: Mutex::new((0..count as u32).rev().collect()),
         })))
+    }
+
+    /// Where its buffers are. Whoever uses it sees to it that the pool lives.
+    pub(crate) fn piece(&self) -> Piece {
+        Piece {
+            start: self.0.memory.as_ptr().addr(),
+            buffer_bytes: self.0.buffer_bytes,
+            pool: self.clone(),
+        }
+    }
+
+    /// What its memory is made of.
+    pub(crate) fn pages(&self) -> Pages {
+        self.0.memory.pages()
     }
 
     /// A free buffer, or None. Its bytes are whatever was there before.
@@ -32,6 +48,28 @@ impl Pool {
         Some(PoolBuf {
             region: Arc::clone(&self.0),
             index,
+        })
+    }
+}
+
+/// The memory of a pool, for an engine that registers its buffers: holds on to
+/// it for as long as they are registered.
+pub(crate) struct Piece {
+    start: usize,
+    buffer_bytes: usize,
+    pool: Pool,
+}
+
+impl Piece {
+    /// Which buffer holds all of these bytes, where it begins, and its length.
+    pub(crate) fn find(&self, start: usize, length: usize) -> Option<(usize, usize, usize)> {
+        let offset = start.checked_sub(self.start)?;
+        let index = offset / self.buffer_bytes;
+        let within = offset % self.buffer_bytes;
+        let inside = index < self.pool.0.count && length <= self.buffer_bytes - within;
+        inside.then(|| {
+            let begin = self.start + index * self.buffer_bytes;
+            (index, begin, self.buffer_bytes)
         })
     }
 }
@@ -83,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_pool_gives_exactly_its_count_and_takes_back() {
-        let pool = Pool::new(2, 4096).unwrap();
+        let pool = Pool::new(2, 4096, Pages::Small).unwrap();
         let first = pool.take().unwrap();
         let second = pool.take().unwrap();
         assert_ne!(first.as_ptr(), second.as_ptr());
@@ -93,8 +131,20 @@ mod tests {
     }
 
     #[test]
+    fn a_buffer_is_found_by_what_lies_wholly_in_it() {
+        let pool = Pool::new(2, 4096, Pages::Small).unwrap();
+        let piece = pool.piece();
+        let start = piece.start;
+        assert_eq!(piece.find(start, 4096), Some((0, start, 4096)));
+        assert_eq!(piece.find(start + 8191, 1), Some((1, start + 4096, 4096)));
+        assert_eq!(piece.find(start + 1, 4096), None, "across two");
+        assert_eq!(piece.find(start + 8192, 1), None, "behind the last");
+        assert_eq!(piece.find(start - 1, 1), None, "before the first");
+    }
+
+    #[test]
     fn a_buffer_outlives_its_pool() {
-        let pool = Pool::new(1, 4096).unwrap();
+        let pool = Pool::new(1, 4096, Pages::Small).unwrap();
         let mut buffer = pool.take().unwrap();
         drop(pool);
         buffer.bytes_mut(4096).fill(7);

@@ -1,7 +1,7 @@
 //! Memory that the program registered: every ring may pin it once and then
 //! skip the work of pinning it for each operation.
 
-use super::mapping::Mapping;
+use super::mapping::{Mapping, Pages};
 use crate::error::{Errno, Error, Result};
 use crate::limits::{REGION_BYTES_MAX, REGIONS_MAX};
 use parking_lot::Mutex;
@@ -91,11 +91,11 @@ impl Regions {
     }
 
     /// Maps memory and registers it; returns where it begins.
-    pub(crate) fn allocate(&self, length: usize) -> Result<*mut u8> {
+    pub(crate) fn allocate(&self, length: usize, pages: Pages) -> Result<*mut u8> {
         if length == 0 || length > isize::MAX as usize {
             return Err(Error::new(Errno::INVAL, "no memory has that length"));
         }
-        let mapping = Mapping::new(length)?;
+        let mapping = Mapping::new(length, pages)?;
         let start = mapping.as_ptr();
         // SAFETY: it stays mapped until `free`, which unregisters it first.
         unsafe { self.register(start.addr(), length) }?;
@@ -173,13 +173,13 @@ mod tests {
     #[test]
     fn allocated_memory_is_registered_until_it_is_freed() {
         let regions = Regions::default();
-        let start = regions.allocate(5000).unwrap();
+        let start = regions.allocate(5000, Pages::Small).unwrap();
         assert!(start.addr().is_multiple_of(4096));
         assert!(regions.snapshot()[0].holds(start.addr(), 5000));
         regions.free(start.addr()).unwrap();
         assert!(regions.snapshot().is_empty());
         assert_eq!(errno(regions.free(start.addr())), Errno::NOENT);
-        assert_eq!(errno(regions.allocate(0)), Errno::INVAL);
+        assert_eq!(errno(regions.allocate(0, Pages::Small)), Errno::INVAL);
     }
 
     #[test]

@@ -6,8 +6,8 @@
 use super::{FetchId, Message, Port};
 use crate::buf::Pool;
 use crate::completion::Completion;
-use crate::error::{Errno, Result};
-use crate::io::{Engine, Op, Outcome, Wait};
+use crate::error::Errno;
+use crate::io::{Engine, Op, Outcome, Wait, Which};
 use crate::request::{Fetch, Request, Sink};
 use crate::stats::Counters;
 use slab::Slab;
@@ -94,12 +94,13 @@ impl Shard {
         port: Arc<Port>,
         counters: Arc<Counters>,
         config: ShardConfig,
-        engine: Box<dyn Engine + Send>,
-    ) -> Result<Self> {
-        let pool = Pool::new(config.pool_buffers, config.chunk_bytes as usize)?;
+        mut engine: Box<dyn Engine + Send>,
+        pool: Pool,
+    ) -> Self {
         port.set_waker(engine.waker());
+        engine.adopt(pool.piece());
         ON_SHARD.set(true);
-        Ok(Self {
+        Self {
             port,
             counters,
             engine,
@@ -115,7 +116,7 @@ impl Shard {
             finished: Vec::new(),
             closing: None,
             config,
-        })
+        }
     }
 
     /// Serves until it is told to close and has drained.
@@ -234,7 +235,14 @@ impl Shard {
     /// Tells whoever asked. Runs callbacks, which may post to this very port.
     fn tell(&mut self) {
         for (sink, completion) in self.finished.drain(..) {
-            sink.deliver(completion);
+            sink.deliver(completion, &mut |waker| self.engine.nudge(waker));
+        }
+    }
+
+    /// The same once the engine has ended.
+    fn tell_at_the_end(&mut self) {
+        for (sink, completion) in self.finished.drain(..) {
+            sink.deliver(completion, &mut |waker| waker.wake());
         }
     }
 
@@ -268,7 +276,7 @@ impl Shard {
         self.requests[slot].outstanding -= out.len() as u32;
         self.requests[slot].fail(errno);
         if self.requests[slot].outstanding > 0 {
-            self.engine.cancel(tag);
+            self.engine.cancel(Which::Tag(tag));
         }
         self.advance(slot);
     }
@@ -287,7 +295,7 @@ impl Shard {
 
     /// Asks the engine to end an operation.
     pub(crate) fn cancel_op(&mut self, target: Target) {
-        self.engine.cancel(target.tag());
+        self.engine.cancel(Which::Tag(target.tag()));
     }
 
     /// Starts a request later.
@@ -329,7 +337,7 @@ impl Shard {
         for request in std::mem::take(&mut self.requests) {
             self.reject(Box::new(request.1), reason);
         }
-        self.tell();
+        self.tell_at_the_end();
         for (_, mut fetch) in std::mem::take(&mut self.fetches) {
             fetch.give_back_room();
         }

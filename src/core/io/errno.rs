@@ -1,7 +1,7 @@
 //! What each errno of each operation means to an engine.
 //!
-//! The lists come from read(2), write(2), statx(2) and io_uring_enter(2). An
-//! errno that is not in them is reported like the others, and logged.
+//! The lists come from read(2), write(2), statx(2), splice(2), fallocate(2) and
+//! io_uring_enter(2). An errno that is not in them is reported like the others, and logged.
 
 use super::Verb;
 use crate::error::Errno;
@@ -23,7 +23,8 @@ pub(super) fn judge(verb: Verb, errno: Errno) -> Verdict {
         // Files on some file systems answer so inside the ring although they
         // block outside it; the caller's files are never O_NONBLOCK for long.
         Errno::AGAIN => return Verdict::Repeat,
-        Errno::CANCELED => return Verdict::Report,
+        // Asked for by us.
+        Errno::CANCELED | Errno::TIMEDOUT => return Verdict::Report,
         _ => {}
     }
     if !expected(verb).contains(&errno) {
@@ -63,6 +64,30 @@ fn expected(verb: Verb) -> &'static [Errno] {
             Errno::STALE,
             Errno::TIMEDOUT,
         ],
+        Verb::Splice => &[
+            Errno::BADF,
+            Errno::INVAL,
+            Errno::IO,
+            Errno::NOMEM,
+            Errno::NOSPC,
+            Errno::DQUOT,
+            Errno::ROFS,
+            Errno::STALE,
+        ],
+        Verb::Allocate | Verb::AllocateZeroed => &[
+            Errno::BADF,
+            Errno::DQUOT,
+            Errno::FBIG,
+            Errno::INVAL,
+            Errno::IO,
+            Errno::NOSPC,
+            Errno::NODEV,
+            Errno::NOSYS,
+            // The file system or its device cannot: a plainer way is taken.
+            Errno::OPNOTSUPP,
+            Errno::PERM,
+            Errno::ROFS,
+        ],
     }
 }
 
@@ -72,7 +97,7 @@ mod tests {
 
     #[test]
     fn an_interruption_is_repeated_for_every_verb() {
-        for verb in [Verb::Read, Verb::Write, Verb::Stat] {
+        for verb in Verb::ALL {
             assert_eq!(judge(verb, Errno::INTR), Verdict::Repeat);
             assert_eq!(judge(verb, Errno::AGAIN), Verdict::Repeat);
         }

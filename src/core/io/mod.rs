@@ -1,25 +1,39 @@
 //! Engines: what performs I/O. Knows nothing of caching.
 //!
+//! | file | what it does |
+//! |---|---|
+//! | `mod` | what every engine promises |
+//! | `factory` | which engine a cache gets, and why |
+//! | `uring/` | io_uring |
+//! | `psync` | threads with pread(2) and its siblings |
+//! | `errno` | what an errno means to an engine |
+//! | `metrics` | counters and latencies |
+//!
 //! An engine belongs to one thread. Operations are pushed, handed over by
 //! `flush`, and come back through `reap`, each exactly once, in any order.
 //! Every engine repeats short transfers itself: an outcome reports fewer bytes
 //! than asked for only at the end of the file.
 
 mod errno;
+mod factory;
+mod metrics;
 mod psync;
 pub(crate) mod uring;
 
-use crate::buf::{Buffer, Regions};
+use crate::buf::{Buffer, Piece};
 use crate::error::{Errno, Result};
 use crate::sys::Attributes;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-pub(crate) use psync::PsyncPool;
+pub(crate) use factory::EngineFactory;
+pub use factory::{EngineChoice, EngineKind, EngineOptions, Refusal};
+pub use metrics::{EngineStats, Latency};
+pub use uring::features::{FEATURE_NAMES, Feature, FeatureSet};
 pub use uring::probe::{Finding, probe};
 
-/// What an operation does.
+/// What an operation does, by its name: for tables of errnos and of latencies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verb {
     /// Read `buffer.len()` bytes at `offset`.
@@ -28,6 +42,89 @@ pub(crate) enum Verb {
     Write,
     /// Ask for the attributes of the file.
     Stat,
+    /// splice(2): move the bytes of `Buffer::Fd` to `offset` of the file. One of
+    /// the two is a pipe, whose offset is [`NO_OFFSET`].
+    Splice,
+    /// fallocate(2) without a mode: blocks for `buffer.len()` bytes at `offset`.
+    Allocate,
+    /// The same with FALLOC_FL_WRITE_ZEROES (Linux 6.17): blocks whose first
+    /// write changes no metadata.
+    AllocateZeroed,
+}
+
+/// The offset of a pipe.
+pub(crate) const NO_OFFSET: u64 = u64::MAX;
+
+/// Where to go on after `done` bytes: a pipe has no offsets.
+fn after(offset: u64, done: u64) -> u64 {
+    if offset == NO_OFFSET {
+        NO_OFFSET
+    } else {
+        offset + done
+    }
+}
+
+impl Verb {
+    pub(crate) const COUNT: usize = 6;
+    /// In the order of their numbers.
+    pub(crate) const ALL: [Verb; Verb::COUNT] = [
+        Verb::Read,
+        Verb::Write,
+        Verb::Stat,
+        Verb::Splice,
+        Verb::Allocate,
+        Verb::AllocateZeroed,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Verb::Read => "read",
+            Verb::Write => "write",
+            Verb::Stat => "stat",
+            Verb::Splice => "splice",
+            Verb::Allocate => "allocate",
+            Verb::AllocateZeroed => "allocate_zeroed",
+        }
+    }
+
+    /// Whether its result is a count of bytes, which may be short.
+    fn moves_bytes(self) -> bool {
+        matches!(self, Verb::Read | Verb::Write | Verb::Splice)
+    }
+}
+
+/// An I/O priority as ioprio_set(2) has it: a class and a level. 0 is the
+/// thread's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Priority(pub(crate) u16);
+
+impl Priority {
+    /// Bits of the level (linux/ioprio.h, IOPRIO_CLASS_SHIFT).
+    const CLASS_SHIFT: u16 = 13;
+    const BEST_EFFORT: u16 = 2;
+    const IDLE: u16 = 3;
+
+    /// What nobody waits for: served when the device has nothing else to do.
+    pub const BACKGROUND: Priority = Priority(Self::IDLE << Self::CLASS_SHIFT);
+    /// Below what the thread has by default (level 4).
+    pub const LOW: Priority = Priority(Self::BEST_EFFORT << Self::CLASS_SHIFT | 7);
+    /// Above what the thread has by default.
+    pub const HIGH: Priority = Priority(Self::BEST_EFFORT << Self::CLASS_SHIFT);
+}
+
+/// How an operation is to be treated.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Terms {
+    pub(crate) priority: Priority,
+    /// It fails with ETIMEDOUT if it has not ended after so long. Where it cannot
+    /// be called back (a psync thread has begun it) it goes on to its own end.
+    pub(crate) timeout: Option<Duration>,
+    /// The operation that is pushed next begins only once this one has done all
+    /// that it was to do, and has ECANCELED if it has not.
+    pub(crate) linked: bool,
+    /// The file is open with O_DIRECT, and all is aligned: a device that can be
+    /// polled is.
+    pub(crate) direct: bool,
 }
 
 /// One operation. The engine owns all of it until its outcome.
@@ -37,12 +134,13 @@ pub(crate) struct Op {
     pub(crate) file: Arc<OwnedFd>,
     pub(crate) buffer: Buffer,
     pub(crate) offset: u64,
+    pub(crate) terms: Terms,
 }
 
 /// What came of an operation.
 #[derive(Debug)]
 pub(crate) enum Output {
-    /// Bytes read or written.
+    /// Bytes moved; 0 of an operation that moves none.
     Bytes(usize),
     /// The attributes of the file.
     Attributes(Attributes),
@@ -67,14 +165,62 @@ pub(crate) enum Wait {
     For(usize, Option<Instant>),
 }
 
-/// Ends a `reap` of another thread that sleeps, or its next one.
+/// Ends a `reap` of another thread that sleeps, or its next one. From any thread.
 pub(crate) trait Wake: Send + Sync {
     fn wake(&self);
+
+    /// A ring that can be told in place of `wake`, once `claim` says that it has
+    /// to be. It is open for as long as `self` lives.
+    fn ring(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// Counts it as woken from here on. False: it was already.
+    fn claim(&self) -> bool {
+        true
+    }
+
+    /// Wakes it although it is claimed: its ring could not be told.
+    fn insist(&self) {
+        self.wake();
+    }
+}
+
+/// Which operations to end early.
+#[derive(Clone, Copy)]
+pub(crate) enum Which<'a> {
+    /// Those with this tag.
+    Tag(u64),
+    /// Those on this file.
+    File(&'a Arc<OwnedFd>),
+    /// Every one.
+    All,
+}
+
+impl Which<'_> {
+    fn is(&self, tag: u64, file: &Arc<OwnedFd>) -> bool {
+        match self {
+            Which::Tag(wanted) => *wanted == tag,
+            Which::File(wanted) => Arc::ptr_eq(wanted, file),
+            Which::All => true,
+        }
+    }
+}
+
+/// Whose thread an engine belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// The library's own.
+    Library,
+    /// The program's; movable: other threads may use it later, one at a time.
+    Program { movable: bool },
 }
 
 /// What performs I/O.
 pub(crate) trait Engine {
-    /// Takes an operation, or gives it back if `space` is 0.
+    /// Takes an operation, or gives it back if `space` is 0. Whoever pushes one
+    /// that is linked sees to it first that there is room for its whole chain,
+    /// of at most [`crate::limits::CHAIN_MAX`].
     fn push(&mut self, tag: u64, op: Op) -> std::result::Result<(), Op>;
 
     /// Hands over what was pushed. Never sleeps.
@@ -85,9 +231,9 @@ pub(crate) trait Engine {
     /// Hands over what was pushed, in the same system call where it can.
     fn reap(&mut self, wait: Wait, outcomes: &mut Vec<Outcome>);
 
-    /// Asks for the end of every operation with this tag. Each still has its
-    /// outcome: ECANCELED, or what it would have been.
-    fn cancel(&mut self, tag: u64);
+    /// Asks for the end of operations. Each still has its outcome: ECANCELED,
+    /// or what it would have been. Returns how many were asked to end.
+    fn cancel(&mut self, which: Which<'_>) -> usize;
 
     /// Operations that may still be pushed.
     fn space(&self) -> usize;
@@ -98,106 +244,22 @@ pub(crate) trait Engine {
     /// What wakes this engine.
     fn waker(&self) -> Arc<dyn Wake>;
 
+    /// Wakes another engine, with its own next submission where it can.
+    fn nudge(&mut self, other: &Arc<dyn Wake>) {
+        other.wake();
+    }
+
     /// Makes this eventfd readable whenever operations may have ended.
     fn notify(&mut self, event: Arc<OwnedFd>) -> Result<()>;
+
+    /// Takes note of buffers that its operations will use again and again.
+    fn adopt(&mut self, buffers: Piece) {
+        let _none_are_registered = buffers;
+    }
 
     /// Ends the engine. What the kernel has not given back by `deadline` is
     /// leaked, never freed; the count is returned.
     fn shut_down(&mut self, deadline: Instant) -> usize;
-}
-
-/// Which engine to use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum EngineChoice {
-    /// `uring` where the kernel grants it, else `psync`.
-    #[default]
-    Auto,
-    /// io_uring.
-    Uring,
-    /// Threads with pread(2) and pwrite(2).
-    Psync,
-}
-
-/// The engine that a cache uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EngineKind {
-    /// io_uring.
-    Uring,
-    /// Threads with pread(2) and pwrite(2).
-    Psync,
-}
-
-/// Makes the engines of one cache, all of the kind that the probe at open chose.
-pub(crate) struct EngineFactory {
-    kind: EngineKind,
-    reason: String,
-    ring_flags: u32,
-    psync: Arc<PsyncPool>,
-    regions: Arc<Regions>,
-}
-
-impl EngineFactory {
-    /// Chooses the kind. EOPNOTSUPP if `choice` names one that is refused here.
-    pub(crate) fn new(choice: EngineChoice, depth: u32, psync_threads: u32) -> Result<Self> {
-        let psync = PsyncPool::new(psync_threads);
-        let regions: Arc<Regions> = Arc::default();
-        let made = |kind, reason, ring_flags| Self {
-            kind,
-            reason,
-            ring_flags,
-            psync: Arc::clone(&psync),
-            regions: Arc::clone(&regions),
-        };
-        if choice == EngineChoice::Psync {
-            return Ok(made(EngineKind::Psync, "psync was asked for".into(), 0));
-        }
-        match uring::Uring::new(depth, true, Arc::clone(&regions)) {
-            Ok(ring) => {
-                let (flags, reason) = ring.granted();
-                Ok(made(EngineKind::Uring, reason, flags))
-            }
-            Err(error) if choice == EngineChoice::Auto => {
-                let reason = format!("psync, because io_uring is refused: {error}");
-                Ok(made(EngineKind::Psync, reason, 0))
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// An engine for the calling thread; if `movable`, one that other threads
-    /// may use later. Where a further ring is refused (RLIMIT_MEMLOCK, descriptors),
-    /// it is psync, and the log says so.
-    pub(crate) fn create(&self, depth: u32, movable: bool) -> Box<dyn Engine + Send> {
-        if self.kind == EngineKind::Uring {
-            match uring::Uring::new(depth, !movable, Arc::clone(&self.regions)) {
-                Ok(ring) => return Box::new(ring),
-                Err(error) => tracing::warn!("this queue uses psync: {error}"),
-            }
-        }
-        Box::new(self.psync.engine(depth))
-    }
-
-    /// Memory that the program registered.
-    pub(crate) fn regions(&self) -> &Regions {
-        &self.regions
-    }
-
-    pub(crate) fn kind(&self) -> EngineKind {
-        self.kind
-    }
-
-    pub(crate) fn reason(&self) -> &str {
-        &self.reason
-    }
-
-    pub(crate) fn ring_flags(&self) -> u32 {
-        self.ring_flags
-    }
-
-    /// Ends the psync threads; returns how many were still inside a system call.
-    pub(crate) fn shut_down(&self, deadline: Instant) -> usize {
-        self.psync.shut_down(deadline)
-    }
 }
 
 /// Adds one to an eventfd. Its counter is never read by more than 2^64 - 2

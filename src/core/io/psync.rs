@@ -2,13 +2,17 @@
 //! pwrite(2) and statx(2). One pool of threads serves all engines of a cache.
 
 use super::errno::{Verdict, judge};
-use super::{Engine, Op, Outcome, Output, Verb, Wait, Wake, signal};
+use super::metrics::{Meter, Tally};
+use super::{
+    Engine, NO_OFFSET, Op, Outcome, Output, Priority, Verb, Wait, Wake, Which, after, signal,
+};
 use crate::buf::Buffer;
 use crate::error::{Errno, Result};
 use crate::limits::{INTERRUPTS_MAX, TRANSFER_BYTES_MAX};
 use crate::sys;
 use crate::workers::{Job, Workers};
 use parking_lot::{Condvar, Mutex};
+use std::cell::Cell;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,17 +20,48 @@ use std::time::Instant;
 /// Threads, started when the first operation comes.
 pub(crate) struct PsyncPool(Workers<Transfer>);
 
-/// One operation and where its outcome goes.
+/// One operation, those that are linked to it, and where their outcomes go.
 struct Transfer {
+    first: Task,
+    rest: Vec<Task>,
+    port: Arc<Port>,
+}
+
+/// One operation as the engine took it.
+struct Task {
     tag: u64,
     op: Op,
-    port: Arc<Port>,
+    begun: Instant,
 }
 
 impl Job for Transfer {
     fn run(self) {
-        let result = perform(&self.op);
-        self.port.deliver(self.tag, result, self.op.buffer);
+        let mut broken = false;
+        for task in std::iter::once(self.first).chain(self.rest) {
+            let (result, calls) = match broken {
+                true => (Err(Errno::CANCELED), 0),
+                false => perform(&task),
+            };
+            broken |= match &result {
+                Ok(Output::Bytes(moved)) => *moved < task.op.buffer.len(),
+                Ok(Output::Attributes(_)) => false,
+                Err(_) => true,
+            };
+            self.port.deliver(task, result, calls);
+        }
+    }
+}
+
+impl Transfer {
+    fn tasks(&self) -> impl Iterator<Item = &Task> {
+        std::iter::once(&self.first).chain(&self.rest)
+    }
+
+    /// Ends what no thread has begun.
+    fn give_back(self, errno: Errno) {
+        for task in std::iter::once(self.first).chain(self.rest) {
+            self.port.deliver(task, Err(errno), 0);
+        }
     }
 }
 
@@ -38,9 +73,17 @@ struct Port {
 
 #[derive(Default)]
 struct PortState {
-    ended: Vec<Outcome>,
+    ended: Vec<Ended>,
     woken: bool,
     event: Option<Arc<OwnedFd>>,
+}
+
+struct Ended {
+    outcome: Outcome,
+    verb: Verb,
+    begun: Instant,
+    /// System calls that it took.
+    calls: u64,
 }
 
 impl PsyncPool {
@@ -48,7 +91,7 @@ impl PsyncPool {
         Arc::new(Self(Workers::new("cachefs-psync", threads_max)))
     }
 
-    pub(crate) fn engine(self: &Arc<Self>, depth: u32) -> Psync {
+    pub(crate) fn engine(self: &Arc<Self>, depth: u32, meter: Meter) -> Psync {
         let state = PortState {
             ended: Vec::with_capacity(depth as usize),
             ..PortState::default()
@@ -61,6 +104,10 @@ impl PsyncPool {
             }),
             depth: depth as usize,
             in_flight: 0,
+            chain: Vec::new(),
+            ended: Vec::with_capacity(depth as usize),
+            tally: Tally::default(),
+            meter,
         }
     }
 
@@ -71,12 +118,17 @@ impl PsyncPool {
 }
 
 impl Port {
-    fn deliver(&self, tag: u64, result: std::result::Result<Output, Errno>, buffer: Buffer) {
+    fn deliver(&self, task: Task, result: std::result::Result<Output, Errno>, calls: u64) {
         let mut state = self.state.lock();
-        state.ended.push(Outcome {
-            tag,
-            result,
-            buffer,
+        state.ended.push(Ended {
+            verb: task.op.verb,
+            begun: task.begun,
+            calls,
+            outcome: Outcome {
+                tag: task.tag,
+                result,
+                buffer: task.op.buffer,
+            },
         });
         self.arrived.notify_one();
         if let Some(event) = &state.event {
@@ -92,42 +144,80 @@ impl Wake for Port {
     }
 }
 
-/// Does one operation on this thread, to its end.
-fn perform(op: &Op) -> std::result::Result<Output, Errno> {
-    let mut interrupts = 0;
-    let mut done = 0;
+/// Does one operation on this thread, to its end; also says how many system
+/// calls it took.
+fn perform(task: &Task) -> (std::result::Result<Output, Errno>, u64) {
+    let op = &task.op;
+    if let Some(timeout) = op.terms.timeout
+        && task.begun.elapsed() >= timeout
+    {
+        return (Err(Errno::TIMEDOUT), 0);
+    }
+    take_priority(op.terms.priority);
+    let whole = op.buffer.len();
+    let (mut interrupts, mut done, mut calls) = (0, 0, 0);
     loop {
+        calls += 1;
         match step(op, done) {
             Ok(Output::Bytes(moved)) => {
                 done += moved;
                 interrupts = 0;
-                if moved == 0 || done == op.buffer.len() {
-                    return Ok(Output::Bytes(done));
+                if moved == 0 || done >= whole {
+                    return (Ok(Output::Bytes(done)), calls);
                 }
             }
-            Ok(attributes) => return Ok(attributes),
+            Ok(attributes) => return (Ok(attributes), calls),
             Err(errno) => {
                 interrupts += 1;
                 if judge(op.verb, errno) == Verdict::Report || interrupts > INTERRUPTS_MAX {
-                    return Err(errno);
+                    return (Err(errno), calls);
                 }
             }
         }
     }
 }
 
+/// Gives this thread the priority of the operation that it does next.
+fn take_priority(priority: Priority) {
+    thread_local! {
+        static CURRENT: Cell<Priority> = const { Cell::new(Priority(0)) };
+    }
+    if CURRENT.replace(priority) != priority
+        && let Err(errno) = sys::set_io_priority(priority.0)
+    {
+        tracing::debug!("no I/O priority for a thread: {errno}");
+    }
+}
+
 /// One system call of an operation of which `done` bytes are done.
 fn step(op: &Op, done: usize) -> std::result::Result<Output, Errno> {
-    let length = (op.buffer.len() - done).min(TRANSFER_BYTES_MAX);
-    let offset = op.offset + done as u64;
+    let left = op.buffer.len() - done;
+    let length = left.min(TRANSFER_BYTES_MAX);
+    let file = op.file.as_fd();
+    let offset = after(op.offset, done as u64);
     // SAFETY: `done` is at most the length, so the address stays in the buffer.
     let start = unsafe { op.buffer.as_ptr().add(done) };
     let moved = match op.verb {
         // SAFETY: the buffer belongs to the operation, which this thread owns.
-        Verb::Read => unsafe { sys::pread(op.file.as_fd(), start, length, offset) },
+        Verb::Read => unsafe { sys::pread(file, start, length, offset) },
         // SAFETY: as above.
-        Verb::Write => unsafe { sys::pwrite(op.file.as_fd(), start, length, offset) },
-        Verb::Stat => return sys::attributes(op.file.as_fd()).map(Output::Attributes),
+        Verb::Write => unsafe { sys::pwrite(file, start, length, offset) },
+        Verb::Stat => return sys::attributes(file).map(Output::Attributes),
+        Verb::Splice => {
+            let Buffer::Fd {
+                file: source,
+                offset: from,
+                ..
+            } = &op.buffer
+            else {
+                unreachable!("a splice moves bytes of a file")
+            };
+            let place = |offset| (offset != NO_OFFSET).then_some(offset);
+            let from = place(after(*from, done as u64));
+            sys::splice(source.as_fd(), from, file, place(offset), length)
+        }
+        Verb::Allocate => sys::allocate(file, offset, left as u64).map(|()| left),
+        Verb::AllocateZeroed => sys::allocate_zeroed(file, offset, left as u64).map(|()| left),
     };
     moved.map(Output::Bytes)
 }
@@ -138,6 +228,59 @@ pub(crate) struct Psync {
     port: Arc<Port>,
     depth: usize,
     in_flight: usize,
+    /// Operations that wait for the rest of their chain to be pushed.
+    chain: Vec<Task>,
+    /// Swapped with the port's.
+    ended: Vec<Ended>,
+    tally: Tally,
+    meter: Meter,
+}
+
+impl Psync {
+    fn submit(&self, first: Task, rest: Vec<Task>) {
+        let port = Arc::clone(&self.port);
+        if let Err(refused) = self.pool.0.submit(Transfer { first, rest, port }) {
+            // Nobody would come for it: it fails rather than hangs.
+            refused.give_back(Errno::AGAIN);
+        }
+    }
+
+    /// Takes back what no thread has begun.
+    fn recall(&mut self, which: Which<'_>) -> usize {
+        let ours = |job: &Transfer| {
+            let is = |task: &Task| which.is(task.tag, &task.op.file);
+            Arc::ptr_eq(&job.port, &self.port) && job.tasks().any(is)
+        };
+        let recalled = self.pool.0.recall(ours);
+        let count = recalled.iter().map(|job| job.tasks().count()).sum();
+        for job in recalled {
+            job.give_back(Errno::CANCELED);
+        }
+        self.tally.cancels_won += count as u64;
+        count
+    }
+
+    fn publish(&mut self, ended: &[Ended]) {
+        self.tally.completions += ended.len() as u64;
+        self.tally.in_flight = self.in_flight as u64;
+        for one in ended {
+            self.tally.enters += one.calls;
+            if let Ok(Output::Bytes(moved)) = one.outcome.result {
+                self.tally.short_transfers += one.calls.saturating_sub(1);
+                match one.verb {
+                    Verb::Read => self.tally.bytes_read += moved as u64,
+                    Verb::Write | Verb::Splice => self.tally.bytes_written += moved as u64,
+                    _ => {}
+                }
+            }
+        }
+        let mut recording = self.meter.record(&self.tally);
+        let now = Instant::now();
+        for one in ended {
+            let latency = now.saturating_duration_since(one.begun).as_nanos() as u64;
+            recording.latency(one.verb, latency);
+        }
+    }
 }
 
 impl Engine for Psync {
@@ -146,12 +289,21 @@ impl Engine for Psync {
             return Err(op);
         }
         self.in_flight += 1;
-        let port = Arc::clone(&self.port);
-        if let Err(refused) = self.pool.0.submit(Transfer { tag, op, port }) {
-            // Nobody would come for it: it fails rather than hangs.
-            refused
-                .port
-                .deliver(tag, Err(Errno::AGAIN), refused.op.buffer);
+        self.tally.submissions += 1;
+        let linked = op.terms.linked;
+        let begun = Instant::now();
+        let task = Task { tag, op, begun };
+        if linked {
+            self.chain.push(task);
+            return Ok(());
+        }
+        if self.chain.is_empty() {
+            self.submit(task, Vec::new());
+        } else {
+            let mut rest = std::mem::take(&mut self.chain);
+            rest.push(task);
+            let first = rest.remove(0);
+            self.submit(first, rest);
         }
         Ok(())
     }
@@ -177,18 +329,19 @@ impl Engine for Psync {
                 }
             }
         }
-        state.woken = false;
-        self.in_flight -= state.ended.len();
-        outcomes.append(&mut state.ended);
+        self.tally.wakes += u64::from(std::mem::take(&mut state.woken));
+        let mut ended = std::mem::take(&mut self.ended);
+        std::mem::swap(&mut ended, &mut state.ended);
+        drop(state);
+        self.in_flight -= ended.len();
+        self.publish(&ended);
+        outcomes.extend(ended.drain(..).map(|one| one.outcome));
+        self.ended = ended;
     }
 
-    fn cancel(&mut self, tag: u64) {
+    fn cancel(&mut self, which: Which<'_>) -> usize {
         // What a thread has begun cannot be called back: it comes by itself.
-        let ours = |job: &Transfer| job.tag == tag && Arc::ptr_eq(&job.port, &self.port);
-        for job in self.pool.0.recall(ours) {
-            job.port
-                .deliver(job.tag, Err(Errno::CANCELED), job.op.buffer);
-        }
+        self.recall(which)
     }
 
     fn space(&self) -> usize {
@@ -209,10 +362,7 @@ impl Engine for Psync {
     }
 
     fn shut_down(&mut self, deadline: Instant) -> usize {
-        for job in self.pool.0.recall(|job| Arc::ptr_eq(&job.port, &self.port)) {
-            job.port
-                .deliver(job.tag, Err(Errno::CANCELED), job.op.buffer);
-        }
+        self.recall(Which::All);
         // Nothing to leak: a thread inside a system call owns its operation.
         let mut outcomes = Vec::new();
         while self.in_flight > 0 && Instant::now() < deadline {

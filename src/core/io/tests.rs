@@ -1,7 +1,7 @@
 //! What every engine promises, on each of them.
 
 use super::*;
-use crate::buf::{Lent, Pool};
+use crate::buf::{Lent, Pages, Pool};
 use crate::sys;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -9,28 +9,91 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+/// Which engine a test is run on, with what depth.
 type Make = fn(u32) -> Box<dyn Engine + Send>;
 
 fn make_psync(depth: u32) -> Box<dyn Engine + Send> {
-    Box::new(PsyncPool::new(4).engine(depth))
+    let metrics: Arc<metrics::Metrics> = Arc::default();
+    Box::new(psync::PsyncPool::new(4).engine(depth, metrics.meter()))
 }
 
-fn make_uring(depth: u32) -> Box<dyn Engine + Send> {
-    Box::new(uring::Uring::new(depth, true, Arc::default()).unwrap())
+/// A ring of these options, or None where io_uring is refused.
+fn ring(options: &EngineOptions, depth: u32) -> Option<uring::Uring> {
+    let metrics: Arc<metrics::Metrics> = Arc::default();
+    let plan = uring::setup::Plan::new(options);
+    let owner = Owner::Program { movable: false };
+    match uring::Uring::new(&plan, depth, owner, Arc::default(), metrics.meter()) {
+        Ok(ring) => Some(ring),
+        Err(error) => {
+            eprintln!("skipped: io_uring is refused here: {error}");
+            None
+        }
+    }
 }
 
+/// Each of them alone, and what a kernel of 5.11 has: none.
 macro_rules! on_each_engine {
     ($($name:ident),+ $(,)?) => {
         mod on_psync {
             $(#[test] fn $name() { super::$name(super::make_psync); })+
         }
-        mod on_uring {
+        on_uring!(on_uring, |_| (); $($name),+);
+        on_uring!(on_uring_5_11, |options| {
+            options.features = super::FeatureSet::default();
+        }; $($name),+);
+        on_uring!(on_uring_5_19, |options| {
+            options.features = options
+                .features
+                .without(super::Feature::SingleIssuer)
+                .without(super::Feature::DeferTaskrun)
+                .without(super::Feature::NoSqarray);
+        }; $($name),+);
+        on_uring!(on_uring_without_submit_all, |options| {
+            options.features = options.features.without(super::Feature::SubmitAll);
+        }; $($name),+);
+        on_uring!(on_uring_without_defer_taskrun, |options| {
+            options.features = options.features.without(super::Feature::DeferTaskrun);
+        }; $($name),+);
+        on_uring!(on_uring_without_single_issuer, |options| {
+            options.features = options.features.without(super::Feature::SingleIssuer);
+        }; $($name),+);
+        on_uring!(on_uring_without_registered_ring, |options| {
+            options.features = options.features.without(super::Feature::RegisteredRing);
+        }; $($name),+);
+        on_uring!(on_uring_without_registered_files, |options| {
+            options.features = options.features.without(super::Feature::RegisteredFiles);
+        }; $($name),+);
+        on_uring!(on_uring_without_registered_buffers, |options| {
+            options.features = options.features.without(super::Feature::RegisteredBuffers);
+        }; $($name),+);
+        on_uring!(on_uring_without_msg_ring, |options| {
+            options.features = options.features.without(super::Feature::MsgRing);
+        }; $($name),+);
+        on_uring!(on_uring_with_sq_poll, |options| {
+            options.sq_poll = Some(super::Duration::from_millis(50));
+        }; $($name),+);
+        on_uring!(on_uring_with_spin, |options| {
+            options.spin = super::Duration::from_micros(50);
+        }; $($name),+);
+        on_uring!(on_uring_with_io_poll, |options| {
+            options.io_poll = true;
+        }; $($name),+);
+    };
+}
+
+macro_rules! on_uring {
+    ($module:ident, $change:expr; $($name:ident),+) => {
+        mod $module {
+            fn make(depth: u32) -> Box<dyn super::Engine + Send> {
+                let mut options = super::EngineOptions::default();
+                let change: fn(&mut super::EngineOptions) = $change;
+                change(&mut options);
+                Box::new(super::ring(&options, depth).expect("it was granted before"))
+            }
             $(#[test] fn $name() {
-                if super::uring::Uring::new(8, true, std::sync::Arc::default()).is_err() {
-                    eprintln!("skipped: io_uring is refused here");
-                    return;
+                if super::ring(&super::EngineOptions::default(), 8).is_some() {
+                    super::$name(make);
                 }
-                super::$name(super::make_uring);
             })+
         }
     };
@@ -64,6 +127,7 @@ fn op(verb: Verb, file: &Arc<OwnedFd>, buffer: Buffer, offset: u64) -> Op {
         file: Arc::clone(file),
         buffer,
         offset,
+        terms: Terms::default(),
     }
 }
 
@@ -98,7 +162,7 @@ fn bytes(outcome: &Outcome) -> &[u8] {
 fn every_operation_has_one_outcome(make: Make) {
     let content: Vec<u8> = (0..=255).cycle().take(64 * 512).collect();
     let file = file_with(&content);
-    let pool = Pool::new(64, 4096).unwrap();
+    let pool = Pool::new(64, 4096, Pages::Small).unwrap();
     let mut engine = make(64);
     for round in 0..20 {
         for tag in 0..64 {
@@ -119,7 +183,7 @@ fn short_transfers_are_continued(make: Make) {
     let path = "/proc/kallsyms";
     let whole = std::fs::read(path).unwrap();
     let file: Arc<OwnedFd> = Arc::new(std::fs::File::open(path).unwrap().into());
-    let pool = Pool::new(1, whole.len().next_multiple_of(4096)).unwrap();
+    let pool = Pool::new(1, whole.len().next_multiple_of(4096), Pages::Small).unwrap();
     let mut probe = vec![0; whole.len()];
     let once = rustix::io::pread(&file, &mut probe, 0).unwrap();
     assert!(
@@ -134,7 +198,7 @@ fn short_transfers_are_continued(make: Make) {
 
 fn a_transfer_is_short_only_at_the_end_of_the_file(make: Make) {
     let file = file_with(&[7; 1000]);
-    let pool = Pool::new(3, 4096).unwrap();
+    let pool = Pool::new(3, 4096, Pages::Small).unwrap();
     let mut engine = make(8);
     for (tag, offset) in [(0, 0), (1, 990), (2, 1000)] {
         engine.push(tag, read(&pool, &file, 4096, offset)).unwrap();
@@ -160,7 +224,7 @@ fn a_stat_tells_what_the_system_call_tells(make: Make) {
 
 fn an_error_is_an_errno(make: Make) {
     let directory: Arc<OwnedFd> = Arc::new(std::fs::File::open("/").unwrap().into());
-    let pool = Pool::new(1, 4096).unwrap();
+    let pool = Pool::new(1, 4096, Pages::Small).unwrap();
     let mut engine = make(8);
     engine.push(1, read(&pool, &directory, 10, 0)).unwrap();
     let outcomes = reap_all(engine.as_mut(), 1);
@@ -176,7 +240,7 @@ fn an_error_is_an_errno(make: Make) {
 
 fn what_is_written_is_read_back(make: Make) {
     let file = file_with(b"");
-    let pool = Pool::new(2, 4096).unwrap();
+    let pool = Pool::new(2, 4096, Pages::Small).unwrap();
     let mut engine = make(8);
     let mut buffer = pool.take().unwrap();
     buffer.bytes_mut(3).copy_from_slice(b"abc");
@@ -197,7 +261,7 @@ fn what_is_written_is_read_back(make: Make) {
 
 fn a_full_engine_gives_the_operation_back(make: Make) {
     let file = file_with(&[7; 100]);
-    let pool = Pool::new(9, 4096).unwrap();
+    let pool = Pool::new(9, 4096, Pages::Small).unwrap();
     let mut engine = make(8);
     for tag in 0..8 {
         assert_eq!(engine.space(), 8 - tag as usize);
@@ -261,7 +325,7 @@ fn a_sleep_ends_with_its_time(make: Make) {
 
 fn an_eventfd_tells_of_outcomes(make: Make) {
     let file = file_with(&[7; 100]);
-    let pool = Pool::new(2, 4096).unwrap();
+    let pool = Pool::new(2, 4096, Pages::Small).unwrap();
     let mut engine = make(8);
     let event = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).unwrap());
     engine.notify(Arc::clone(&event)).unwrap();
@@ -279,13 +343,13 @@ fn a_hung_operation_does_not_hold_up_the_end(make: Make) {
     // refuses pipes. It has to end as soon, all the same.)
     let (reader, _writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
     let reader = Arc::new(reader);
-    let pool = Pool::new(4, 4096).unwrap();
+    let pool = Pool::new(4, 4096, Pages::Small).unwrap();
     let mut engine = make(8);
     for tag in 0..4 {
         engine.push(tag, read(&pool, &reader, 100, 0)).unwrap();
     }
     engine.flush();
-    engine.cancel(2);
+    assert_eq!(engine.cancel(Which::Tag(2)), 1);
     let begin = Instant::now();
     assert_eq!(
         engine.shut_down(begin + LIMIT),
@@ -303,12 +367,11 @@ fn a_ring_that_is_dropped_by_another_thread_does_no_harm() {
     // Waiting in vain would take a second each time; a busy machine may be slow
     // once, but not always.
     let quick = (0..10).any(|_| {
-        let Ok(mut ring) = uring::Uring::new(8, true, Arc::default()) else {
-            eprintln!("skipped: io_uring is refused here");
+        let Some(mut ring) = ring(&EngineOptions::default(), 8) else {
             return true;
         };
         // Arms the read of the waker.
-        ring.reap(Wait::No, &mut Vec::new());
+        ring.reap(Wait::For(1, Some(Instant::now())), &mut Vec::new());
         let begin = Instant::now();
         std::thread::spawn(move || drop(ring)).join().unwrap();
         begin.elapsed() < Duration::from_millis(500)

@@ -13,7 +13,7 @@ use crate::completion::Operation;
 use crate::error::{Errno, Error, describe};
 use crate::exec::{FetchId, OpTarget};
 use crate::file::{FileInner, Version};
-use crate::io::{Op, Output, Verb};
+use crate::io::{Op, Output, Terms, Verb};
 use crate::origin::{OriginRead, ReadReply, Source, StatReply};
 use crate::token::VersionToken;
 use std::sync::Arc;
@@ -114,6 +114,7 @@ impl Shard {
                     file: Arc::clone(descriptor),
                     buffer: Buffer::Pool(buffer, fetch.length),
                     offset: fetch.offset,
+                    terms: Terms::default(),
                 };
                 self.push(OpTarget::Fetch(slot), op);
             }
@@ -230,6 +231,7 @@ impl Shard {
                     file: Arc::clone(descriptor),
                     buffer: Buffer::None,
                     offset: 0,
+                    terms: Terms::default(),
                 };
                 self.push(OpTarget::Fetch(slot), op);
             }
@@ -282,6 +284,7 @@ impl Shard {
             file: Arc::clone(object.data()),
             buffer: Buffer::Shared(good, fetch.length),
             offset: fetch.offset,
+            terms: Terms::default(),
         });
         self.deliver(slot);
         match write {

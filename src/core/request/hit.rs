@@ -5,7 +5,7 @@ use crate::buf::{Buffer, Lent};
 use crate::error::{Errno, describe};
 use crate::exec::OpTarget;
 use crate::file::Version;
-use crate::io::{Op, Output, Verb};
+use crate::io::{Op, Output, Terms, Verb};
 use crate::limits::TRANSFER_BYTES_MAX;
 use crate::sys;
 use std::os::fd::AsFd;
@@ -70,6 +70,7 @@ impl Shard {
                 file: Arc::clone(&file),
                 buffer: Buffer::Lent(piece),
                 offset,
+                terms: Terms::default(),
             };
             offset += piece.len() as u64;
             self.requests[slot].outstanding += 1;

@@ -19,10 +19,11 @@ pub(crate) enum Sink {
 }
 
 impl Sink {
-    pub(crate) fn deliver(self, completion: Completion) {
+    /// `wake` is how the engine of a queue is woken from the calling thread.
+    pub(crate) fn deliver(self, completion: Completion, wake: &mut dyn FnMut(&Arc<dyn Wake>)) {
         match self {
             Sink::Callback(callback) => callback(completion),
-            Sink::Queue(remote) => remote.deliver(completion.tag, completion),
+            Sink::Queue(remote) => remote.deliver(completion.tag, completion, wake),
             Sink::Blocked(waiting) => waiting.deliver(completion),
         }
     }
@@ -82,10 +83,10 @@ impl Remote {
         std::mem::take(&mut self.done.lock())
     }
 
-    fn deliver(&self, id: u64, completion: Completion) {
+    fn deliver(&self, id: u64, completion: Completion, wake: &mut dyn FnMut(&Arc<dyn Wake>)) {
         self.done.lock().push((id, completion));
         if let Some(waker) = self.waker.get() {
-            waker.wake();
+            wake(waker);
         }
         if let Some(event) = self.event.get() {
             signal(event.as_fd());

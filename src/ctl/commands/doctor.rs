@@ -52,7 +52,7 @@ pub fn run(context: &Context) -> Outcome {
     kernel(&mut findings);
     switch(&mut findings);
     locked_memory(&mut findings);
-    let engine = engine(&mut findings, context.config.engine);
+    let engine = engine(&mut findings, &context.config);
     directory(&mut findings, context);
     let mut out = stdout();
     for line in &findings.lines {
@@ -122,10 +122,14 @@ fn locked_memory(findings: &mut Findings) {
 }
 
 /// What io_uring grants, and the engine that a cache gets.
-fn engine(findings: &mut Findings, choice: EngineChoice) -> &'static str {
-    let probed = probe();
+fn engine(findings: &mut Findings, config: &Config) -> &'static str {
+    let choice = config.engine;
+    // What is out of range was refused with the command line.
+    let options = config.completed().unwrap_or_default().engine_options();
+    let probed = probe(&options);
     for finding in &probed {
-        let (feature, purpose) = (finding.feature, finding.purpose);
+        let feature = format!("{} (Linux {})", finding.feature, finding.since);
+        let purpose = finding.purpose;
         match &finding.granted {
             Ok(()) => findings.ok(format!("{feature}: {purpose}")),
             Err(reason) => findings.no(format!("{feature}: {purpose}"), reason),

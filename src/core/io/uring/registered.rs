@@ -1,9 +1,11 @@
 //! Files and memory that the ring knows by number, so that the kernel need not
 //! look up a descriptor or pin pages for each operation.
 
-use crate::buf::{Region, Regions};
+use super::features::Feature;
+use super::setup::{Granted, Plan};
+use crate::buf::{Piece, Region, Regions};
 use crate::io::Op;
-use crate::limits::{REGIONS_MAX, REGISTERED_FILES_MAX};
+use crate::limits::{POOL_SLOTS_MAX, REGIONS_MAX, REGISTERED_FILES_MAX};
 use io_uring::Submitter;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -55,7 +57,13 @@ struct FileTable {
 struct BufferTable {
     regions: Arc<Regions>,
     seen: Option<u64>,
+    /// Of the regions; behind them in the ring's table come the pool's buffers.
     slots: Vec<Slot>,
+    /// Where the last operation's memory was found.
+    last: usize,
+    /// The buffers of the pool that the ring's owner uses, and their state.
+    own: Option<Piece>,
+    own_states: Vec<Pinned>,
 }
 
 /// A slot's memory, and whether the kernel has pinned it.
@@ -76,30 +84,43 @@ enum Pinned {
 }
 
 impl Registered {
-    /// Makes empty tables; what is refused is named in `refused`.
+    /// Makes empty tables, where the kernel grants them.
     pub(super) fn new(
         submitter: &Submitter<'_>,
+        plan: &Plan,
         regions: Arc<Regions>,
-        refused: &mut Vec<&'static str>,
+        granted: &mut Granted,
     ) -> Self {
-        let files = submitter.register_files_sparse(REGISTERED_FILES_MAX as u32);
-        let buffers = submitter.register_buffers_sparse(REGIONS_MAX as u32);
-        if files.is_err() {
-            refused.push("registered files (Linux 5.19, and room in RLIMIT_NOFILE)");
-        }
-        if buffers.is_err() {
-            refused.push("registered buffers (Linux 5.19)");
-        }
+        let mut ask = |feature, register: &dyn Fn() -> io::Result<()>| {
+            plan.allowed.has(feature) && granted.note(feature, register())
+        };
+        let files = ask(Feature::RegisteredFiles, &|| {
+            submitter.register_files_sparse(REGISTERED_FILES_MAX as u32)
+        });
+        let buffers = ask(Feature::RegisteredBuffers, &|| {
+            submitter.register_buffers_sparse((REGIONS_MAX + POOL_SLOTS_MAX) as u32)
+        });
         Self {
-            files: files.is_ok().then(|| FileTable {
+            files: files.then(|| FileTable {
                 slots: vec![None; REGISTERED_FILES_MAX],
                 ..FileTable::default()
             }),
-            buffers: buffers.is_ok().then(|| BufferTable {
+            buffers: buffers.then(|| BufferTable {
                 regions,
                 seen: None,
                 slots: vec![Slot::default(); REGIONS_MAX],
+                last: 0,
+                own: None,
+                own_states: Vec::new(),
             }),
+        }
+    }
+
+    /// Takes note of the pool whose buffers the ring's operations use.
+    pub(super) fn adopt(&mut self, piece: Piece) {
+        if let Some(buffers) = &mut self.buffers {
+            buffers.own = Some(piece);
+            buffers.own_states = vec![Pinned::NotYet; POOL_SLOTS_MAX];
         }
     }
 
@@ -198,11 +219,35 @@ impl BufferTable {
                 .as_ref()
                 .is_some_and(|region| region.holds(start, length))
         };
-        let index = self.slots.iter().position(holds)?;
+        if !holds(&self.slots[self.last]) {
+            let Some(index) = self.slots.iter().position(holds) else {
+                return self.find_own(submitter, start, length);
+            };
+            self.last = index;
+        }
+        let index = self.last;
         if self.slots[index].state == Pinned::NotYet {
             self.pin(submitter, index);
         }
         (self.slots[index].state == Pinned::Yes).then_some(index as u16)
+    }
+
+    /// The same for a buffer of the pool: each is pinned on its first use, so
+    /// that as many are as RLIMIT_MEMLOCK allows.
+    fn find_own(&mut self, submitter: &Submitter<'_>, start: usize, length: usize) -> Option<u16> {
+        let (index, begin, bytes) = self.own.as_ref()?.find(start, length)?;
+        let state = self.own_states.get_mut(index)?;
+        let slot = REGIONS_MAX + index;
+        if *state == Pinned::NotYet {
+            *state = match update(submitter, slot, memory(begin, bytes)) {
+                Ok(()) => Pinned::Yes,
+                Err(error) => {
+                    tracing::info!("a buffer of the pool is used as ordinary memory: {error}");
+                    Pinned::Refused
+                }
+            };
+        }
+        (*state == Pinned::Yes).then_some(slot as u16)
     }
 
     /// Takes over what was registered and forgets what was unregistered.
@@ -219,11 +264,7 @@ impl BufferTable {
                 continue;
             }
             if slot.state == Pinned::Yes {
-                let nothing = libc::iovec {
-                    iov_base: std::ptr::null_mut(),
-                    iov_len: 0,
-                };
-                if let Err(error) = update(submitter, index, nothing) {
+                if let Err(error) = update(submitter, index, memory(0, 0)) {
                     tracing::warn!("unregistered memory stays pinned: {error}");
                 }
             }
@@ -247,10 +288,7 @@ impl BufferTable {
     fn pin(&mut self, submitter: &Submitter<'_>, index: usize) {
         let slot = &mut self.slots[index];
         let region = slot.region.as_ref().expect("found by its region");
-        let memory = libc::iovec {
-            iov_base: std::ptr::without_provenance_mut(region.start()),
-            iov_len: region.length(),
-        };
+        let memory = memory(region.start(), region.length());
         slot.state = match update(submitter, index, memory) {
             Ok(()) => Pinned::Yes,
             Err(error) => {
@@ -265,9 +303,16 @@ impl BufferTable {
     }
 }
 
+fn memory(start: usize, length: usize) -> libc::iovec {
+    libc::iovec {
+        iov_base: std::ptr::without_provenance_mut(start),
+        iov_len: length,
+    }
+}
+
 fn update(submitter: &Submitter<'_>, index: usize, memory: libc::iovec) -> io::Result<()> {
     // SAFETY: the program promised that registered memory stays mapped until it
-    // is unregistered; the kernel pins its pages, so even a broken promise makes
+    // is unregistered, and the pool's is held on to by the table; the kernel pins its pages, so even a broken promise makes
     // it write to pages that nobody else has.
     unsafe { submitter.register_buffers_update(index as u32, &[memory], None) }
 }

@@ -1,212 +1,258 @@
-//! One ring and the operations it has in flight.
+//! The engine: operations into entries, completions into outcomes.
 
+use super::features::{Feature, FeatureSet};
 use super::inflight::Inflight;
+use super::lane::Lane;
 use super::registered::{Named, Registered};
-use crate::buf::Regions;
-use crate::error::{Context, Errno, Error, Result};
+use super::setup::{Granted, Plan, setup_flags};
+use super::waker::Waker;
+use crate::buf::{Piece, Regions};
+use crate::error::{Context, Errno, Result};
 use crate::io::errno::{Verdict, judge};
-use crate::io::{Engine, Op, Outcome, Output, Verb, Wait, Wake, signal};
-use crate::limits::INTERRUPTS_MAX;
-use io_uring::{IoUring, opcode, squeue, types};
-use rustix::event::{EventfdFlags, eventfd};
+use crate::io::metrics::{Meter, Tally};
+use crate::io::{Engine, Op, Outcome, Output, Owner, Refusal, Verb, Wait, Wake, Which};
+use crate::limits::{CHAIN_MAX, INTERRUPTS_MAX, SQ_ENTRIES_MAX, SQ_ENTRIES_MIN};
+use io_uring::{Probe, opcode, squeue, types};
+use slab::Slab;
 use std::collections::VecDeque;
-use std::io;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// `user_data` of the read that waits for the waker. No slot has this index:
-/// a slab has at most QUEUE_DEPTH_MAX slots.
-const WAKE: u64 = u64::MAX;
-/// `user_data` of cancellations, whose own outcome tells nothing that the
-/// outcome of the operation does not.
-const CANCEL: u64 = u64::MAX - 1;
+/// Names in the lower half of a `user_data` that no slot has: a slab has at
+/// most QUEUE_DEPTH_MAX slots.
+const WAKE: u32 = u32::MAX;
+/// A cancellation. Whether it won is counted; the operation's own outcome says
+/// what came of it.
+const CANCEL: u32 = u32::MAX - 1;
+/// The time-out of an operation, whose own outcome tells.
+const TIMEOUT: u32 = u32::MAX - 2;
+/// A message from another ring.
+const TOLD: u32 = u32::MAX - 3;
+/// A message to another ring; its place in `nudges` is in the upper half.
+const NUDGE: u32 = u32::MAX - 4;
+
+/// Waits shorter than this are not worth a spin.
+const SPIN_MIN: Duration = Duration::from_micros(1);
 
 /// The io_uring engine. Dropping it before `shut_down` leaks what is in flight.
 pub(crate) struct Uring {
-    ring: IoUring,
+    main: Lane,
+    /// For O_DIRECT reads, where devices are to be polled.
+    polled: Option<Lane>,
+    /// An event loop is told of completions, which a polled ring cannot do.
+    told_of: bool,
+    poll_refused: Arc<AtomicBool>,
     /// Behind ManuallyDrop because the kernel may outlive us in here.
     inflight: ManuallyDrop<Inflight>,
-    /// Slots whose entry found the submission queue full; at most all slots.
+    /// Chains whose entries found the submission queue full; at most all slots.
     backlog: VecDeque<u32>,
-    registered: Registered,
-    waker: Arc<EventWaker>,
+    /// The last operation of a chain whose next one has not been pushed yet.
+    open_chain: Option<u32>,
+    /// Chains that were cancelled before they were submitted.
+    unsubmitted: Vec<u32>,
+    waker: Arc<Waker>,
     /// Where the read of the waker's eventfd lands; boxed, since the kernel has
     /// its address for as long as the ring lives.
     wake_count: ManuallyDrop<Box<u64>>,
     wake_armed: bool,
+    /// Engines that messages are on their way to.
+    nudges: Slab<Arc<dyn Wake>>,
     event: Option<Arc<OwnedFd>>,
-    flags: u32,
-    refused: Vec<&'static str>,
-    /// Completions of operations that had already ended: a kernel bug or ours.
-    stale: u64,
-    /// The kernel refuses to be entered: on another thread than the ring's own,
-    /// say. What is in flight will not come back.
-    refused_entry: bool,
+    granted: Granted,
+    spin_max: Duration,
+    /// What a wait spins now: less after spins in vain.
+    spin: Duration,
+    /// Read once for a batch.
+    clock: Option<Instant>,
+    tally: Tally,
+    meter: Meter,
+    /// Operations that ended in this call, for the meter.
+    ended: Vec<(Verb, Instant)>,
 }
-
-struct EventWaker {
-    event: OwnedFd,
-    /// Set while the eventfd was written and the ring has not seen it.
-    pending: AtomicBool,
-}
-
-impl Wake for EventWaker {
-    fn wake(&self) {
-        if !self.pending.swap(true, Ordering::AcqRel) {
-            signal(self.event.as_fd());
-        }
-    }
-}
-
-/// A set-up flag of io_uring_setup(2), and its name with the release that has it.
-struct Setup {
-    bit: u32,
-    name: &'static str,
-}
-
-const SINGLE_ISSUER: Setup = Setup {
-    bit: 1 << 12,
-    name: "SINGLE_ISSUER (Linux 6.0)",
-};
-const DEFER_TASKRUN: Setup = Setup {
-    bit: 1 << 13,
-    name: "DEFER_TASKRUN (Linux 6.1)",
-};
-const COOP_TASKRUN: Setup = Setup {
-    bit: 1 << 8,
-    name: "COOP_TASKRUN (Linux 5.19)",
-};
-const SUBMIT_ALL: Setup = Setup {
-    bit: 1 << 7,
-    name: "SUBMIT_ALL (Linux 5.18)",
-};
 
 impl Uring {
-    /// Sets up a ring for the calling thread, with every flag that the kernel
-    /// takes. `single` promises that no other thread will use it.
+    /// Sets up a ring for the calling thread, with everything that the plan asks
+    /// for and the kernel grants.
     ///
     /// Errors: what io_uring_setup(2) refuses without any flag (EPERM, ENOSYS,
     /// ENOMEM, EMFILE), or EOPNOTSUPP for a kernel before 5.11.
-    pub(crate) fn new(depth: u32, single: bool, regions: Arc<Regions>) -> Result<Self> {
-        let mut wanted = vec![COOP_TASKRUN, SUBMIT_ALL];
-        if single {
-            // DEFER_TASKRUN needs SINGLE_ISSUER, so it is the first to go.
-            wanted.insert(0, SINGLE_ISSUER);
-            wanted.insert(0, DEFER_TASKRUN);
+    pub(crate) fn new(
+        plan: &Plan,
+        depth: u32,
+        owner: Owner,
+        regions: Arc<Regions>,
+        meter: Meter,
+    ) -> Result<Self> {
+        let mut granted = Granted::default();
+        let entries = depth.clamp(SQ_ENTRIES_MIN, SQ_ENTRIES_MAX);
+        let single = owner != (Owner::Program { movable: true });
+        let ring = plan.build(entries, single, &mut granted)?;
+        ask_for_operations(&ring.submitter(), plan, &mut granted);
+        let registered =
+            Registered::new(&ring.submitter(), plan, Arc::clone(&regions), &mut granted);
+        let mut main = Lane::new(ring, registered);
+        if single && plan.allowed.has(Feature::RegisteredRing) {
+            main.register_ring(&mut granted);
         }
-        let mut refused = Vec::new();
-        let ring = loop {
-            match build(depth, &wanted) {
-                Ok(ring) => break ring,
-                // Only an unknown flag is EINVAL: anything else is not about flags.
-                Err(error) if error.raw_os_error() == Some(libc::EINVAL) && !wanted.is_empty() => {
-                    refused.push(wanted.remove(0).name);
-                }
-                Err(error) => return Err(refusal(&error)),
-            }
-        };
-        if !ring.params().is_feature_ext_arg() || !ring.params().is_feature_nodrop() {
-            let text = "io_uring of this kernel is older than Linux 5.11";
-            return Err(Error::new(Errno::OPNOTSUPP, text));
+        if plan.allowed.has(Feature::BoundedWorkers) {
+            bound_workers(&main, owner, plan.io_workers, &mut granted);
         }
-        let event = eventfd(0, EventfdFlags::CLOEXEC).context(|| "create an eventfd")?;
-        let registered = Registered::new(&ring.submitter(), regions, &mut refused);
+        let polled = polled_lane(plan, entries, regions, &mut granted);
+        let told = granted.features.has(Feature::MsgRing);
+        // SAFETY: the ring's descriptor is open: `main` owns it.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(main.ring.as_raw_fd()) };
+        let waker = Waker::new(told.then_some(descriptor))?;
         Ok(Self {
-            registered,
-            ring,
+            main,
+            polled,
+            told_of: false,
+            poll_refused: Arc::clone(&plan.poll_refused),
             inflight: ManuallyDrop::new(Inflight::new(depth)),
             backlog: VecDeque::with_capacity(depth as usize),
-            waker: Arc::new(EventWaker {
-                event,
-                pending: AtomicBool::new(false),
-            }),
+            open_chain: None,
+            unsubmitted: Vec::new(),
+            waker: Arc::new(waker),
             wake_count: ManuallyDrop::new(Box::new(0)),
             wake_armed: false,
+            nudges: Slab::new(),
             event: None,
-            flags: wanted.iter().fold(0, |flags, setup| flags | setup.bit),
-            refused,
-            stale: 0,
-            refused_entry: false,
+            granted,
+            spin_max: plan.spin,
+            spin: plan.spin,
+            clock: None,
+            tally: Tally::default(),
+            meter,
+            ended: Vec::with_capacity(depth as usize),
         })
     }
 
-    /// The set-up flags in force, and a sentence about what was granted.
-    pub(crate) fn granted(&self) -> (u32, String) {
-        let reason = match self.refused.as_slice() {
-            [] => "io_uring, granted everything that is asked for".to_owned(),
-            names => format!("io_uring, but not granted: {}", names.join(", ")),
-        };
-        (self.flags, reason)
+    /// What the kernel granted.
+    pub(crate) fn granted(&self) -> FeatureSet {
+        self.granted.features
     }
 
-    /// Puts an entry into the submission queue, handing over what is there if
-    /// it is full. False if there is still no room.
-    fn enqueue(&mut self, entry: &squeue::Entry) -> bool {
-        // SAFETY: what the entry points to lives until its completion: slots and
-        // `wake_count` stay at their address and are dropped only after
-        // `shut_down` saw every completion, else leaked; a cancellation points
-        // to nothing.
-        if unsafe { self.ring.submission().push(entry) }.is_ok() {
+    /// What was asked for in vain.
+    pub(crate) fn refused(&self) -> &[Refusal] {
+        &self.granted.refused
+    }
+
+    /// IORING_SETUP_… bits in force.
+    pub(crate) fn setup_flags(&self) -> u32 {
+        setup_flags(self.granted.features)
+    }
+
+    /// A duplicate of the ring's descriptor, for rings that share its thread.
+    pub(crate) fn descriptor(&self) -> Result<Arc<OwnedFd>> {
+        // SAFETY: the ring's descriptor is open: `main` owns it.
+        let fd = unsafe { BorrowedFd::borrow_raw(self.main.ring.as_raw_fd()) };
+        let fd = rustix::io::fcntl_dupfd_cloexec(fd, 0).context(|| "duplicate a ring")?;
+        Ok(Arc::new(fd))
+    }
+
+    fn now(&mut self) -> Instant {
+        *self.clock.get_or_insert_with(Instant::now)
+    }
+
+    // --- submission ----------------------------------------------------------
+
+    /// Puts entries into the submission queue, all or none, handing over what is
+    /// there if they find no room.
+    fn enqueue(&mut self, polled: bool, entries: &[squeue::Entry]) -> bool {
+        let lane = match &mut self.polled {
+            Some(lane) if polled => lane,
+            _ => &mut self.main,
+        };
+        if lane.push(entries) {
             return true;
         }
-        self.enter(0, None);
-        // SAFETY: as above.
-        unsafe { self.ring.submission().push(entry) }.is_ok()
+        self.tally.sq_full += 1;
+        lane.enter(0, None);
+        lane.push(entries)
     }
 
-    fn entry(&mut self, index: u32) -> squeue::Entry {
-        let op = self.inflight.op(index);
-        let named = match op.verb {
-            // statx(2) resolves a path, for which the kernel takes no slots.
-            Verb::Stat => Named::plain(op),
-            _ => self.registered.name(&self.ring.submitter(), op),
-        };
-        self.inflight.entry(index, named)
-    }
-
-    fn enqueue_slot(&mut self, index: u32) {
-        let entry = self.entry(index);
-        if !self.backlog.is_empty() || !self.enqueue(&entry) {
-            self.backlog.push_back(index);
+    /// Submits a chain, or has it wait behind those that wait already.
+    fn start(&mut self, head: u32) {
+        if !self.backlog.is_empty() || !self.try_start(head) {
+            self.backlog.push_back(head);
+            let waiting = self.backlog.len() as u64;
+            self.tally.backlog_high_water = self.tally.backlog_high_water.max(waiting);
         }
+    }
+
+    fn try_start(&mut self, head: u32) -> bool {
+        let slot = self.inflight.slot(head);
+        let simple = slot.until.is_none();
+        if simple && self.inflight.next(head).is_none() {
+            let (polled, entry) = self.entry(head);
+            self.inflight.slot(head).pending = 1;
+            return self.enqueue(polled, &[entry]);
+        }
+        self.try_start_chain(head)
+    }
+
+    /// A chain, or an operation with a time-out: links must not be torn apart by
+    /// a submission.
+    fn try_start_chain(&mut self, head: u32) -> bool {
+        let mut entries = [const { None::<squeue::Entry> }; 2 * CHAIN_MAX];
+        let mut count = 0;
+        let mut members = 0;
+        let mut at = Some(head);
+        while let Some(index) = at {
+            let next = self.inflight.next(index);
+            let linked = |entry: squeue::Entry, last: bool| match last {
+                true => entry,
+                false => entry.flags(squeue::Flags::IO_LINK),
+            };
+            let until = self.inflight.slot(index).until;
+            let (_, entry) = self.entry(index);
+            entries[count] = Some(linked(entry, next.is_none() && until.is_none()));
+            count += 1;
+            if let Some(until) = until {
+                let entry = self.inflight.timeout_entry(index, until);
+                entries[count] = Some(linked(entry, next.is_none()).user_data(TIMEOUT.into()));
+                count += 1;
+            }
+            members += 1;
+            at = next;
+        }
+        self.inflight.slot(head).pending = members;
+        let entries = entries.map(|entry| entry.unwrap_or_else(|| opcode::Nop::new().build()));
+        self.enqueue(false, &entries[..count])
+    }
+
+    /// The next entry of a slot, and whether it is for the polled ring.
+    fn entry(&mut self, index: u32) -> (bool, squeue::Entry) {
+        let polls = self.polls();
+        let slot = self.inflight.slot(index);
+        let op = slot.op();
+        let alone = slot.until.is_none() && !op.terms.linked;
+        let polled = polls && op.terms.direct && op.verb == Verb::Read && alone;
+        let lane = match &mut self.polled {
+            Some(lane) if polled => lane,
+            _ => &mut self.main,
+        };
+        let named = match op.verb {
+            Verb::Read | Verb::Write => lane.registered.name(&lane.ring.submitter(), op),
+            // statx(2) resolves a path, for which the kernel takes no slots; the
+            // others are few.
+            _ => Named::plain(op),
+        };
+        (polled, self.inflight.entry(index, named))
+    }
+
+    fn polls(&self) -> bool {
+        self.polled.is_some() && !self.told_of && !self.poll_refused.load(Ordering::Relaxed)
     }
 
     fn drain_backlog(&mut self) {
-        while let Some(index) = self.backlog.pop_front() {
-            let entry = self.entry(index);
-            if !self.enqueue(&entry) {
-                self.backlog.push_front(index);
+        while let Some(&head) = self.backlog.front() {
+            if !self.try_start(head) {
                 break;
             }
-        }
-    }
-
-    /// io_uring_enter(2): hands over what is queued and, for `want` > 0, waits.
-    fn enter(&mut self, want: usize, until: Option<Instant>) {
-        let entered = match until {
-            None => self.ring.submitter().submit_and_wait(want),
-            Some(instant) => {
-                let left = instant.saturating_duration_since(Instant::now());
-                let timeout = types::Timespec::from(left);
-                let args = types::SubmitArgs::new().timespec(&timeout);
-                self.ring.submitter().submit_with_args(want, &args)
-            }
-        };
-        let Err(error) = entered else { return };
-        match error.raw_os_error() {
-            // The time is over, a signal came, or the kernel wants completions
-            // reaped or memory freed before it takes more: all are seen to by
-            // the caller's loop.
-            Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => {}
-            _ => {
-                if !self.refused_entry {
-                    tracing::error!("io_uring_enter: {error}");
-                }
-                self.refused_entry = true;
-            }
+            self.backlog.pop_front();
         }
     }
 
@@ -218,132 +264,337 @@ impl Uring {
         let target = (&raw mut **self.wake_count).cast();
         let entry = opcode::Read::new(types::Fd(self.waker.event.as_raw_fd()), target, 8)
             .build()
-            .user_data(WAKE);
-        self.wake_armed = self.enqueue(&entry);
+            .user_data(WAKE.into());
+        self.wake_armed = self.enqueue(false, &[entry]);
     }
 
-    fn next_completion(&mut self) -> Option<(u64, i32)> {
-        let cqe = self.ring.completion().next()?;
-        Some((cqe.user_data(), cqe.result()))
-    }
+    // --- completion ----------------------------------------------------------
 
-    /// Takes every completion; true if the waker was among them.
+    /// Takes every completion; true if the engine was woken.
     fn harvest(&mut self, outcomes: &mut Vec<Outcome>) -> bool {
         let mut woken = false;
-        while let Some((user_data, result)) = self.next_completion() {
-            match user_data {
-                WAKE => {
-                    self.wake_armed = false;
-                    woken = true;
-                    // A swap, not a store: it orders what the waking thread did
-                    // before its own swap ahead of what we do after this one.
-                    self.waker.pending.swap(false, Ordering::AcqRel);
-                }
-                CANCEL => {}
-                user_data => outcomes.extend(self.ended(user_data, result)),
-            }
+        while let Some(entry) = self.main.pop() {
+            woken |= self.completed(entry.user_data(), entry.result(), outcomes);
+        }
+        while let Some(entry) = self.polled.as_mut().and_then(Lane::pop) {
+            self.completed(entry.user_data(), entry.result(), outcomes);
         }
         woken
     }
 
-    /// One completion: the operation's outcome, or None if it goes on.
-    fn ended(&mut self, user_data: u64, result: i32) -> Option<Outcome> {
-        let Some((index, slot)) = self.inflight.find(user_data) else {
-            self.stale += 1;
+    /// One completion; true if it is a wake-up.
+    fn completed(&mut self, user_data: u64, result: i32, outcomes: &mut Vec<Outcome>) -> bool {
+        match user_data as u32 {
+            WAKE | TOLD => {
+                self.wake_armed &= user_data as u32 != WAKE;
+                self.tally.wakes += 1;
+                self.waker.seen();
+                return true;
+            }
+            CANCEL if result == 0 => self.tally.cancels_won += 1,
+            CANCEL => self.tally.cancels_lost += 1,
+            TIMEOUT => {}
+            NUDGE => {
+                let other = self.nudges.remove((user_data >> 32) as usize);
+                if result < 0 {
+                    other.insist();
+                }
+            }
+            _ => self.operation_completed(user_data, result, outcomes),
+        }
+        false
+    }
+
+    fn operation_completed(&mut self, user_data: u64, result: i32, outcomes: &mut Vec<Outcome>) {
+        let Some(index) = self.inflight.find(user_data) else {
+            self.tally.stale_completions += 1;
             tracing::error!("completion {user_data:#x} of an operation that has ended");
-            return None;
+            return;
         };
-        let result = match u32::try_from(result) {
-            Ok(_) if slot.verb() == Verb::Stat => Ok(Output::Attributes(slot.attributes())),
+        self.inflight.slot(index).result = result;
+        let head = self.inflight.head(index);
+        let first = self.inflight.slot(head);
+        first.pending -= 1;
+        if first.pending == 0 {
+            self.settle(head, outcomes);
+        }
+    }
+
+    /// The kernel has given back all of a chain: its outcomes, up to where it
+    /// has to go on.
+    fn settle(&mut self, head: u32, outcomes: &mut Vec<Outcome>) {
+        let mut at = Some(head);
+        let mut broken = false;
+        while let Some(index) = at {
+            at = self.inflight.next(index);
+            let result = if broken {
+                self.follower(index)
+            } else {
+                match self.result(index) {
+                    Some(result) => result,
+                    None => {
+                        self.inflight.behead(index);
+                        self.start(index);
+                        return;
+                    }
+                }
+            };
+            let whole = self.inflight.slot(index).op().buffer.len();
+            broken |= match &result {
+                Ok(Output::Bytes(moved)) => *moved < whole,
+                Ok(Output::Attributes(_)) => false,
+                Err(_) => true,
+            };
+            outcomes.push(self.end(index, result));
+        }
+    }
+
+    /// What came of an operation; None: it goes on.
+    fn result(&mut self, index: u32) -> Option<std::result::Result<Output, Errno>> {
+        let slot = self.inflight.slot(index);
+        let verb = slot.verb();
+        let whole = slot.op().buffer.len();
+        match u32::try_from(slot.result) {
+            Ok(_) if verb == Verb::Stat => {
+                Some(Ok(Output::Attributes(self.inflight.attributes(index))))
+            }
+            Ok(_) if !verb.moves_bytes() => Some(Ok(Output::Bytes(whole))),
             Ok(moved) => {
                 slot.done += moved as usize;
                 slot.interrupts = 0;
-                if moved > 0 && slot.done < slot.length() {
-                    self.enqueue_slot(index);
-                    return None;
+                if moved == 0 || slot.done >= whole {
+                    return Some(Ok(Output::Bytes(slot.done)));
                 }
-                Ok(Output::Bytes(slot.done))
-            }
-            Err(_) => {
-                let errno = Errno::from_raw_os_error(-result);
-                slot.interrupts += 1;
-                let again = slot.interrupts <= INTERRUPTS_MAX;
-                if again && judge(slot.verb(), errno) == Verdict::Repeat {
-                    self.enqueue_slot(index);
-                    return None;
+                if slot.cancelled {
+                    return Some(Err(Errno::CANCELED));
                 }
-                Err(errno)
+                self.tally.short_transfers += 1;
+                None
             }
-        };
-        let tag = slot.tag;
-        let op = self.inflight.remove(index);
-        Some(Outcome {
-            tag,
-            result,
-            buffer: op.buffer,
+            Err(_) => self.failure(index).map(Err),
+        }
+    }
+
+    /// What an errno of the kernel comes to; None: try again.
+    fn failure(&mut self, index: u32) -> Option<Errno> {
+        let polls = self.polls();
+        let slot = self.inflight.slot(index);
+        let errno = Errno::from_raw_os_error(-slot.result);
+        if slot.cancelled {
+            return Some(Errno::CANCELED);
+        }
+        let over = slot.until.is_some_and(|until| Instant::now() >= until);
+        if over && [Errno::CANCELED, Errno::INTR, Errno::TIME].contains(&errno) {
+            return Some(Errno::TIMEDOUT);
+        }
+        // Only the polled ring says so of a read: the file is read without.
+        if errno == Errno::OPNOTSUPP && slot.verb() == Verb::Read && polls {
+            tracing::warn!("io_poll: the file system or device of a cached file cannot be polled");
+            self.poll_refused.store(true, Ordering::Relaxed);
+            return None;
+        }
+        slot.interrupts += 1;
+        let again = slot.interrupts <= INTERRUPTS_MAX;
+        let repeat = again && judge(slot.verb(), errno) == Verdict::Repeat;
+        (!repeat).then_some(errno)
+    }
+
+    /// What an operation comes to behind one that was not done whole.
+    fn follower(&mut self, index: u32) -> std::result::Result<Output, Errno> {
+        let errno = Errno::from_raw_os_error(-self.inflight.slot(index).result.min(-1));
+        // The kernel refused this very entry, and with it the whole chain.
+        Err(match errno {
+            Errno::INVAL | Errno::BADF | Errno::OPNOTSUPP => errno,
+            _ => Errno::CANCELED,
         })
     }
 
-    fn cancel_each(&mut self, victims: &[u64]) {
-        for user_data in victims {
-            let entry = opcode::AsyncCancel::new(*user_data)
-                .build()
-                .user_data(CANCEL);
-            if !self.enqueue(&entry) {
-                // The operation then ends by itself; nobody is left waiting for
-                // it, since whoever cancels answers the request at once.
-                tracing::warn!("no room to cancel an operation");
+    fn end(&mut self, index: u32, result: std::result::Result<Output, Errno>) -> Outcome {
+        let slot = self.inflight.slot(index);
+        let (tag, begun) = (slot.tag, slot.begun);
+        let op = self.inflight.remove(index);
+        self.tally.completions += 1;
+        if let Ok(Output::Bytes(moved)) = result {
+            match op.verb {
+                Verb::Read => self.tally.bytes_read += moved as u64,
+                Verb::Write | Verb::Splice => self.tally.bytes_written += moved as u64,
+                _ => {}
             }
         }
-        self.enter(0, None);
+        self.ended.push((op.verb, begun));
+        Outcome {
+            tag,
+            result,
+            buffer: op.buffer,
+        }
+    }
+
+    // --- waiting -------------------------------------------------------------
+
+    /// Enters the kernel for completions, as `until` allows; spins before it sleeps.
+    fn wait(&mut self, want: usize, until: Option<Instant>) {
+        if let Some(lane) = &mut self.polled
+            && lane.outstanding > 0
+        {
+            // A polled ring wakes nobody: both are looked at in turn.
+            lane.enter(0, None);
+            self.main.enter(0, None);
+            return;
+        }
+        if self.spin >= SPIN_MIN && self.spin_for(want) {
+            return;
+        }
+        self.main.enter(want, until);
+    }
+
+    /// Looks for completions without sleeping; true if there are enough. A spin
+    /// in vain halves the next one, and one that was worth it doubles it.
+    fn spin_for(&mut self, want: usize) -> bool {
+        let end = Instant::now() + self.spin;
+        loop {
+            self.main.enter(0, None);
+            if self.main.ready() >= want {
+                self.spin = (self.spin * 2).min(self.spin_max);
+                return true;
+            }
+            if Instant::now() >= end {
+                self.spin = (self.spin / 2).max(SPIN_MIN);
+                return false;
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    /// Gives the numbers of this call to the meter.
+    fn publish(&mut self) {
+        self.clock = None;
+        let lanes = [Some(&self.main), self.polled.as_ref()];
+        self.tally.enters = lanes.iter().flatten().map(|lane| lane.enters).sum();
+        self.tally.cq_overflows = lanes.iter().flatten().map(|lane| lane.overflows).sum();
+        self.tally.in_flight = self.inflight.len() as u64;
+        let mut recording = self.meter.record(&self.tally);
+        if self.ended.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        for (verb, begun) in self.ended.drain(..) {
+            let latency = now.saturating_duration_since(begun).as_nanos() as u64;
+            recording.latency(verb, latency);
+        }
+    }
+
+    /// Ends what has not been submitted yet.
+    fn cancel_backlog(&mut self) {
+        let waiting = std::mem::take(&mut self.backlog);
+        for head in waiting {
+            if self.inflight.slot(head).cancelled {
+                let mut at = Some(head);
+                while let Some(index) = at {
+                    self.inflight.slot(index).result = -libc::ECANCELED;
+                    at = self.inflight.next(index);
+                }
+                // Settled by the next `reap`, as if the kernel had given it back.
+                self.inflight.slot(head).pending = 0;
+                self.unsubmitted.push(head);
+            } else {
+                self.backlog.push_back(head);
+            }
+        }
+    }
+
+    fn refused_entry(&self) -> bool {
+        self.main.refused
     }
 }
 
 impl Engine for Uring {
     fn push(&mut self, tag: u64, op: Op) -> std::result::Result<(), Op> {
-        let index = self.inflight.insert(tag, op)?;
-        self.enqueue_slot(index);
+        let linked = op.terms.linked;
+        let now = self.now();
+        let timed = self.granted.features.has(Feature::LinkTimeout);
+        let index = self.inflight.insert(tag, op, now, timed)?;
+        self.tally.submissions += 1;
+        if let Some(last) = self.open_chain.take() {
+            self.inflight.link(last, index);
+        }
+        if linked {
+            self.open_chain = Some(index);
+        } else {
+            self.start(self.inflight.head(index));
+        }
         Ok(())
     }
 
     fn flush(&mut self) {
         self.drain_backlog();
-        if !self.ring.submission().is_empty() {
-            self.enter(0, None);
+        for lane in [Some(&mut self.main), self.polled.as_mut()]
+            .into_iter()
+            .flatten()
+        {
+            if lane.is_laden() {
+                lane.enter(0, None);
+            }
         }
+        self.publish();
     }
 
     fn reap(&mut self, wait: Wait, outcomes: &mut Vec<Outcome>) {
         let before = outcomes.len();
-        self.arm_waker();
+        for head in std::mem::take(&mut self.unsubmitted) {
+            self.settle(head, outcomes);
+        }
         self.drain_backlog();
         let mut woken = self.harvest(outcomes);
-        let Wait::For(want, until) = wait else {
-            // Deferred task work runs inside the call: without it, nothing
-            // would ever complete for a caller that only polls.
-            self.enter(0, None);
-            self.harvest(outcomes);
-            return;
-        };
-        if !woken && outcomes.len() - before < want {
-            self.registered.sweep(&self.ring.submitter());
-        }
-        // A short transfer that goes on is a completion without an outcome, so
-        // one call need not be enough.
-        while !woken && outcomes.len() - before < want {
-            self.drain_backlog();
-            self.enter(want - (outcomes.len() - before), until);
-            woken = self.harvest(outcomes);
-            if self.refused_entry || until.is_some_and(|instant| Instant::now() >= instant) {
-                break;
+        match wait {
+            Wait::No => {
+                self.main.enter(0, None);
+                if let Some(lane) = self.polled.as_mut().filter(|lane| lane.outstanding > 0) {
+                    lane.enter(0, None);
+                }
+                self.harvest(outcomes);
+            }
+            Wait::For(want, until) => {
+                if !woken && outcomes.len() - before < want {
+                    self.arm_waker();
+                    self.main.sweep();
+                }
+                // A short transfer that goes on is a completion without an
+                // outcome, so one call need not be enough.
+                while !woken && outcomes.len() - before < want {
+                    self.drain_backlog();
+                    self.wait(want - (outcomes.len() - before), until);
+                    woken = self.harvest(outcomes);
+                    let over = until.is_some_and(|instant| Instant::now() >= instant);
+                    if over || self.refused_entry() {
+                        break;
+                    }
+                }
             }
         }
         self.flush();
     }
 
-    fn cancel(&mut self, tag: u64) {
-        let victims: Vec<u64> = self.inflight.tagged(tag).collect();
-        self.cancel_each(&victims);
+    fn cancel(&mut self, which: Which<'_>) -> usize {
+        let mut victims = Vec::new();
+        let count = self
+            .inflight
+            .cancel(which, |user_data| victims.push(user_data));
+        if count == 0 {
+            return 0;
+        }
+        self.cancel_backlog();
+        for user_data in victims {
+            let entry = opcode::AsyncCancel::new(user_data)
+                .build()
+                .user_data(CANCEL.into());
+            if !self.enqueue(false, &[entry]) {
+                // The operation then ends by itself; nobody is left waiting for
+                // it, since whoever cancels answers the request at once.
+                tracing::warn!("no room to cancel an operation");
+            }
+        }
+        self.main.enter(0, None);
+        count
     }
 
     fn space(&self) -> usize {
@@ -358,21 +609,44 @@ impl Engine for Uring {
         Arc::clone(&self.waker) as Arc<dyn Wake>
     }
 
+    fn nudge(&mut self, other: &Arc<dyn Wake>) {
+        let told = self.granted.features.has(Feature::MsgRing);
+        let Some(ring) = other.ring().filter(|_| told) else {
+            return other.wake();
+        };
+        if !other.claim() {
+            return;
+        }
+        let ring = types::Fd(ring.as_raw_fd());
+        let place = self.nudges.insert(Arc::clone(other)) as u64;
+        let entry = opcode::MsgRingData::new(ring, 0, TOLD.into(), None)
+            .build()
+            .user_data(place << 32 | u64::from(NUDGE));
+        if !self.enqueue(false, &[entry]) {
+            self.nudges.remove(place as usize).insist();
+        }
+    }
+
     fn notify(&mut self, event: Arc<OwnedFd>) -> Result<()> {
-        self.ring
+        self.main
+            .ring
             .submitter()
             .register_eventfd(event.as_raw_fd())
             .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
             .context(|| "register an eventfd with the ring")?;
+        self.told_of = true;
         self.event = Some(event);
         Ok(())
     }
 
+    fn adopt(&mut self, buffers: Piece) {
+        self.main.registered.adopt(buffers);
+    }
+
     fn shut_down(&mut self, deadline: Instant) -> usize {
-        let victims: Vec<u64> = self.inflight.all().collect();
-        self.cancel_each(&victims);
+        self.cancel(Which::All);
         let mut outcomes = Vec::new();
-        while self.in_flight() > 0 && !self.refused_entry && Instant::now() < deadline {
+        while self.in_flight() > 0 && !self.refused_entry() && Instant::now() < deadline {
             let tick = (Instant::now() + Duration::from_millis(50)).min(deadline);
             self.reap(Wait::For(1, Some(tick)), &mut outcomes);
             outcomes.clear();
@@ -387,17 +661,21 @@ impl Drop for Uring {
         // requests only some time after close(2) has returned. So it is ended
         // first, by what it waits for.
         if self.wake_armed {
-            self.waker.wake();
+            self.waker.insist();
             let limit = Instant::now() + Duration::from_secs(1);
             let mut outcomes = Vec::new();
-            while self.wake_armed && !self.refused_entry && Instant::now() < limit {
-                self.enter(1, Some(limit));
+            while self.wake_armed && !self.refused_entry() && Instant::now() < limit {
+                self.main.enter(1, Some(limit));
                 self.harvest(&mut outcomes);
             }
         }
         if !self.wake_armed {
             // SAFETY: dropped once, here; no read of the eventfd is in the ring.
             unsafe { ManuallyDrop::drop(&mut self.wake_count) };
+        }
+        // Whoever a message did not reach.
+        for other in self.nudges.drain() {
+            other.insist();
         }
         if self.inflight.len() == 0 {
             // SAFETY: dropped once, here; the kernel has nothing of the slab.
@@ -409,36 +687,65 @@ impl Drop for Uring {
     }
 }
 
-fn build(depth: u32, wanted: &[Setup]) -> io::Result<IoUring> {
-    let has = |setup: Setup| wanted.iter().any(|one| one.bit == setup.bit);
-    let mut builder = IoUring::builder();
-    builder.dontfork().setup_clamp();
-    if has(COOP_TASKRUN) {
-        // The flag that says when to enter the kernel comes with it.
-        builder.setup_coop_taskrun().setup_taskrun_flag();
+/// Notes which of the operations that the engine can do without there are.
+fn ask_for_operations(submitter: &io_uring::Submitter<'_>, plan: &Plan, granted: &mut Granted) {
+    let mut probe = Probe::new();
+    let probed = submitter.register_probe(&mut probe);
+    for (feature, code) in [
+        (Feature::MsgRing, opcode::MsgRingData::CODE),
+        (Feature::Splice, opcode::Splice::CODE),
+        (Feature::Allocate, opcode::Fallocate::CODE),
+        (Feature::LinkTimeout, opcode::LinkTimeout::CODE),
+    ] {
+        if !plan.allowed.has(feature) {
+            continue;
+        }
+        match &probed {
+            Ok(()) if probe.is_supported(code) => {
+                granted.note(feature, Ok(()));
+            }
+            Ok(()) => granted.refuse(feature, "not in this kernel".to_owned()),
+            Err(error) => granted.refuse(feature, format!("the kernel does not tell: {error}")),
+        }
     }
-    if has(SUBMIT_ALL) {
-        builder.setup_submit_all();
-    }
-    if has(SINGLE_ISSUER) {
-        builder.setup_single_issuer();
-    }
-    if has(DEFER_TASKRUN) {
-        builder.setup_defer_taskrun();
-    }
-    builder.build(depth)
 }
 
-/// Says what is likely to have refused the ring, and what to do about it.
-fn refusal(error: &io::Error) -> Error {
-    let errno = Errno::from_io_error(error).unwrap_or(Errno::IO);
-    let cause = match errno {
-        Errno::PERM => "sysctl kernel.io_uring_disabled, or a seccomp profile, forbids it",
-        Errno::NOSYS => "the kernel is built without it, or a seccomp profile hides it",
-        Errno::NOMEM => "RLIMIT_MEMLOCK is too low: raise it (ulimit -l)",
-        Errno::MFILE | Errno::NFILE => "no descriptor is left: raise RLIMIT_NOFILE (ulimit -n)",
-        _ => "io_uring_setup failed",
-    };
-    let text = crate::error::describe(errno);
-    Error::new(errno, format!("{text}: {cause}"))
+/// Limits the kernel's threads for what would block. They belong to the calling
+/// thread: on one of the program's, the limit is only asked for (0 changes nothing).
+fn bound_workers(lane: &Lane, owner: Owner, count: u32, granted: &mut Granted) {
+    let count = if owner == Owner::Library { count } else { 0 };
+    let mut limits = [count, count];
+    let submitter = lane.ring.submitter();
+    granted.note(
+        Feature::BoundedWorkers,
+        submitter.register_iowq_max_workers(&mut limits),
+    );
+}
+
+fn polled_lane(
+    plan: &Plan,
+    entries: u32,
+    regions: Arc<Regions>,
+    granted: &mut Granted,
+) -> Option<Lane> {
+    if !plan.io_poll || plan.poll_refused() {
+        return None;
+    }
+    if !plan.allowed.has(Feature::IoPoll) {
+        granted.refuse(Feature::IoPoll, "withheld by the option without".to_owned());
+        return None;
+    }
+    match plan.build_polled(entries) {
+        Ok(ring) => {
+            granted.note(Feature::IoPoll, Ok(()));
+            // Its tables are its own; what they lack is already noted.
+            let mut aside = Granted::default();
+            let registered = Registered::new(&ring.submitter(), plan, regions, &mut aside);
+            Some(Lane::new(ring, registered))
+        }
+        Err(error) => {
+            granted.note(Feature::IoPoll, Err(error));
+            None
+        }
+    }
 }
