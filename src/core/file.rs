@@ -9,6 +9,7 @@ use crate::token::VersionToken;
 use parking_lot::RwLock;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A file. Clones are the same file.
 #[derive(Clone)]
@@ -25,6 +26,8 @@ pub(crate) struct FileInner {
     /// The version that is served. It moves on when a read finds that the
     /// origin's file has changed, as an open file's content does.
     current: RwLock<Arc<Version>>,
+    /// Grows whenever the version moves on.
+    changes: AtomicU64,
 }
 
 /// One version of a file and its object.
@@ -97,6 +100,7 @@ impl Origin {
             path: path.to_vec(),
             shard,
             current: RwLock::new(Arc::new(version)),
+            changes: AtomicU64::new(0),
         })))
     }
 }
@@ -151,6 +155,11 @@ impl FileInner {
         Arc::clone(&self.current.read())
     }
 
+    /// Differs from before once the version has moved on.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
     /// Moves on to the version that the origin has now.
     pub(crate) fn refresh(&self, token: &VersionToken) -> Arc<Version> {
         let mut current = self.current.write();
@@ -158,6 +167,7 @@ impl FileInner {
             let mut version = make_version(&self.origin, &self.identity, token, &self.path);
             version.reason = MissReason::VersionChanged;
             *current = Arc::new(version);
+            self.changes.fetch_add(1, Ordering::Release);
         }
         Arc::clone(&current)
     }

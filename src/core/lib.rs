@@ -43,7 +43,8 @@ pub use io::{
     Finding, Latency, Priority, Refusal, probe,
 };
 pub use origin::{CustomOrigin, Origin, OriginRead};
-pub use queue::{Queue, QueueOptions};
+pub use queue::{Batch, Queue, QueueOptions};
+pub use request::{Item, Treatment, submit_batch};
 pub use stats::Stats;
 pub use store::{ObjectInfo, is_cache};
 pub use token::{TAG_BYTES_MAX, VersionToken};

@@ -59,6 +59,10 @@ impl Shard {
             .as_ref()
             .expect("present bytes are of an object");
         let file = Arc::clone(object.data());
+        let terms = Terms {
+            priority: request.priority,
+            ..Terms::default()
+        };
         let mut offset = request.cursor;
         let start = (request.cursor - request.offset) as usize;
         request.cursor += length;
@@ -70,7 +74,7 @@ impl Shard {
                 file: Arc::clone(&file),
                 buffer: Buffer::Lent(piece),
                 offset,
-                terms: Terms::default(),
+                terms,
             };
             offset += piece.len() as u64;
             self.requests[slot].outstanding += 1;

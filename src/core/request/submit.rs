@@ -4,7 +4,7 @@
 use super::complete::{count, hit_completion};
 use super::hit::{distrust, read_present};
 use super::sink::{Sink, Waiting};
-use super::{Request, Target};
+use super::{Request, Target, Treatment, total};
 use crate::buf::Lent;
 use crate::completion::{Completion, MissReason, Operation};
 use crate::error::{Errno, Error, Result, describe};
@@ -26,6 +26,7 @@ pub(crate) struct NewRequest {
     pub(crate) offset: u64,
     pub(crate) length: u64,
     pub(crate) started: Instant,
+    pub(crate) treatment: Treatment,
     pub(crate) progress: Option<Arc<AtomicU64>>,
     pub(crate) sink: Sink,
 }
@@ -46,6 +47,7 @@ impl NewRequest {
             offset,
             length,
             started: Instant::now(),
+            treatment: Treatment::default(),
             progress: None,
             sink,
         }
@@ -78,6 +80,11 @@ pub(crate) fn submit(file: &Arc<FileInner>, new: NewRequest) -> Result<()> {
         again: None,
         retries: 0,
         started: new.started,
+        priority: new.treatment.priority,
+        until: new
+            .treatment
+            .timeout
+            .and_then(|left| new.started.checked_add(left)),
         progress: new.progress,
         sink: new.sink,
     });
@@ -152,7 +159,7 @@ impl FileInner {
     pub(crate) fn read(self: &Arc<Self>, segments: &[Lent], offset: u64) -> Result<u64> {
         self.origin.cache.check_open()?;
         let version = self.version();
-        let asked: u64 = segments.iter().map(|segment| segment.len() as u64).sum();
+        let asked = total(segments);
         let end = version.token.size.min(offset.saturating_add(asked));
         let length = end.saturating_sub(offset);
         if version.present_run(offset, end) == length {
