@@ -462,6 +462,10 @@ fn a_fill_makes_complete(engine: &'static str) {
         (stat.number("bytes_present"), stat.number("complete")),
         (CHUNK as i64, 0)
     );
+    let before = case.statistic("origin_reads");
+    let range = CHUNK..2 * CHUNK;
+    assert_eq!(read(&mut client, 0, range.clone()), case.expected(0, range));
+    assert_eq!(case.statistic("origin_reads"), before);
     assert_eq!(client.say("CACHEFS.FILL 0"), Reply::Number(size));
     let stat = client.say("CACHEFS.STAT 0");
     assert_eq!(
