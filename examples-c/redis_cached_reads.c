@@ -92,6 +92,7 @@ static int stats_command(RedisModuleCtx *ctx, RedisModuleString **argv, int argc
         {"cached_objects", of.cached_objects},
         {"in_flight", of.in_flight},
         {"open_files", requests_open_files()},
+        {"requests", requests_in_use()},
         {"busy", requests_refused()},
     };
     enum { NUMBERS = sizeof numbers / sizeof numbers[0] };

@@ -36,6 +36,7 @@ static struct {
 
     struct request *requests; /* as many as may be at a time */
     uint32_t count;
+    uint32_t in_use;
     struct request *unused;
     struct request *waiting, *last_waiting; /* for a place in the queue, or for memory */
     uint64_t refused;
@@ -52,6 +53,10 @@ static struct {
 
 unsigned requests_open_files(void) {
     return state.files.open;
+}
+
+unsigned requests_in_use(void) {
+    return state.in_use;
 }
 
 uint64_t requests_refused(void) {
@@ -180,6 +185,7 @@ static void on_release(RedisModuleCtx *ctx, void *private_data) {
     memset(request, 0, sizeof *request);
     request->next = state.unused;
     state.unused = request;
+    state.in_use--;
     if (state.waiting != NULL)
         want_turn();
 }
@@ -369,6 +375,7 @@ int requests_begin(RedisModuleCtx *ctx, const RedisModuleString *path, struct wa
         return busy(ctx, "open files (redis_open_files)", state.limits.open_files);
 
     state.unused = request->next;
+    state.in_use++;
     request->wanted = wanted;
     request->file = file;
     request->client = RedisModule_BlockClient(ctx, on_reply, NULL, on_release, 0);

@@ -62,8 +62,9 @@ int requests_begin(RedisModuleCtx *ctx, const RedisModuleString *path, struct wa
 void requests_on_event_loop(RedisModuleCtx *ctx, RedisModuleEvent event, uint64_t subevent,
                             void *data);
 
-/* Files that are open, and commands that got BUSY. */
+/* Files that are open, requests that have not ended, and commands that got BUSY. */
 unsigned requests_open_files(void);
+unsigned requests_in_use(void);
 uint64_t requests_refused(void);
 
 /* Replies with the next two of a map. */
