@@ -21,10 +21,11 @@ const CHUNK: usize = 64 << 10;
 
 type Test = fn(&'static str);
 
-const TESTS: [(&str, Test); 18] = [
+const TESTS: [(&str, Test); 19] = [
     ("bytes_are_the_origins", bytes_are_the_origins),
     ("a_second_pass_hits", a_second_pass_hits),
     ("answers_come_in_order", answers_come_in_order),
+    ("a_kernel_thread_may_submit", a_kernel_thread_may_submit),
     ("a_read_has_a_limit", a_read_has_a_limit),
     ("long_reads_share_memory", long_reads_share_memory),
     ("bad_requests_are_refused", bad_requests_are_refused),
@@ -335,6 +336,17 @@ fn answers_come_in_order(engine: &'static str) {
             let echo = Reply::Bytes(number.to_string().into_bytes());
             assert_eq!(client.receive(), Some(echo));
         }
+    }
+    case.end();
+}
+
+/// Then hits come without a call of ours that would bring them.
+fn a_kernel_thread_may_submit(engine: &'static str) {
+    let case = Case::new(engine, "sq_poll=true sq_poll_idle_ms=1", &[500_000]);
+    let mut client = case.client();
+    for number in 0..200 {
+        let range = (number % 50) * 10_000..(number % 50 + 1) * 10_000;
+        assert_eq!(read(&mut client, 0, range.clone()), case.expected(0, range));
     }
     case.end();
 }
