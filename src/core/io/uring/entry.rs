@@ -4,7 +4,7 @@
 use super::inflight::Inflight;
 use super::registered::Named;
 use crate::buf::Buffer;
-use crate::io::{Verb, after};
+use crate::io::{Op, Verb, after};
 use crate::limits::TRANSFER_BYTES_MAX;
 use crate::sys::{FALLOC_FL_KEEP_SIZE, FALLOC_FL_WRITE_ZEROES, STATX_MASK};
 use io_uring::{opcode, squeue, types};
@@ -50,26 +50,7 @@ impl Inflight {
                     .mask(STATX_MASK)
                     .build()
             }
-            (Verb::Splice, _) => {
-                let Buffer::Fd {
-                    file: source,
-                    offset: from,
-                    ..
-                } = &op.buffer
-                else {
-                    unreachable!("a splice moves bytes of a file")
-                };
-                let source = types::Fd(source.as_raw_fd());
-                opcode::Splice::new(
-                    source,
-                    after(*from, done) as i64,
-                    file,
-                    offset as i64,
-                    length,
-                )
-                .flags(libc::SPLICE_F_MOVE)
-                .build()
-            }
+            (Verb::Splice, _) => splice(op, slot.done, file, length),
             (Verb::Allocate, _) => opcode::Fallocate::new(file, left as u64)
                 .offset(offset)
                 .mode(FALLOC_FL_KEEP_SIZE)
@@ -95,4 +76,21 @@ impl Inflight {
         aside.timeout = types::Timespec::from(left.max(Duration::from_nanos(1)));
         opcode::LinkTimeout::new(&raw const aside.timeout).build()
     }
+}
+
+fn splice(op: &Op, done: usize, file: types::Fd, length: u32) -> squeue::Entry {
+    let Buffer::Fd {
+        file: source,
+        offset: from,
+        ..
+    } = &op.buffer
+    else {
+        unreachable!("a splice moves bytes of a file")
+    };
+    // No offset is -1, which is what `NO_OFFSET` is as a signed number.
+    let from = after(*from, done as u64) as i64;
+    let to = after(op.offset, done as u64) as i64;
+    opcode::Splice::new(types::Fd(source.as_raw_fd()), from, file, to, length)
+        .flags(libc::SPLICE_F_MOVE)
+        .build()
 }
