@@ -6,6 +6,8 @@
 //! | `factory` | which engine a cache gets, and why |
 //! | `uring/` | io_uring |
 //! | `psync` | threads with pread(2) and its siblings |
+//! | `progress` | what is done about short transfers |
+//! | `call` | one system call of an operation |
 //! | `errno` | what an errno means to an engine |
 //! | `metrics` | counters and latencies |
 //!
@@ -14,9 +16,11 @@
 //! Every engine repeats short transfers itself: an outcome reports fewer bytes
 //! than asked for only at the end of the file.
 
+mod call;
 mod errno;
 mod factory;
 mod metrics;
+mod progress;
 mod psync;
 pub(crate) mod uring;
 
