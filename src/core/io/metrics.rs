@@ -43,6 +43,17 @@ macro_rules! counters {
     };
 }
 
+impl Tally {
+    /// An operation has moved so many bytes.
+    pub(crate) fn moved(&mut self, verb: Verb, bytes: usize) {
+        match verb {
+            Verb::Read => self.bytes_read += bytes as u64,
+            Verb::Write | Verb::Splice => self.bytes_written += bytes as u64,
+            _ => {}
+        }
+    }
+}
+
 fn sum(one: u64, other: u64) -> u64 {
     one.wrapping_add(other)
 }

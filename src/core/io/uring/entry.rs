@@ -19,11 +19,11 @@ impl Inflight {
         let op = slot.op();
         // A slot's number in place of a descriptor, as the flag below says.
         let file = types::Fd(named.file);
-        let left = op.buffer.len() - slot.done;
+        let left = op.buffer.len() - slot.progress.done;
         let length = left.min(TRANSFER_BYTES_MAX) as u32;
         // SAFETY: `done` is at most the length, so the address stays in the buffer.
-        let start = unsafe { op.buffer.as_ptr().add(slot.done) };
-        let done = slot.done as u64;
+        let start = unsafe { op.buffer.as_ptr().add(slot.progress.done) };
+        let done = slot.progress.done as u64;
         let offset = after(op.offset, done);
         let priority = op.terms.priority.0;
         let entry = match (op.verb, named.buffer) {

@@ -8,10 +8,10 @@ use super::setup::{Granted, Plan, setup_flags};
 use super::waker::Waker;
 use crate::buf::{Piece, Regions};
 use crate::error::{Context, Errno, Result};
-use crate::io::errno::{Verdict, judge};
 use crate::io::metrics::{Meter, Tally};
+use crate::io::progress::did_all;
 use crate::io::{Engine, Op, Outcome, Output, Owner, Refusal, Verb, Wait, Wake, Which};
-use crate::limits::{CHAIN_MAX, INTERRUPTS_MAX, SQ_ENTRIES_MAX, SQ_ENTRIES_MIN};
+use crate::limits::{CHAIN_MAX, SQ_ENTRIES_MAX, SQ_ENTRIES_MIN};
 use io_uring::{Probe, opcode, squeue, types};
 use slab::Slab;
 use std::collections::VecDeque;
@@ -340,11 +340,7 @@ impl Uring {
                 }
             };
             let whole = self.inflight.slot(index).op().buffer.len();
-            broken |= match &result {
-                Ok(Output::Bytes(moved)) => *moved < whole,
-                Ok(Output::Attributes(_)) => false,
-                Err(_) => true,
-            };
+            broken |= !did_all(&result, whole);
             outcomes.push(self.end(index, result));
         }
     }
@@ -360,10 +356,8 @@ impl Uring {
             }
             Ok(_) if !verb.moves_bytes() => Some(Ok(Output::Bytes(whole))),
             Ok(moved) => {
-                slot.done += moved as usize;
-                slot.interrupts = 0;
-                if moved == 0 || slot.done >= whole {
-                    return Some(Ok(Output::Bytes(slot.done)));
+                if let Some(all) = slot.progress.moved(moved as usize, whole) {
+                    return Some(Ok(Output::Bytes(all)));
                 }
                 if slot.cancelled {
                     return Some(Err(Errno::CANCELED));
@@ -393,10 +387,8 @@ impl Uring {
             self.poll_refused.store(true, Ordering::Relaxed);
             return None;
         }
-        slot.interrupts += 1;
-        let again = slot.interrupts <= INTERRUPTS_MAX;
-        let repeat = again && judge(slot.verb(), errno) == Verdict::Repeat;
-        (!repeat).then_some(errno)
+        let verb = slot.verb();
+        slot.progress.failed(verb, errno)
     }
 
     /// What an operation comes to behind one that was not done whole.
@@ -415,11 +407,7 @@ impl Uring {
         let op = self.inflight.remove(index);
         self.tally.completions += 1;
         if let Ok(Output::Bytes(moved)) = result {
-            match op.verb {
-                Verb::Read => self.tally.bytes_read += moved as u64,
-                Verb::Write | Verb::Splice => self.tally.bytes_written += moved as u64,
-                _ => {}
-            }
+            self.tally.moved(op.verb, moved);
         }
         self.ended.push((op.verb, begun));
         Outcome {
