@@ -50,7 +50,7 @@ impl Inflight {
                     .mask(STATX_MASK)
                     .build()
             }
-            (Verb::Splice, _) => splice(op, slot.done, file, length),
+            (Verb::Splice, _) => splice(op, done, file, length),
             (Verb::Allocate, _) => opcode::Fallocate::new(file, left as u64)
                 .offset(offset)
                 .mode(FALLOC_FL_KEEP_SIZE)
@@ -78,7 +78,7 @@ impl Inflight {
     }
 }
 
-fn splice(op: &Op, done: usize, file: types::Fd, length: u32) -> squeue::Entry {
+fn splice(op: &Op, done: u64, file: types::Fd, length: u32) -> squeue::Entry {
     let Buffer::Fd {
         file: source,
         offset: from,
@@ -88,8 +88,8 @@ fn splice(op: &Op, done: usize, file: types::Fd, length: u32) -> squeue::Entry {
         unreachable!("a splice moves bytes of a file")
     };
     // No offset is -1, which is what `NO_OFFSET` is as a signed number.
-    let from = after(*from, done as u64) as i64;
-    let to = after(op.offset, done as u64) as i64;
+    let from = after(*from, done) as i64;
+    let to = after(op.offset, done) as i64;
     opcode::Splice::new(types::Fd(source.as_raw_fd()), from, file, to, length)
         .flags(libc::SPLICE_F_MOVE)
         .build()

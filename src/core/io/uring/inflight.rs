@@ -34,6 +34,8 @@ pub(super) struct Slot {
     pub(super) result: i32,
     /// Its end was asked for.
     pub(super) cancelled: bool,
+    /// Its last entry went to the polled ring.
+    pub(super) polled: bool,
     /// Some while the kernel may touch what it holds.
     op: Option<Op>,
     pub(super) tag: u64,
@@ -58,6 +60,7 @@ impl Inflight {
             pending: 0,
             result: 0,
             cancelled: false,
+            polled: false,
             op: None,
             tag: 0,
             progress: Progress::default(),

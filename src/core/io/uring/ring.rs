@@ -230,6 +230,8 @@ impl Uring {
         let op = slot.op();
         let alone = slot.until.is_none() && !op.terms.linked;
         let polled = polls && op.terms.direct && op.verb == Verb::Read && alone;
+        slot.polled = polled;
+        let op = slot.op();
         let lane = match &mut self.polled {
             Some(lane) if polled => lane,
             _ => &mut self.main,
@@ -371,7 +373,6 @@ impl Uring {
 
     /// What an errno of the kernel comes to; None: try again.
     fn failure(&mut self, index: u32) -> Option<Errno> {
-        let polls = self.polls();
         let slot = self.inflight.slot(index);
         let errno = Errno::from_raw_os_error(-slot.result);
         if slot.cancelled {
@@ -381,10 +382,13 @@ impl Uring {
         if over && [Errno::CANCELED, Errno::INTR, Errno::TIME].contains(&errno) {
             return Some(Errno::TIMEDOUT);
         }
-        // Only the polled ring says so of a read: the file is read without.
-        if errno == Errno::OPNOTSUPP && slot.verb() == Verb::Read && polls {
-            tracing::warn!("io_poll: the file system or device of a cached file cannot be polled");
-            self.poll_refused.store(true, Ordering::Relaxed);
+        // The file system or the device has no polling: the file is read without.
+        if slot.polled && errno == Errno::OPNOTSUPP {
+            if !self.poll_refused.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    "io_poll: the file system or device of a cached file has no polling"
+                );
+            }
             return None;
         }
         let verb = slot.verb();
