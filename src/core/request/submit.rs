@@ -1,7 +1,6 @@
 //! How a request comes in: served at once if every byte is present, else
 //! handed to the shard of its object.
 
-use super::complete::{count, hit_completion};
 use super::hit::{distrust, read_present};
 use super::sink::{Sink, Waiting};
 use super::{Request, Target, Treatment, total};
@@ -158,20 +157,10 @@ impl FileInner {
     /// for only at the end of the file. Blocks.
     pub(crate) fn read(self: &Arc<Self>, segments: &[Lent], offset: u64) -> Result<u64> {
         self.origin.cache.check_open()?;
-        let version = self.version();
         let asked = total(segments);
-        let end = version.token.size.min(offset.saturating_add(asked));
-        let length = end.saturating_sub(offset);
-        if version.present_run(offset, end) == length {
-            match read_segments(&version, segments, offset, length) {
-                Ok(()) => {
-                    let counters = &self.origin.cache.counters;
-                    counters.in_flight.add(1);
-                    count(&hit_completion(0, length, 0), false, counters);
-                    return Ok(length);
-                }
-                Err(errno) => self.origin.cache.logged(|| distrust(&version, errno)),
-            }
+        if let Some(length) = self.read_at_once(segments, offset, asked) {
+            self.origin.cache.counters.hit_at_once(length);
+            return Ok(length);
         }
         let target = match segments {
             [one] => Target::One(*one),
@@ -179,6 +168,23 @@ impl FileInner {
         };
         let completion = self.wait_for(Operation::Read, target, (offset, asked), &mut |_| true)?;
         self.result(completion)
+    }
+
+    /// Reads on this thread if every byte is present; None: it takes a shard.
+    fn read_at_once(&self, segments: &[Lent], offset: u64, asked: u64) -> Option<u64> {
+        let version = self.glance();
+        let end = version.token.size.min(offset.saturating_add(asked));
+        let length = end.saturating_sub(offset);
+        if version.present_run(offset, end) != length {
+            return None;
+        }
+        match read_segments(&version, segments, offset, length) {
+            Ok(()) => Some(length),
+            Err(errno) => {
+                self.origin.cache.logged(|| distrust(&version, errno));
+                None
+            }
+        }
     }
 
     /// Copies a range into the cache and waits for it. `watch` is told the bytes
