@@ -229,7 +229,7 @@ impl Psync {
         let now = Instant::now();
         for one in ended {
             let latency = now.saturating_duration_since(one.begun).as_nanos() as u64;
-            recording.latency(one.verb, latency);
+            recording.latency(one.verb, latency, 1);
         }
     }
 }

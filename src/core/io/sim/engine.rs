@@ -289,7 +289,7 @@ impl Sim {
         self.tally.in_flight = self.slots.len() as u64;
         let mut recording = self.meter.record(&self.tally);
         for (verb, begun) in self.ended.drain(..) {
-            recording.latency(verb, begun.elapsed().as_nanos() as u64);
+            recording.latency(verb, begun.elapsed().as_nanos() as u64, 1);
         }
     }
 }

@@ -152,6 +152,16 @@ impl Inflight {
         }
     }
 
+    /// The bytes of an operation that is linked to none and whose first submission
+    /// moved them all.
+    pub(super) fn done_at_once(&self, index: u32) -> Option<usize> {
+        let slot = &self.slots[index as usize];
+        let op = slot.op.as_ref()?;
+        let moved = usize::try_from(slot.result).ok()?;
+        let all = slot.next == NONE && slot.head == index && op.verb.moves_bytes();
+        (all && slot.progress.done == 0 && moved == op.buffer.len()).then_some(moved)
+    }
+
     /// A slot in use and what the kernel reads and writes beside it.
     pub(super) fn parts(&mut self, index: u32) -> (&Slot, &mut Aside) {
         (&self.slots[index as usize], &mut self.aside[index as usize])
