@@ -4,15 +4,16 @@
 //! caller's memory; everything else is handed to the shard of its object,
 //! which leaves the completion in [`Remote`].
 
-use crate::buf::{Buffer, Lent};
+use crate::buf::Lent;
 use crate::completion::{Completion, Operation};
 use crate::error::{Context, Errno, Error, Result};
 use crate::exec::on_shard;
 use crate::file::{File, FileInner, Version};
-use crate::io::{Engine, Op, Outcome, Output, Owner, Terms, Verb, Wait, Which, signal};
+use crate::io::{Engine, Op, Outcome, Output, Owner, Terms, Wait, Which, signal};
 use crate::limits::{QUEUE_DEPTH_DEFAULT, QUEUE_DEPTH_MAX};
 use crate::request::{
-    NewRequest, Remote, Served, Sink, Target, count, count_hits, distrust, hit_completion, submit,
+    NewRequest, Remote, Served, Sink, Target, count, count_hits, distrust, hit_completion,
+    straight, submit,
 };
 use crate::shared::Shared;
 use crate::sys;
@@ -132,7 +133,11 @@ impl Queue {
         if hit.version.present_run(offset, end) < length {
             return self.hand_over(hit);
         }
-        self.read_hit(hit, length as usize);
+        let Some(way) = straight(&hit.version, target, offset, length as usize) else {
+            return self.hand_over(hit);
+        };
+        let op = way.op(target, offset, length as usize, Terms::default());
+        self.read_hit(hit, op);
         Ok(())
     }
 
@@ -196,19 +201,7 @@ impl Queue {
         assert!(self.engine.set(engine).is_ok(), "one engine a queue");
     }
 
-    fn read_hit(&mut self, hit: Hit, length: usize) {
-        let object = hit
-            .version
-            .object
-            .as_ref()
-            .expect("present bytes are of an object");
-        let op = Op {
-            verb: Verb::Read,
-            file: Arc::clone(object.data()),
-            buffer: Buffer::Lent(hit.target.slice(0, length)),
-            offset: hit.offset,
-            terms: Terms::default(),
-        };
+    fn read_hit(&mut self, hit: Hit, op: Op) {
         let slot = self.hits.insert(hit);
         if self.engine().push(slot as u64, op).is_err() {
             unreachable!("an engine is as deep as its queue");

@@ -113,6 +113,7 @@ impl Door for CDoor {
             stale_fetches: value.stale_fetches,
             evictions: value.evictions,
             in_flight: value.in_flight,
+            bytes_straight: value.bytes_straight,
             cached_bytes: value.cached_bytes,
             cached_objects: value.cached_objects,
         }

@@ -162,8 +162,8 @@ fn perform(task: &Task) -> (std::result::Result<Output, Errno>, u64) {
             Ok(Output::Bytes(moved)) => {
                 done += moved;
                 interrupts = 0;
-                if moved == 0 || done >= whole {
-                    return (Ok(Output::Bytes(done)), calls);
+                if moved == 0 || done >= whole || op.terms.met_the_end(done) {
+                    return (Ok(Output::Bytes(done.min(whole))), calls);
                 }
             }
             Ok(attributes) => return (Ok(attributes), calls),
@@ -192,7 +192,7 @@ fn take_priority(priority: Priority) {
 /// One system call of an operation of which `done` bytes are done.
 fn step(op: &Op, done: usize) -> std::result::Result<Output, Errno> {
     let left = op.buffer.len() - done;
-    let length = left.min(TRANSFER_BYTES_MAX);
+    let length = op.terms.span(left).min(TRANSFER_BYTES_MAX);
     let file = op.file.as_fd();
     let offset = after(op.offset, done as u64);
     // SAFETY: `done` is at most the length, so the address stays in the buffer.

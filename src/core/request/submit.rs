@@ -2,9 +2,9 @@
 //! handed to the shard of its object.
 
 use super::complete::{count, hit_completion};
-use super::hit::{distrust, read_present};
+use super::hit::{distrust, straight};
 use super::sink::{Sink, Waiting};
-use super::{Request, Target};
+use super::{Request, Target, shares};
 use crate::buf::Lent;
 use crate::completion::{Completion, MissReason, Operation};
 use crate::error::{Errno, Error, Result, describe};
@@ -157,12 +157,13 @@ impl FileInner {
         let length = end.saturating_sub(offset);
         if version.present_run(offset, end) == length {
             match read_segments(&version, segments, offset, length) {
-                Ok(()) => {
+                Ok(true) => {
                     let counters = &self.origin.cache.counters;
                     counters.in_flight.add(1);
                     count(&hit_completion(0, length, 0), false, counters);
                     return Ok(length);
                 }
+                Ok(false) => {}
                 Err(errno) => self.origin.cache.logged(|| distrust(&version, errno)),
             }
         }
@@ -266,20 +267,29 @@ impl FileInner {
     }
 }
 
-/// Reads present bytes into segments on this thread.
+/// Reads present bytes into segments on this thread. False: they cannot all go
+/// straight there, and nothing was read.
 fn read_segments(
     version: &Version,
     segments: &[Lent],
-    mut offset: u64,
-    mut left: u64,
-) -> std::result::Result<(), Errno> {
-    for segment in segments {
-        let take = left.min(segment.len() as u64) as usize;
-        if take > 0 {
-            read_present(version, segment.slice(0, take), offset)?;
-        }
-        offset += take as u64;
-        left -= take as u64;
+    offset: u64,
+    length: u64,
+) -> std::result::Result<bool, Errno> {
+    let ways = || {
+        let mut at = offset;
+        shares(segments, 0, length as usize).map(move |(memory, count)| {
+            let begin = at;
+            at += count as u64;
+            let way = straight(version, memory, begin, count);
+            (way, memory, begin, count)
+        })
+    };
+    if version.is_direct() && ways().any(|(way, ..)| way.is_none()) {
+        return Ok(false);
     }
-    Ok(())
+    for (way, memory, begin, count) in ways() {
+        let way = way.expect("asked above");
+        way.read_here(memory, begin, count)?;
+    }
+    Ok(true)
 }

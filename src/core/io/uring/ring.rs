@@ -229,7 +229,7 @@ impl Uring {
         let slot = self.inflight.slot(index);
         let op = slot.op();
         let alone = slot.until.is_none() && !op.terms.linked;
-        let polled = polls && op.terms.direct && op.verb == Verb::Read && alone;
+        let polled = polls && op.terms.direct.is_some() && op.verb == Verb::Read && alone;
         let lane = match &mut self.polled {
             Some(lane) if polled => lane,
             _ => &mut self.main,
@@ -362,8 +362,9 @@ impl Uring {
             Ok(moved) => {
                 slot.done += moved as usize;
                 slot.interrupts = 0;
-                if moved == 0 || slot.done >= whole {
-                    return Some(Ok(Output::Bytes(slot.done)));
+                let met_the_end = slot.op().terms.met_the_end(slot.done);
+                if moved == 0 || slot.done >= whole || met_the_end {
+                    return Some(Ok(Output::Bytes(slot.done.min(whole))));
                 }
                 if slot.cancelled {
                     return Some(Err(Errno::CANCELED));
