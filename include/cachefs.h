@@ -513,7 +513,10 @@ typedef struct cachefs_cache_options {
      */
     uint32_t huge_pages;
     /**
-     * 1: new objects are read and written past the page cache (O_DIRECT).
+     * 1: new objects are read and written past the page cache (O_DIRECT). A read of
+     * one goes straight to the caller where address, offset and length are aligned
+     * to the blocks of the file system, else through a buffer of the library's; at
+     * the end of the file the rest of the last block counts as part of the buffer.
      */
     uint32_t direct_io;
     /**
@@ -816,7 +819,8 @@ typedef struct cachefs_completion {
  * library lock held. It must return soon, since other requests wait behind it,
  * and may call everything but what would wait for a library thread:
  * cachefs_fill(), cachefs_queue_wait() and cachefs_cache_close() answer -EDEADLK
- * there, as do cachefs_read() and cachefs_readv() unless all bytes are cached.
+ * there, as do cachefs_read() and cachefs_readv() unless all bytes are cached
+ * (and, of a file that was cached with the option direct_io, aligned).
  */
 typedef void (*cachefs_completion_callback)(void *user,
                                             const struct cachefs_completion *completion);
@@ -970,6 +974,11 @@ typedef struct cachefs_statistics {
      * Requests accepted and not completed (now).
      */
     uint64_t in_flight;
+    /**
+     * Those of bytes_from_origin that went straight to their reader's memory,
+     * since they were not kept.
+     */
+    uint64_t bytes_straight;
 } cachefs_statistics;
 
 /**
@@ -1457,13 +1466,15 @@ void cachefs_file_close(struct cachefs_file *file);
  * offset  where in the file
  *
  * Returns the bytes read: fewer than `length` only at the end of the file, 0
- * behind it. Or a negative errno; the buffer's content is then undefined:
+ * behind it. Or a negative errno. What of the buffer no bytes were read to is
+ * undefined:
  *   -EINVAL    NULL, or `length` of 2^63 or more      -EBADF  not an open file
  *   -EIO, -EACCES, -ESTALE …  the origin's error, as it gave it
  *   -ESTALE    the origin's file changed again and again while it was read
  *   -ETIMEDOUT the origin did not answer within `origin_timeout_ms`
  *   -ECANCELED the cache was closed meanwhile      -ESHUTDOWN  it was closed before
  *   -EDEADLK   inside a completion callback, and not all bytes are in the cache
+ *              (or not aligned: see cachefs_completion_callback)
  *   -ENOTRECOVERABLE  a bug in the library was caught      -ECHILD  see cachefs_cache_open()
  *
  * Thread-safety: any thread. Blocks: while the origin is read. Since: 0.1.

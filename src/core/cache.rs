@@ -9,7 +9,7 @@ use crate::io::Simulation;
 use crate::io::{
     EngineFactory, EngineKind, EngineOptions, EngineStats, FeatureSet, Owner, Refusal,
 };
-use crate::limits::{ORIGIN_NAME_BYTES_MAX, POOL_BUFFERS_MIN};
+use crate::limits::{BOUNCE_BUFFERS, ORIGIN_NAME_BYTES_MAX, POOL_BUFFERS_MIN};
 use crate::origin::{Custom, CustomOrigin, Directory, Inner, Origin, OriginJob};
 use crate::queue::{Queue, QueueOptions};
 use crate::shared::{Shared, with_log};
@@ -319,7 +319,8 @@ impl Drop for Cache {
 /// The body of a library thread.
 fn run_shard(shared: Arc<Shared>, port: Arc<Port>, config: ShardConfig, life: &Life) {
     let buffer_bytes = config.chunk_bytes as usize;
-    let pool = match shared.engines.pool(config.pool_buffers, buffer_bytes) {
+    let buffers = config.pool_buffers + BOUNCE_BUFFERS;
+    let pool = match shared.engines.pool(buffers, buffer_bytes) {
         Ok(pool) => pool,
         Err(error) => return life.fail(error),
     };

@@ -4,16 +4,16 @@
 //! caller's memory; everything else is handed to the shard of its object,
 //! which leaves the completion in [`Remote`].
 
-use crate::buf::{Buffer, Lent};
+use crate::buf::Lent;
 use crate::completion::{Completion, Operation};
 use crate::error::{Context, Errno, Error, Result};
 use crate::exec::on_shard;
 use crate::file::{File, FileInner, Version};
-use crate::io::{Engine, Op, Outcome, Output, Owner, Verb, Wait, Which, signal};
+use crate::io::{Engine, Op, Outcome, Output, Owner, Wait, Which, signal};
 use crate::limits::{QUEUE_DEPTH_DEFAULT, QUEUE_DEPTH_MAX};
 use crate::request::{
     NewRequest, Remote, Served, Sink, Target, Treatment, count, count_hits, distrust,
-    hit_completion, submit, total,
+    hit_completion, straight, submit, total,
 };
 use crate::shared::Shared;
 use crate::sys;
@@ -199,18 +199,7 @@ impl Queue {
         assert!(self.engine.set(engine).is_ok(), "one engine a queue");
     }
 
-    /// Has the queue's own engine read `length` present bytes of a hit.
-    fn read_hit(&mut self, hit: Hit, length: usize) {
-        let version = self.files.version(hit.file);
-        let object = version.object.as_ref();
-        let object = object.expect("present bytes are of an object");
-        let op = Op {
-            verb: Verb::Read,
-            file: Arc::clone(object.data()),
-            buffer: Buffer::Lent(hit.target.slice(0, length)),
-            offset: hit.offset,
-            terms: hit.treatment.terms(),
-        };
+    fn read_hit(&mut self, hit: Hit, op: Op) {
         let slot = self.hits.insert(hit);
         if self.engine().push(slot as u64, op).is_err() {
             unreachable!("an engine is as deep as its queue");
@@ -491,10 +480,13 @@ impl Batch<'_> {
             queue.end(hit_completion(tag, 0, 0));
             return Ok(());
         }
-        if version.present_run(offset, end) < length {
+        let present = version.present_run(offset, end) == length;
+        let way = present.then(|| straight(version, target, offset, length as usize));
+        let Some(way) = way.flatten() else {
             queue.files.release(known);
             return self.hand_over(file, Target::One(target), (offset, asked), tag, treatment);
-        }
+        };
+        let op = way.op(target, offset, length as usize, treatment.terms());
         self.begun += 1;
         let hit = Hit {
             tag,
@@ -504,7 +496,7 @@ impl Batch<'_> {
             offset,
             started: self.now,
         };
-        queue.read_hit(hit, length as usize);
+        queue.read_hit(hit, op);
         Ok(())
     }
 

@@ -14,15 +14,16 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
 
-pub(crate) struct CDoor(*mut cachefs_cache);
+/// New objects are direct if the parameter says so.
+pub(crate) struct CDoor<const DIRECT: bool>(*mut cachefs_cache);
 pub(crate) struct COrigin(*mut cachefs_origin);
 pub(crate) struct CFile(*mut cachefs_file);
 pub(crate) struct CQueue(*mut cachefs_queue);
 
 // SAFETY: handles are numbers; the header lets every thread use these.
-unsafe impl Send for CDoor {}
+unsafe impl<const DIRECT: bool> Send for CDoor<DIRECT> {}
 // SAFETY: as above.
-unsafe impl Sync for CDoor {}
+unsafe impl<const DIRECT: bool> Sync for CDoor<DIRECT> {}
 // SAFETY: as above.
 unsafe impl Send for COrigin {}
 // SAFETY: as above.
@@ -64,7 +65,7 @@ fn sized<T: Copy>() -> T {
     value
 }
 
-impl Door for CDoor {
+impl<const DIRECT: bool> Door for CDoor<DIRECT> {
     type Origin = COrigin;
     type File = CFile;
     type Queue = CQueue;
@@ -81,6 +82,7 @@ impl Door for CDoor {
         options.origin_timeout_ms = settings.origin_timeout_ms as u32;
         options.close_timeout_ms = settings.close_timeout_ms as u32;
         options.async_limit = settings.async_limit as u32;
+        options.direct_io = (DIRECT || settings.direct).into();
         let mut cache = null_mut();
         // SAFETY: the strings and structures live during the call.
         status(unsafe { cache::cachefs_cache_open(path(dir).as_ptr(), &options, &mut cache) })?;
@@ -113,6 +115,7 @@ impl Door for CDoor {
             stale_fetches: value.stale_fetches,
             evictions: value.evictions,
             in_flight: value.in_flight,
+            bytes_straight: value.bytes_straight,
             cached_bytes: value.cached_bytes,
             cached_objects: value.cached_objects,
         }
@@ -240,7 +243,7 @@ fn report(cache: *mut cachefs_cache) -> cachefs_report {
     value
 }
 
-impl Drop for CDoor {
+impl<const DIRECT: bool> Drop for CDoor<DIRECT> {
     fn drop(&mut self) {
         cache::cachefs_cache_close(self.0);
     }
@@ -264,7 +267,7 @@ impl Drop for CQueue {
     }
 }
 
-impl QueueDoor<CDoor> for CQueue {
+impl<const DIRECT: bool> QueueDoor<CDoor<DIRECT>> for CQueue {
     fn read(&mut self, file: &CFile, buffer: &mut [u8], offset: u64, tag: u64) -> Result<(), i32> {
         let (start, size) = (buffer.as_mut_ptr().cast(), buffer.len() as u64);
         // SAFETY: the scenarios keep the buffer until the completion.

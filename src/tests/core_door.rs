@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-pub(crate) struct CoreDoor(Cache);
+/// New objects are direct if the parameter says so.
+pub(crate) struct CoreDoor<const DIRECT: bool>(Cache);
 
 fn errno(error: Error) -> i32 {
     error.errno().raw_os_error()
@@ -30,7 +31,7 @@ fn done(completion: &Completion) -> Done {
     }
 }
 
-impl Door for CoreDoor {
+impl<const DIRECT: bool> Door for CoreDoor<DIRECT> {
     type Origin = Origin;
     type File = File;
     type Queue = Queue;
@@ -43,6 +44,7 @@ impl Door for CoreDoor {
             origin_timeout_ms: settings.origin_timeout_ms,
             close_timeout_ms: settings.close_timeout_ms,
             async_limit: settings.async_limit,
+            direct_io: (DIRECT || settings.direct).into(),
             ..Config::default()
         };
         Cache::open(dir, &config).map(Self).map_err(errno)
@@ -129,7 +131,7 @@ impl Door for CoreDoor {
     }
 }
 
-impl QueueDoor<CoreDoor> for Queue {
+impl<const DIRECT: bool> QueueDoor<CoreDoor<DIRECT>> for Queue {
     fn read(&mut self, file: &File, buffer: &mut [u8], offset: u64, tag: u64) -> Result<(), i32> {
         // SAFETY: the scenarios keep the buffer until the completion.
         let lent = unsafe { Lent::new(buffer.as_mut_ptr(), buffer.len()) };

@@ -17,6 +17,8 @@ pub(crate) struct Settings {
     pub(crate) origin_timeout_ms: u64,
     pub(crate) close_timeout_ms: u64,
     pub(crate) async_limit: u64,
+    /// A door of direct objects needs not be told.
+    pub(crate) direct: bool,
 }
 
 impl Settings {
@@ -28,6 +30,7 @@ impl Settings {
             origin_timeout_ms: 0,
             close_timeout_ms: 0,
             async_limit: 0,
+            direct: false,
         }
     }
 }

@@ -190,7 +190,7 @@ fn read_marker(root: &OwnedFd, path: &Path) -> Result<Option<Marker>> {
     if format != FORMAT {
         let text = format!(
             "the cache {shown} has format {format}, this release knows {FORMAT}: \
-             use a newer release, or another directory"
+             use a release that knows it, or another directory"
         );
         return Err(Error::new(Errno::PROTONOSUPPORT, text));
     }

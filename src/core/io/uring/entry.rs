@@ -20,7 +20,7 @@ impl Inflight {
         // A slot's number in place of a descriptor, as the flag below says.
         let file = types::Fd(named.file);
         let left = op.buffer.len() - slot.progress.done;
-        let length = left.min(TRANSFER_BYTES_MAX) as u32;
+        let length = op.terms.span(left).min(TRANSFER_BYTES_MAX) as u32;
         // SAFETY: `done` is at most the length, so the address stays in the buffer.
         let start = unsafe { op.buffer.as_ptr().add(slot.progress.done) };
         let done = slot.progress.done as u64;

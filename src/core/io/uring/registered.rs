@@ -135,9 +135,7 @@ impl Registered {
             .buffers
             .as_mut()
             .filter(|_| op.buffer.len() > 0)
-            .and_then(|buffers| {
-                buffers.find(submitter, op.buffer.as_ptr().addr(), op.buffer.len())
-            });
+            .and_then(|buffers| buffers.find(submitter, op.buffer.as_ptr().addr(), op.span()));
         Named {
             file: slot.map_or_else(|| op.file.as_raw_fd(), |slot| slot as RawFd),
             is_slot: slot.is_some(),
@@ -263,10 +261,10 @@ impl BufferTable {
             if stays || slot.region.is_none() {
                 continue;
             }
-            if slot.state == Pinned::Yes {
-                if let Err(error) = update(submitter, index, memory(0, 0)) {
-                    tracing::warn!("unregistered memory stays pinned: {error}");
-                }
+            if slot.state == Pinned::Yes
+                && let Err(error) = update(submitter, index, memory(0, 0))
+            {
+                tracing::warn!("unregistered memory stays pinned: {error}");
             }
             self.slots[index] = Slot::default();
         }
