@@ -1,9 +1,13 @@
 //! Scenarios that run through every door (the core's API and the C functions)
 //! and on every engine, each defined once.
+//!
+//! `auto` is io_uring where the system grants it, and what a program gets where
+//! it does not: the same tests run in both, and one of them tells which it is.
 
 mod c_door;
 mod core_door;
 mod door;
+mod log;
 mod origin;
 mod random;
 mod scenarios;
@@ -11,14 +15,14 @@ mod scenarios;
 /// Expands each scenario into a test per door and engine.
 macro_rules! scenarios {
     ($($module:ident: $($scenario:ident),+;)+) => {
-        mod core_uring {
-            $crate::tests::door_tests!(core_door::CoreDoor, Uring; $($module: $($scenario),+;)+);
+        mod core_auto {
+            $crate::tests::door_tests!(core_door::CoreDoor, Auto; $($module: $($scenario),+;)+);
         }
         mod core_psync {
             $crate::tests::door_tests!(core_door::CoreDoor, Psync; $($module: $($scenario),+;)+);
         }
-        mod c_uring {
-            $crate::tests::door_tests!(c_door::CDoor, Uring; $($module: $($scenario),+;)+);
+        mod c_auto {
+            $crate::tests::door_tests!(c_door::CDoor, Auto; $($module: $($scenario),+;)+);
         }
         mod c_psync {
             $crate::tests::door_tests!(c_door::CDoor, Psync; $($module: $($scenario),+;)+);
@@ -31,13 +35,9 @@ macro_rules! door_tests {
         $($(
             #[test]
             fn $scenario() {
-                let engine = cachefs_core::EngineChoice::$engine;
-                if $crate::tests::door::refused(engine) {
-                    return;
-                }
                 $crate::tests::scenarios::$module::$scenario::<
                     $crate::tests::$door_module::$door,
-                >(engine);
+                >(cachefs_core::EngineChoice::$engine);
             }
         )+)+
     };
@@ -45,6 +45,9 @@ macro_rules! door_tests {
 pub(crate) use door_tests;
 
 scenarios! {
+    environment: the_engine_is_what_the_system_grants,
+        an_engine_that_is_refused_is_an_error_only_by_name,
+        registered_memory_works_whether_or_not_it_can_be_pinned;
     reading: random_ranges_equal_the_origin_by_each_way, many_readers_share_one_fetch,
         a_second_pass_does_no_origin_io, a_read_ends_at_the_end_of_the_file,
         each_completion_says_where_its_bytes_came_from;
