@@ -176,7 +176,8 @@ impl Queue {
         Err(Error::new(Errno::PERM, text))
     }
 
-    fn engine(&mut self) -> &mut Box<dyn Engine + Send> {
+    /// Makes the engine if there is none yet.
+    fn start_engine(&mut self) {
         if self.engine.get().is_none() {
             let shared = Arc::clone(&self.shared);
             shared.logged(|| {
@@ -186,7 +187,14 @@ impl Queue {
                 self.attach(engine);
             });
         }
-        self.engine.get_mut().expect("made above")
+    }
+
+    /// Uses the engine. What it has to say goes to the cache's log, also from
+    /// the program's thread.
+    fn with_engine<T>(&mut self, body: impl FnOnce(&mut dyn Engine) -> T) -> T {
+        self.start_engine();
+        let engine = self.engine.get_mut().expect("made above");
+        self.shared.logged(|| body(engine.as_mut()))
     }
 
     fn attach(&mut self, mut engine: Box<dyn Engine + Send>) {
@@ -212,7 +220,8 @@ impl Queue {
             terms: hit.treatment.terms(),
         };
         let slot = self.hits.insert(hit);
-        if self.engine().push(slot as u64, op).is_err() {
+        let pushed = self.with_engine(|engine| engine.push(slot as u64, op));
+        if pushed.is_err() {
             unreachable!("an engine is as deep as its queue");
         }
     }
@@ -245,7 +254,7 @@ impl Queue {
     /// Hands what was queued to the kernel. Never waits.
     pub fn submit(&mut self) -> Result<()> {
         self.claim()?;
-        self.engine().flush();
+        self.with_engine(|engine| engine.flush());
         Ok(())
     }
 
@@ -267,7 +276,7 @@ impl Queue {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let min = min.min(self.held());
         // Before looking: what a shard leaves afterwards finds a waker to wake.
-        self.engine();
+        self.start_engine();
         self.collect();
         if self.ready.len() >= min {
             self.reap(Wait::No);
@@ -294,7 +303,7 @@ impl Queue {
 
     fn reap(&mut self, wait: Wait) {
         let mut outcomes = std::mem::take(&mut self.outcomes);
-        self.engine().reap(wait, &mut outcomes);
+        self.with_engine(|engine| engine.reap(wait, &mut outcomes));
         if !outcomes.is_empty() {
             // One look at the clock and one count for the whole batch.
             let now = Instant::now();
@@ -397,7 +406,7 @@ impl Queue {
         let slots: Vec<usize> = hits.map(|(slot, _)| slot).collect();
         let mut asked = 0;
         for slot in slots {
-            asked += self.engine().cancel(Which::Tag(slot as u64));
+            asked += self.with_engine(|engine| engine.cancel(Which::Tag(slot as u64)));
         }
         let handed = self.handed.iter();
         for (id, _) in handed.filter(|(_, handed)| is(handed.tag, &handed.file)) {
