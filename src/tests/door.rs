@@ -166,14 +166,16 @@ pub(crate) trait QueueDoor<D: Door> {
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// The engine that `auto` has to take: what CACHEFS_EXPECT_ENGINE says, else
-/// what the kernel says when it is asked without the library.
-pub(crate) fn granted_engine() -> EngineChoice {
+/// what the kernel says when it is asked without the library. None: it is a
+/// matter of what other tests have at the same moment.
+pub(crate) fn granted_engine() -> Option<EngineChoice> {
     match std::env::var("CACHEFS_EXPECT_ENGINE").as_deref() {
-        Ok("uring") => EngineChoice::Uring,
-        Ok("psync") => EngineChoice::Psync,
+        Ok("uring") => Some(EngineChoice::Uring),
+        Ok("psync") => Some(EngineChoice::Psync),
+        Ok("any") => None,
         Ok(other) => panic!("there is no engine {other}"),
-        Err(_) if grants_io_uring() => EngineChoice::Uring,
-        Err(_) => EngineChoice::Psync,
+        Err(_) if grants_io_uring() => Some(EngineChoice::Uring),
+        Err(_) => Some(EngineChoice::Psync),
     }
 }
 

@@ -17,12 +17,7 @@ impl Log {
         Box::leak(Box::default())
     }
 
-    pub(crate) fn says(&self, text: &str) -> bool {
-        let lines = self.0.lock().unwrap();
-        lines.iter().any(|line| line.contains(text))
-    }
-
-    /// All of it, for the message of a test that fails.
+    /// All of it.
     pub(crate) fn lines(&self) -> String {
         self.0.lock().unwrap().join("\n")
     }

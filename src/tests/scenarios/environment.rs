@@ -13,7 +13,7 @@ const MIB: u64 = 1 << 20;
 
 /// What must be in the text about the engine: several, with `;` between them.
 const EXPECT_REASON: &str = "CACHEFS_EXPECT_REASON";
-/// What the log must say of registered memory; not set: nothing.
+/// What the log or the report must say when memory is registered; not set: nothing.
 const EXPECT_LOG: &str = "CACHEFS_EXPECT_LOG";
 
 fn expected(variable: &str) -> Vec<String> {
@@ -28,7 +28,8 @@ pub(crate) fn the_engine_is_what_the_system_grants<D: Door>(engine: EngineChoice
     let (kind, reason) = cache.engine();
     match engine {
         EngineChoice::Auto => {
-            assert_eq!(kind, granted_engine(), "{reason}");
+            let granted = granted_engine().unwrap_or(kind);
+            assert_eq!(kind, granted, "{reason}");
             for part in expected(EXPECT_REASON) {
                 assert!(reason.contains(&part), "\"{reason}\" does not say: {part}");
             }
@@ -42,8 +43,9 @@ pub(crate) fn an_engine_that_is_refused_is_an_error_only_by_name<D: Door>(engine
     let place = Place::new();
     let named = D::open(&place.cache(), &Settings::new(EngineChoice::Uring));
     match granted_engine() {
-        EngineChoice::Uring => assert!(named.is_ok()),
-        _ => {
+        None => {}
+        Some(EngineChoice::Uring) => assert!(named.is_ok()),
+        Some(_) => {
             let errno = named.err().expect("it is refused");
             let known = [libc::EPERM, libc::ENOSYS, libc::ENOMEM, libc::EMFILE];
             assert!(known.contains(&errno), "{errno}");
@@ -63,9 +65,9 @@ pub(crate) fn registered_memory_works_whether_or_not_it_can_be_pinned<D: Door>(
     let origin = cache.custom("code", Arc::new(TestOrigin::new(2 * MIB)));
     let file = cache.file(&origin, b"file").unwrap();
     cache.fill(&file, &mut |_, _| true).unwrap();
-    // More than RLIMIT_MEMLOCK leaves where this is tested.
-    let memory = cache.allocate(MIB as usize);
-    // SAFETY: a megabyte that is ours until it is freed below.
+    // Twice what RLIMIT_MEMLOCK lets ordinary users have. Some of it is read to.
+    let memory = cache.allocate(16 * MIB as usize);
+    // SAFETY: it is ours until it is freed below, and longer.
     let buffer = unsafe { std::slice::from_raw_parts_mut(memory, MIB as usize) };
     let mut queue = cache.queue(2);
     // Several times, so that it is worth pinning.
@@ -78,14 +80,11 @@ pub(crate) fn registered_memory_works_whether_or_not_it_can_be_pinned<D: Door>(
     drop(queue);
     cache.free(memory);
     let told = expected(EXPECT_LOG);
+    let said = format!("{}\n{}", cache.engine().1, log.lines());
     for part in &told {
-        assert!(
-            log.says(part),
-            "the log does not say {part}:\n{}",
-            log.lines()
-        );
+        assert!(said.contains(part), "it does not say {part}:\n{said}");
     }
     if told.is_empty() {
-        assert!(!log.says("registered memory"), "{}", log.lines());
+        assert!(!said.contains("registered memory"), "{said}");
     }
 }
