@@ -189,6 +189,8 @@ impl Shown {
     }
 
     fn open_again(&self, inode: INodeNo, flags: OFlags) -> io::Result<OwnedFd> {
+        // The link is ours; whether the file is one was decided by its look-up.
+        let flags = flags - OFlags::NOFOLLOW;
         let path = link(&*self.node(inode)?);
         Ok(rustix::fs::open(
             path,

@@ -294,6 +294,8 @@ impl Cache {
         for ShardThread { thread, life } in self.threads.lock().drain(..) {
             if !life.ended(deadline) {
                 tracing::error!("a library thread is inside a callback: it is left there");
+            } else if !life.can_exit() {
+                tracing::error!("a library thread stays until the kernel is done with its I/O");
             } else if thread.join().is_err() {
                 tracing::error!("a library thread had panicked");
             }
@@ -335,5 +337,7 @@ fn run_shard(shared: Arc<Shared>, port: Arc<Port>, config: ShardConfig, life: &L
             Errno::NOTRECOVERABLE
         }
     };
-    shard.close(reason);
+    if shard.close(reason) > 0 {
+        life.leave_behind();
+    }
 }

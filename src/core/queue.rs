@@ -9,7 +9,7 @@ use crate::completion::{Completion, Operation};
 use crate::error::{Context, Errno, Error, Result};
 use crate::exec::on_shard;
 use crate::file::{File, FileInner, Version};
-use crate::io::{Engine, Op, Outcome, Output, Owner, Verb, Wait, Which, signal};
+use crate::io::{Engine, Op, Outcome, Output, Owner, Terms, Verb, Wait, Which, signal};
 use crate::limits::{QUEUE_DEPTH_DEFAULT, QUEUE_DEPTH_MAX};
 use crate::request::{
     NewRequest, Remote, Served, Sink, Target, Treatment, count, count_hits, distrust,
@@ -217,7 +217,10 @@ impl Queue {
             file: Arc::clone(object.data()),
             buffer: Buffer::Lent(hit.target.slice(0, length)),
             offset: hit.offset,
-            terms: hit.treatment.terms(),
+            terms: Terms {
+                elsewhere: object.store().elsewhere(),
+                ..hit.treatment.terms()
+            },
         };
         let slot = self.hits.insert(hit);
         let pushed = self.with_engine(|engine| engine.push(slot as u64, op));

@@ -1,6 +1,7 @@
 //! System calls that no safe wrapper offers, each wrapped once.
 
 use crate::error::Errno;
+use rustix::event::epoll;
 use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -238,6 +239,21 @@ impl From<&libc::statx> for Attributes {
             inode: raw.stx_ino,
             mount: raw.stx_mnt_id,
         }
+    }
+}
+
+/// Whether the file's file system answers poll(2) for it: epoll_ctl(2) refuses
+/// those that do not with EPERM. With any other errno nobody can tell: true is the
+/// careful answer. `poller` is an epoll descriptor.
+pub(crate) fn has_poll(poller: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> bool {
+    let nothing = epoll::EventData::new_u64(0);
+    match epoll::add(poller, fd, nothing, epoll::EventFlags::empty()) {
+        Ok(()) => {
+            // What is left goes with the file.
+            let _gone = epoll::delete(poller, fd);
+            true
+        }
+        Err(errno) => errno != Errno::PERM,
     }
 }
 

@@ -328,7 +328,8 @@ impl Shard {
     }
 
     /// Ends the shard: everybody is told, and what the kernel still has is leaked.
-    pub(crate) fn close(mut self, reason: Errno) {
+    /// Returns how many operations that are.
+    pub(crate) fn close(mut self, reason: Errno) -> usize {
         let deadline = self
             .closing
             .unwrap_or_else(|| Instant::now() + self.config.close_timeout);
@@ -351,5 +352,6 @@ impl Shard {
         for (_, mut fetch) in std::mem::take(&mut self.fetches) {
             fetch.give_back_room();
         }
+        stuck
     }
 }

@@ -134,6 +134,13 @@ pub(crate) struct Terms {
     /// The file is open with O_DIRECT, and all is aligned: a device that can be
     /// polled is.
     pub(crate) direct: bool,
+    /// A thread of the kernel does it, however ready the file says that it is.
+    ///
+    /// io_uring reads a file on the submitting thread if that will not block. Of
+    /// file systems that do not tell it asks poll(2) for that (`file_can_poll` in
+    /// io_uring/rw.c), and FUSE answers for regular files, too: always ready. So
+    /// a server that does not answer would hold up all that the thread does.
+    pub(crate) elsewhere: bool,
 }
 
 /// One operation. The engine owns all of it until its outcome.

@@ -5,6 +5,7 @@ use crate::error::{Context, Errno, Error, Result};
 use crate::sys::{self, Attributes};
 use crate::token::VersionToken;
 use parking_lot::Mutex;
+use rustix::event::epoll;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use std::collections::HashMap;
 use std::ffi::{CStr, OsStr};
@@ -24,6 +25,8 @@ pub(crate) struct Directory {
     mount: u64,
     /// A cache directory inside this origin, whose files are refused.
     cache: Option<PathBuf>,
+    /// Tells what a file's reads may do; an epoll descriptor.
+    poller: OwnedFd,
     /// Where the file systems below the root are mounted, relative to it: part
     /// of a file's identity in place of the device number, which network file
     /// systems change from mount to mount.
@@ -50,6 +53,8 @@ impl Directory {
         Ok(Self {
             root: fd,
             mount,
+            poller: epoll::create(epoll::CreateFlags::CLOEXEC)
+                .context(|| "create an epoll descriptor")?,
             cache: cache
                 .filter(|cache| cache.starts_with(&path))
                 .map(Path::to_owned),
@@ -77,8 +82,12 @@ impl Directory {
         }
         self.refuse_own_cache(&fd).context(shown)?;
         let identity = self.identity(&attributes);
+        let elsewhere = sys::has_poll(self.poller.as_fd(), fd.as_fd());
         Ok((
-            Source::Descriptor(Arc::new(fd)),
+            Source::Descriptor {
+                file: Arc::new(fd),
+                elsewhere,
+            },
             identity,
             attributes.into(),
         ))

@@ -117,13 +117,19 @@ impl Shard {
         self.counters.origin_reads.add(1);
         let file = Arc::clone(&fetch.file);
         match &file.source {
-            Source::Descriptor(descriptor) => {
+            Source::Descriptor {
+                file: descriptor,
+                elsewhere,
+            } => {
                 let op = Op {
                     verb: Verb::Read,
                     file: Arc::clone(descriptor),
                     buffer: Buffer::Pool(buffer, fetch.length),
                     offset: fetch.offset,
-                    terms: fetch.terms(),
+                    terms: Terms {
+                        elsewhere: *elsewhere,
+                        ..fetch.terms()
+                    },
                 };
                 self.push(OpTarget::Fetch(slot), op);
             }
@@ -202,7 +208,7 @@ impl Shard {
         }
         fetch.buffer = Some(buffer);
         let checked_by_read = match &fetch.file.source {
-            Source::Descriptor(_) => false,
+            Source::Descriptor { .. } => false,
             Source::Path(_) => fetch.file.origin.custom_code().checks_version(),
         };
         match read {
@@ -234,10 +240,10 @@ impl Shard {
         let fetch = &self.fetches[slot];
         let file = Arc::clone(&fetch.file);
         match &file.source {
-            Source::Descriptor(descriptor) => {
+            Source::Descriptor { file, .. } => {
                 let op = Op {
                     verb: Verb::Stat,
-                    file: Arc::clone(descriptor),
+                    file: Arc::clone(file),
                     buffer: Buffer::None,
                     offset: 0,
                     terms: Terms::default(),
@@ -293,7 +299,10 @@ impl Shard {
             file: Arc::clone(object.data()),
             buffer: Buffer::Shared(good, fetch.length),
             offset: fetch.offset,
-            terms: fetch.terms(),
+            terms: Terms {
+                elsewhere: object.store().elsewhere(),
+                ..fetch.terms()
+            },
         });
         self.deliver(slot);
         match write {

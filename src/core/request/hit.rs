@@ -61,6 +61,7 @@ impl Shard {
         let file = Arc::clone(object.data());
         let terms = Terms {
             priority: request.priority,
+            elsewhere: object.store().elsewhere(),
             ..Terms::default()
         };
         let mut offset = request.cursor;
