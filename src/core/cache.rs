@@ -116,6 +116,7 @@ impl Cache {
             async_in_flight: AtomicU64::new(0),
             ids: AtomicU64::new(1),
             closed: AtomicBool::new(false),
+            queues: Mutex::default(),
             log: config.log.clone(),
         });
         // From here on, an error closes what has been started.
@@ -291,6 +292,7 @@ impl Cache {
             // A port that is closed belongs to a shard that has ended.
             drop(port.post(Message::Close));
         }
+        self.shared.wake_queues();
         for ShardThread { thread, life } in self.threads.lock().drain(..) {
             if !life.ended(deadline) {
                 tracing::error!("a library thread is inside a callback: it is left there");

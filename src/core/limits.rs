@@ -67,6 +67,9 @@ pub const SQ_ENTRIES_MIN: u32 = 16;
 pub const SQ_ENTRIES_MAX: u32 = 1024;
 /// Requests of one batch with one callback.
 pub const BATCH_MAX: usize = 4096;
+/// Milliseconds after which a thread that waits for several completions of a queue
+/// looks whether the cache was closed: a wake counts as no more than one of them.
+pub const CLOSE_LOOK_MS: u64 = 250;
 /// Segments of one vectored read, as IOV_MAX of the kernel.
 pub const SEGMENTS_MAX: usize = 1024;
 

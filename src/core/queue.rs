@@ -10,7 +10,7 @@ use crate::error::{Context, Errno, Error, Result};
 use crate::exec::on_shard;
 use crate::file::{File, FileInner, Version};
 use crate::io::{Engine, Op, Outcome, Output, Owner, Terms, Verb, Wait, Which, signal};
-use crate::limits::{QUEUE_DEPTH_DEFAULT, QUEUE_DEPTH_MAX};
+use crate::limits::{CLOSE_LOOK_MS, QUEUE_DEPTH_DEFAULT, QUEUE_DEPTH_MAX};
 use crate::request::{
     NewRequest, Remote, Served, Sink, Target, Treatment, count, count_hits, distrust,
     hit_completion, submit, total,
@@ -24,6 +24,8 @@ use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+const CLOSE_LOOK: Duration = Duration::from_millis(CLOSE_LOOK_MS);
 
 /// Options of a queue.
 #[derive(Clone, Copy, Debug, Default)]
@@ -88,6 +90,8 @@ impl Queue {
             return Err(Error::new(Errno::INVAL, text));
         }
         let depth = options.depth as usize;
+        let remote = Arc::default();
+        shared.add_queue(&remote);
         Ok(Self {
             shared,
             options,
@@ -98,7 +102,7 @@ impl Queue {
             handed: HashMap::with_capacity(depth),
             ready: VecDeque::with_capacity(depth),
             outcomes: Vec::with_capacity(depth),
-            remote: Arc::default(),
+            remote,
             event: None,
         })
     }
@@ -280,6 +284,7 @@ impl Queue {
         let min = min.min(self.held());
         // Before looking: what a shard leaves afterwards finds a waker to wake.
         self.start_engine();
+        self.follow_close();
         self.collect();
         if self.ready.len() >= min {
             self.reap(Wait::No);
@@ -288,7 +293,9 @@ impl Queue {
             let missing = min - self.ready.len();
             // What the shards leave wakes the engine, and may be all that comes.
             let want = if self.handed.is_empty() { missing } else { 1 };
-            self.reap(Wait::For(want, deadline));
+            let look = (want > 1).then(|| Instant::now() + CLOSE_LOOK);
+            self.reap(Wait::For(want, deadline.into_iter().chain(look).min()));
+            self.follow_close();
             let over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
             if over || timeout == Some(Duration::ZERO) {
                 break;
@@ -302,6 +309,25 @@ impl Queue {
             signal(event.as_fd());
         }
         Ok(fetched)
+    }
+
+    /// Once the cache is closed, its device has as long as the close itself has to
+    /// give back what the queue reads from it. What it then still has completes with
+    /// EBUSY: the kernel may write to that memory at any later time.
+    fn follow_close(&mut self) {
+        if self.hits.is_empty() || !self.shared.is_closed() {
+            return;
+        }
+        let deadline = Instant::now() + self.shared.close_timeout;
+        self.with_engine(|engine| engine.cancel(Which::All));
+        while !self.hits.is_empty() && Instant::now() < deadline {
+            self.reap(Wait::For(1, Some(deadline)));
+        }
+        self.shared.logged(|| tell_left(self.hits.len()));
+        for hit in std::mem::take(&mut self.hits) {
+            self.files.release(hit.1.file);
+            self.fail(&hit.1, Errno::BUSY);
+        }
     }
 
     fn reap(&mut self, wait: Wait) {
@@ -325,7 +351,10 @@ impl Queue {
 
     /// The engine has read present bytes, or could not.
     fn hit_ended(&mut self, outcome: Outcome, now: Instant, served: &mut Served) {
-        let hit = self.hits.remove(outcome.tag as usize);
+        let Some(hit) = self.hits.try_remove(outcome.tag as usize) else {
+            // Given up after the close, and come back after all.
+            return;
+        };
         let asked = outcome.buffer.len();
         match outcome.result {
             Ok(Output::Bytes(count)) if count == asked => {
@@ -474,9 +503,16 @@ impl Queue {
             tracing::error!("{count} requests of a queue did not end in time");
         }
         if let Some(mut engine) = self.engine.take() {
-            engine.shut_down(deadline);
+            tell_left(engine.shut_down(deadline));
         }
         self.shared.counters.in_flight.sub(self.hits.len() as u64);
+    }
+}
+
+/// Says how many reads of a queue the kernel still has.
+fn tell_left(count: usize) {
+    if count > 0 {
+        tracing::error!("{count} reads of a queue did not end in time: their buffers must stay");
     }
 }
 
