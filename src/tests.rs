@@ -1,9 +1,13 @@
 //! Scenarios that run through every door (the core's API and the C functions)
 //! and on every engine, each defined once.
+//!
+//! `auto` is io_uring where the system grants it, and what a program gets where
+//! it does not: the same tests run in both, and one of them tells which it is.
 
 mod c_door;
 mod core_door;
 mod door;
+mod log;
 mod origin;
 mod random;
 mod scenarios;
@@ -12,9 +16,9 @@ mod scenarios;
 /// or not.
 macro_rules! scenarios {
     (direct: $direct:literal; $($module:ident: $($scenario:ident),+;)+) => {
-        mod core_uring {
+        mod core_auto {
             $crate::tests::door_tests!(
-                core_door::CoreDoor, $direct, Uring; $($module: $($scenario),+;)+
+                core_door::CoreDoor, $direct, Auto; $($module: $($scenario),+;)+
             );
         }
         mod core_psync {
@@ -22,9 +26,9 @@ macro_rules! scenarios {
                 core_door::CoreDoor, $direct, Psync; $($module: $($scenario),+;)+
             );
         }
-        mod c_uring {
+        mod c_auto {
             $crate::tests::door_tests!(
-                c_door::CDoor, $direct, Uring; $($module: $($scenario),+;)+
+                c_door::CDoor, $direct, Auto; $($module: $($scenario),+;)+
             );
         }
         mod c_psync {
@@ -43,13 +47,9 @@ macro_rules! door_tests {
         $($(
             #[test]
             fn $scenario() {
-                let engine = cachefs_core::EngineChoice::$engine;
-                if $crate::tests::door::refused(engine) {
-                    return;
-                }
                 $crate::tests::scenarios::$module::$scenario::<
                     $crate::tests::$door_module::$door<$direct>,
-                >(engine);
+                >(cachefs_core::EngineChoice::$engine);
             }
         )+)+
     };
@@ -60,6 +60,9 @@ scenarios! {
     direct: false;
     bypass: what_is_not_kept_goes_straight_to_its_reader,
         a_bypassed_read_of_a_changed_file_starts_again;
+    environment: the_engine_is_what_the_system_grants,
+        an_engine_that_is_refused_is_an_error_only_by_name,
+        registered_memory_works_whether_or_not_it_can_be_pinned;
     reading: random_ranges_equal_the_origin_by_each_way, many_readers_share_one_fetch,
         a_second_pass_does_no_origin_io, a_read_ends_at_the_end_of_the_file,
         each_completion_says_where_its_bytes_came_from;

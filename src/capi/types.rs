@@ -406,7 +406,9 @@ pub const CACHEFS_MISS_CACHE_ERROR: u32 = 4;
 pub struct cachefs_completion {
     /// The request's tag; of a callback request, its id.
     pub tag: u64,
-    /// Bytes read or filled, or a negative errno.
+    /// Bytes read or filled, or a negative errno. After -EBUSY, which comes only from
+    /// the close of a cache whose own device hangs, the kernel may still write to the
+    /// request's buffer: it must stay allocated, and unused, until the process ends.
     pub result: i64,
     /// Bytes of `result` that came from the cache.
     pub bytes_from_cache: u64,

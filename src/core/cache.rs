@@ -116,6 +116,7 @@ impl Cache {
             async_in_flight: AtomicU64::new(0),
             ids: AtomicU64::new(1),
             closed: AtomicBool::new(false),
+            queues: Mutex::default(),
             log: config.log.clone(),
         });
         // From here on, an error closes what has been started.
@@ -291,9 +292,12 @@ impl Cache {
             // A port that is closed belongs to a shard that has ended.
             drop(port.post(Message::Close));
         }
+        self.shared.wake_queues();
         for ShardThread { thread, life } in self.threads.lock().drain(..) {
             if !life.ended(deadline) {
                 tracing::error!("a library thread is inside a callback: it is left there");
+            } else if !life.can_exit() {
+                tracing::error!("a library thread stays until the kernel is done with its I/O");
             } else if thread.join().is_err() {
                 tracing::error!("a library thread had panicked");
             }
@@ -336,5 +340,7 @@ fn run_shard(shared: Arc<Shared>, port: Arc<Port>, config: ShardConfig, life: &L
             Errno::NOTRECOVERABLE
         }
     };
-    shard.close(reason);
+    if shard.close(reason) > 0 {
+        life.leave_behind();
+    }
 }

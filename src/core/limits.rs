@@ -73,6 +73,9 @@ pub const DIRECT_ALIGNMENT_MAX: u32 = 4096;
 /// Buffers of each library thread that only hits use, so that an origin that
 /// hangs never has all of them.
 pub const BOUNCE_BUFFERS: usize = 1;
+/// Milliseconds after which a thread that waits for several completions of a queue
+/// looks whether the cache was closed: a wake counts as no more than one of them.
+pub const CLOSE_LOOK_MS: u64 = 250;
 /// Segments of one vectored read, as IOV_MAX of the kernel.
 pub const SEGMENTS_MAX: usize = 1024;
 

@@ -1,6 +1,7 @@
 //! System calls that no safe wrapper offers, each wrapped once.
 
 use crate::error::Errno;
+use rustix::event::epoll;
 use std::cell::Cell;
 use std::io;
 use std::mem::MaybeUninit;
@@ -266,6 +267,21 @@ pub(crate) fn direct_alignment(fd: BorrowedFd<'_>) -> Result<Option<DirectAlignm
             offset: raw.stx_dio_offset_align,
         }),
     )
+}
+
+/// Whether the file's file system answers poll(2) for it: epoll_ctl(2) refuses
+/// those that do not with EPERM. With any other errno nobody can tell: true is the
+/// careful answer. `poller` is an epoll descriptor.
+pub(crate) fn has_poll(poller: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> bool {
+    let nothing = epoll::EventData::new_u64(0);
+    match epoll::add(poller, fd, nothing, epoll::EventFlags::empty()) {
+        Ok(()) => {
+            // What is left goes with the file.
+            let _gone = epoll::delete(poller, fd);
+            true
+        }
+        Err(errno) => errno != Errno::PERM,
+    }
 }
 
 /// statx(2) of an open file.

@@ -1,9 +1,10 @@
 //! The C functions as a door: called as a C program calls them.
 
 use super::door::{Done, Door, Pending, QueueDoor, Settings};
+use super::log::log_callback;
 use super::origin::TestOrigin;
 use crate::capi::types::*;
-use crate::capi::{cache, file, fill, origin, queue, read, stats};
+use crate::capi::{buffer, cache, file, fill, origin, queue, read, stats};
 use cachefs_core::{CustomOrigin, EngineChoice, Residency, Stats};
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
@@ -83,6 +84,11 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
         options.close_timeout_ms = settings.close_timeout_ms as u32;
         options.async_limit = settings.async_limit as u32;
         options.direct_io = (DIRECT || settings.direct).into();
+        if let Some(log) = settings.log {
+            options.log = Some(log_callback);
+            options.log_user = log.user();
+            options.log_level = CACHEFS_LOG_TRACE;
+        }
         let mut cache = null_mut();
         // SAFETY: the strings and structures live during the call.
         status(unsafe { cache::cachefs_cache_open(path(dir).as_ptr(), &options, &mut cache) })?;
@@ -93,9 +99,15 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
         report(self.0).state == CACHEFS_STATE_NORMAL
     }
 
-    fn engine_is(&self, engine: EngineChoice) -> bool {
-        let psync = report(self.0).engine == CACHEFS_ENGINE_PSYNC;
-        psync == (engine == EngineChoice::Psync)
+    fn engine(&self) -> (EngineChoice, String) {
+        let report = report(self.0);
+        let engine = match report.engine {
+            CACHEFS_ENGINE_PSYNC => EngineChoice::Psync,
+            _ => EngineChoice::Uring,
+        };
+        // SAFETY: the library ends the text with a NUL.
+        let reason = unsafe { CStr::from_ptr(report.engine_reason.as_ptr()) };
+        (engine, reason.to_string_lossy().into_owned())
     }
 
     fn stats(&self) -> Stats {
@@ -228,6 +240,20 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
         let result = unsafe { queue::cachefs_queue_open(self.0, &options, &mut opened) };
         assert_eq!(result, 0);
         CQueue(opened)
+    }
+
+    fn allocate(&self, length: usize) -> *mut u8 {
+        let mut memory = null_mut();
+        // SAFETY: the place is writable during the call.
+        let result = unsafe { buffer::cachefs_buffer_alloc(self.0, length as u64, &mut memory) };
+        assert_eq!(result, 0);
+        memory.cast()
+    }
+
+    fn free(&self, memory: *mut u8) {
+        // SAFETY: the scenarios free what no request uses any more.
+        let result = unsafe { buffer::cachefs_buffer_free(self.0, memory.cast()) };
+        assert_eq!(result, 0);
     }
 
     fn close(&self) {

@@ -1,6 +1,7 @@
 //! The core's own API as a door.
 
 use super::door::{Done, Door, Pending, QueueDoor, Settings};
+use super::log::Log;
 use super::origin::TestOrigin;
 use crate::capi::read::convert;
 use cachefs_core::{
@@ -45,6 +46,7 @@ impl<const DIRECT: bool> Door for CoreDoor<DIRECT> {
             close_timeout_ms: settings.close_timeout_ms,
             async_limit: settings.async_limit,
             direct_io: (DIRECT || settings.direct).into(),
+            log: settings.log.map(Log::dispatch),
             ..Config::default()
         };
         Cache::open(dir, &config).map(Self).map_err(errno)
@@ -54,12 +56,13 @@ impl<const DIRECT: bool> Door for CoreDoor<DIRECT> {
         self.0.report().state == State::Normal
     }
 
-    fn engine_is(&self, engine: EngineChoice) -> bool {
-        let wanted = match engine {
-            EngineChoice::Psync => EngineKind::Psync,
-            _ => EngineKind::Uring,
+    fn engine(&self) -> (EngineChoice, String) {
+        let report = self.0.report();
+        let engine = match report.engine {
+            EngineKind::Psync => EngineChoice::Psync,
+            EngineKind::Uring => EngineChoice::Uring,
         };
-        self.0.report().engine == wanted
+        (engine, report.engine_reason)
     }
 
     fn stats(&self) -> Stats {
@@ -124,6 +127,15 @@ impl<const DIRECT: bool> Door for CoreDoor<DIRECT> {
                 movable: false,
             })
             .unwrap()
+    }
+
+    fn allocate(&self, length: usize) -> *mut u8 {
+        self.0.allocate(length).unwrap()
+    }
+
+    fn free(&self, memory: *mut u8) {
+        // SAFETY: the scenarios free what no request uses any more.
+        unsafe { self.0.free(memory) }.unwrap();
     }
 
     fn close(&self) {

@@ -2,6 +2,7 @@
 
 pub(crate) mod alignment;
 pub(crate) mod bypass;
+pub(crate) mod environment;
 pub(crate) mod failing;
 pub(crate) mod filling;
 pub(crate) mod limits;

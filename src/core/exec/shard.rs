@@ -336,7 +336,8 @@ impl Shard {
     }
 
     /// Ends the shard: everybody is told, and what the kernel still has is leaked.
-    pub(crate) fn close(mut self, reason: Errno) {
+    /// Returns how many operations that are.
+    pub(crate) fn close(mut self, reason: Errno) -> usize {
         let deadline = self
             .closing
             .unwrap_or_else(|| Instant::now() + self.config.close_timeout);
@@ -352,12 +353,25 @@ impl Shard {
         for (_, request) in std::mem::take(&mut self.delayed) {
             self.reject(request, reason);
         }
-        for request in std::mem::take(&mut self.requests) {
-            self.reject(Box::new(request.1), reason);
-        }
-        self.tell_at_the_end();
         for (_, mut fetch) in std::mem::take(&mut self.fetches) {
+            for waiter in std::mem::take(&mut fetch.waiters) {
+                self.requests[waiter.request].outstanding -= 1;
+            }
             fetch.give_back_room();
         }
+        for (tag, _) in std::mem::take(&mut self.overflow) {
+            if let Target::Request(slot) = Target::of(tag) {
+                self.requests[slot].outstanding -= 1;
+            }
+        }
+        for (_, request) in std::mem::take(&mut self.requests) {
+            // What is still outstanding is at the engine, with the caller's memory,
+            // which nobody but the caller can keep.
+            let is_lent = stuck > 0 && request.outstanding > 0;
+            let errno = if is_lent { Errno::BUSY } else { reason };
+            self.reject(Box::new(request), errno);
+        }
+        self.tell_at_the_end();
+        stuck
     }
 }

@@ -137,6 +137,13 @@ pub(crate) struct Terms {
     /// address and offset are aligned, and there is memory for the whole of the
     /// last block, whose rest may be written to. A device that can be polled is.
     pub(crate) direct: Option<NonZeroU32>,
+    /// A thread of the kernel does it, however ready the file says that it is.
+    ///
+    /// io_uring reads a file on the submitting thread if that will not block. Of
+    /// file systems that do not tell it asks poll(2) for that (`file_can_poll` in
+    /// io_uring/rw.c), and FUSE answers for regular files, too: always ready. So
+    /// a server that does not answer would hold up all that the thread does.
+    pub(crate) elsewhere: bool,
 }
 
 impl Terms {

@@ -6,6 +6,7 @@ use crate::filesystem::{self, Distance};
 use crate::sys::{self, Attributes};
 use crate::token::VersionToken;
 use parking_lot::Mutex;
+use rustix::event::epoll;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use std::collections::HashMap;
 use std::ffi::{CStr, OsStr};
@@ -27,6 +28,8 @@ pub(crate) struct Directory {
     near: bool,
     /// A cache directory inside this origin, whose files are refused.
     cache: Option<PathBuf>,
+    /// Tells what a file's reads may do; an epoll descriptor.
+    poller: OwnedFd,
     /// The file systems below the root.
     mounts: Mutex<HashMap<u64, Arc<Mount>>>,
 }
@@ -60,6 +63,8 @@ impl Directory {
             near: mount != 0 && is_near(fd.as_fd()),
             root: fd,
             mount,
+            poller: epoll::create(epoll::CreateFlags::CLOEXEC)
+                .context(|| "create an epoll descriptor")?,
             cache: cache
                 .filter(|cache| cache.starts_with(&path))
                 .map(Path::to_owned),
@@ -88,8 +93,12 @@ impl Directory {
         }
         self.refuse_own_cache(&fd).context(shown)?;
         let (identity, near) = self.identity(&fd, &attributes);
+        let elsewhere = sys::has_poll(self.poller.as_fd(), fd.as_fd());
         Ok((
-            Source::Descriptor(Arc::new(fd)),
+            Source::Descriptor {
+                file: Arc::new(fd),
+                elsewhere,
+            },
             identity,
             attributes.into(),
             near,

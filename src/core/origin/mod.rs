@@ -35,7 +35,11 @@ enum Kind {
 /// What reads one file of an origin.
 pub(crate) enum Source {
     /// On an engine, through a descriptor.
-    Descriptor(Arc<OwnedFd>),
+    Descriptor {
+        file: Arc<OwnedFd>,
+        /// See [`crate::io::Terms`].
+        elsewhere: bool,
+    },
     /// By the origin's own code.
     Path(Arc<CString>),
 }

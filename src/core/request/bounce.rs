@@ -49,6 +49,7 @@ impl Shard {
             offset: begin,
             terms: Terms {
                 direct: Some(direct.block()),
+                elsewhere: object.store().elsewhere(),
                 ..Terms::default()
             },
         };

@@ -140,7 +140,11 @@ impl Shard {
     /// Has the engine read bytes that are not kept into the memory of who waits.
     pub(super) fn read_straight(&mut self, slot: usize, lent: Lent) {
         let fetch = self.begin_read(slot);
-        let Source::Descriptor(descriptor) = &fetch.file.source else {
+        let Source::Descriptor {
+            file: descriptor,
+            elsewhere,
+        } = &fetch.file.source
+        else {
             unreachable!("custom origins get buffers of ours");
         };
         let op = Op {
@@ -148,7 +152,10 @@ impl Shard {
             file: Arc::clone(descriptor),
             buffer: Buffer::Lent(lent),
             offset: fetch.offset,
-            terms: Terms::default(),
+            terms: Terms {
+                elsewhere: *elsewhere,
+                ..fetch.terms()
+            },
         };
         self.push(OpTarget::Fetch(slot), op);
     }
@@ -157,13 +164,19 @@ impl Shard {
         let fetch = self.begin_read(slot);
         let file = Arc::clone(&fetch.file);
         match &file.source {
-            Source::Descriptor(descriptor) => {
+            Source::Descriptor {
+                file: descriptor,
+                elsewhere,
+            } => {
                 let op = Op {
                     verb: Verb::Read,
                     file: Arc::clone(descriptor),
                     buffer: Buffer::Pool(buffer, fetch.length),
                     offset: fetch.offset,
-                    terms: fetch.terms(),
+                    terms: Terms {
+                        elsewhere: *elsewhere,
+                        ..fetch.terms()
+                    },
                 };
                 self.push(OpTarget::Fetch(slot), op);
             }
@@ -249,7 +262,7 @@ impl Shard {
         }
         fetch.buffer = buffer;
         let checked_by_read = match &fetch.file.source {
-            Source::Descriptor(_) => false,
+            Source::Descriptor { .. } => false,
             Source::Path(_) => fetch.file.origin.custom_code().checks_version(),
         };
         match read {
@@ -281,10 +294,10 @@ impl Shard {
         let fetch = &self.fetches[slot];
         let file = Arc::clone(&fetch.file);
         match &file.source {
-            Source::Descriptor(descriptor) => {
+            Source::Descriptor { file, .. } => {
                 let op = Op {
                     verb: Verb::Stat,
-                    file: Arc::clone(descriptor),
+                    file: Arc::clone(file),
                     buffer: Buffer::None,
                     offset: 0,
                     terms: Terms::default(),
@@ -373,7 +386,8 @@ impl Shard {
             offset: fetch.offset + fetch.stored as u64,
             terms: Terms {
                 direct: direct.map(Direct::block),
-                ..Terms::default()
+                elsewhere: object.store().elsewhere(),
+                ..fetch.terms()
             },
         };
         self.push(OpTarget::Fetch(slot), op);

@@ -18,6 +18,8 @@ pub(crate) struct Straight<'a> {
     file: &'a Arc<OwnedFd>,
     /// As in [`Terms::direct`].
     direct: Option<NonZeroU32>,
+    /// As in [`Terms::elsewhere`].
+    elsewhere: bool,
 }
 
 /// Whether and how `length` present bytes at `offset` can be read straight to
@@ -32,10 +34,12 @@ pub(crate) fn straight(
 ) -> Option<Straight<'_>> {
     let object = version.object.as_ref();
     let object = object.expect("present bytes are of an object");
+    let elsewhere = object.store().elsewhere();
     let Some(direct) = object.direct() else {
         return Some(Straight {
             file: object.data(),
             direct: None,
+            elsewhere,
         });
     };
     let address = target.as_ptr().addr();
@@ -44,6 +48,7 @@ pub(crate) fn straight(
         .then(|| Straight {
             file: direct.file(),
             direct: Some(direct.block()),
+            elsewhere,
         })
 }
 
@@ -57,6 +62,7 @@ impl Straight<'_> {
             offset,
             terms: Terms {
                 direct: self.direct,
+                elsewhere: self.elsewhere,
                 ..terms
             },
         }

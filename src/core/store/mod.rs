@@ -169,6 +169,12 @@ impl Store {
         &self.directory.path
     }
 
+    /// Whether reads and writes of its files may block unasked: see
+    /// [`crate::io::Terms`].
+    pub(crate) fn elsewhere(&self) -> bool {
+        self.directory.elsewhere
+    }
+
     pub(crate) fn chunk_bytes(&self) -> u64 {
         self.directory.chunk_bytes
     }
