@@ -64,6 +64,8 @@ struct BufferTable {
     /// The buffers of the pool that the ring's owner uses, and their state.
     own: Option<Piece>,
     own_states: Vec<Pinned>,
+    /// It was said that some cannot be pinned.
+    own_refused: bool,
 }
 
 /// A slot's memory, and whether the kernel has pinned it.
@@ -112,6 +114,7 @@ impl Registered {
                 last: 0,
                 own: None,
                 own_states: Vec::new(),
+                own_refused: false,
             }),
         }
     }
@@ -240,7 +243,12 @@ impl BufferTable {
             *state = match update(submitter, slot, memory(begin, bytes)) {
                 Ok(()) => Pinned::Yes,
                 Err(error) => {
-                    tracing::info!("a buffer of the pool is used as ordinary memory: {error}");
+                    if !std::mem::replace(&mut self.own_refused, true) {
+                        tracing::info!(
+                            "buffers of the pool are used as ordinary memory: {error}; \
+                             RLIMIT_MEMLOCK (ulimit -l) may be too low"
+                        );
+                    }
                     Pinned::Refused
                 }
             };
