@@ -18,7 +18,7 @@ _Static_assert(sizeof(cachefs_origin_ops) == 40, "");
 _Static_assert(sizeof(cachefs_file_info) == 48, "");
 _Static_assert(sizeof(cachefs_residency) == 40, "");
 _Static_assert(sizeof(cachefs_queue_options) == 16, "");
-_Static_assert(sizeof(cachefs_statistics) == 120, "");
+_Static_assert(sizeof(cachefs_statistics) == 184, "");
 
 _Static_assert(offsetof(cachefs_cache_options, struct_size) == 0, "");
 _Static_assert(offsetof(cachefs_option_info, struct_size) == 0, "");

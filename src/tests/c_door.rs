@@ -81,6 +81,8 @@ impl Door for CDoor {
         options.origin_timeout_ms = settings.origin_timeout_ms as u32;
         options.close_timeout_ms = settings.close_timeout_ms as u32;
         options.async_limit = settings.async_limit as u32;
+        options.copy_method = settings.copy_method as u32;
+        options.direct_io = settings.direct_io.into();
         let mut cache = null_mut();
         // SAFETY: the strings and structures live during the call.
         status(unsafe { cache::cachefs_cache_open(path(dir).as_ptr(), &options, &mut cache) })?;
@@ -113,6 +115,14 @@ impl Door for CDoor {
             stale_fetches: value.stale_fetches,
             evictions: value.evictions,
             in_flight: value.in_flight,
+            bytes_reflinked: value.bytes_reflinked,
+            bytes_copied_in_kernel: value.bytes_copied_in_kernel,
+            bytes_copied_by_ring: value.bytes_copied_by_ring,
+            bytes_read_directly: value.bytes_read_directly,
+            bytes_spliced: value.bytes_spliced,
+            bytes_of_holes: value.bytes_of_holes,
+            bytes_preallocated_zeroed: value.bytes_preallocated_zeroed,
+            bytes_preallocated: value.bytes_preallocated,
             cached_bytes: value.cached_bytes,
             cached_objects: value.cached_objects,
         }

@@ -43,6 +43,8 @@ impl Door for CoreDoor {
             origin_timeout_ms: settings.origin_timeout_ms,
             close_timeout_ms: settings.close_timeout_ms,
             async_limit: settings.async_limit,
+            copy_method: settings.copy_method,
+            direct_io: settings.direct_io.into(),
             ..Config::default()
         };
         Cache::open(dir, &config).map(Self).map_err(errno)

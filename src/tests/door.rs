@@ -17,6 +17,9 @@ pub(crate) struct Settings {
     pub(crate) origin_timeout_ms: u64,
     pub(crate) close_timeout_ms: u64,
     pub(crate) async_limit: u64,
+    /// The number of a word of the option `copy_method`.
+    pub(crate) copy_method: u64,
+    pub(crate) direct_io: bool,
 }
 
 impl Settings {
@@ -28,6 +31,8 @@ impl Settings {
             origin_timeout_ms: 0,
             close_timeout_ms: 0,
             async_limit: 0,
+            copy_method: 0,
+            direct_io: false,
         }
     }
 }

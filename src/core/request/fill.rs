@@ -7,7 +7,7 @@
 //!                                   gives it back
 //! ```
 
-use super::{Again, Request, Shard};
+use super::{Again, Request, Shard, store_op};
 use crate::buf::{Buffer, PoolBuf};
 use crate::completion::Operation;
 use crate::error::{Errno, Error, describe};
@@ -15,6 +15,7 @@ use crate::exec::{FetchId, OpTarget};
 use crate::file::{FileInner, Version};
 use crate::io::{Op, Output, Terms, Verb};
 use crate::origin::{OriginRead, ReadReply, Source, StatReply};
+use crate::store::{Claim, Geometry};
 use crate::token::VersionToken;
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,6 +26,27 @@ pub(crate) struct Waiter {
     /// First byte of the file, and how many.
     pub(crate) offset: u64,
     pub(crate) length: u64,
+}
+
+impl Waiter {
+    /// Its shares of each chunk.
+    pub(super) fn by_chunk(&self, geometry: Geometry) -> impl Iterator<Item = Waiter> {
+        let (request, end) = (self.request, self.offset + self.length);
+        let mut offset = self.offset;
+        std::iter::from_fn(move || {
+            let (start, whole) = geometry.extent(geometry.chunk_of(offset.min(end - 1)));
+            let length = end
+                .min(start + whole)
+                .checked_sub(offset)
+                .filter(|one| *one > 0)?;
+            offset += length;
+            Some(Waiter {
+                request,
+                offset: offset - length,
+                length,
+            })
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +80,8 @@ pub(crate) struct Fetch {
     /// The good bytes: shared with the engine while it writes them, since
     /// requests that come meanwhile are answered from them.
     pub(super) good: Option<Arc<PoolBuf>>,
+    /// The chunk is being written, by nobody else.
+    pub(super) claim: Option<Claim>,
     pub(super) state: State,
     pub(crate) waiters: Vec<Waiter>,
     /// When whoever waits is told that the origin does not answer.
@@ -279,17 +303,23 @@ impl Shard {
         let good = Arc::new(fetch.buffer.take().expect("the origin gave it back"));
         fetch.good = Some(Arc::clone(&good));
         let store = fetch.chunk.and(fetch.version.object.as_ref());
-        let write = store.map(|object| Op {
-            verb: Verb::Write,
-            file: Arc::clone(object.data()),
-            buffer: Buffer::Shared(good, fetch.length),
-            offset: fetch.offset,
-            terms: Terms::default(),
-        });
+        let claim = store.map(|object| Claim::take(object, fetch.offset, fetch.length as u64));
+        let write = match (store, claim) {
+            (Some(object), Some(Ok(claim))) => {
+                fetch.claim = Some(claim);
+                let buffer = Buffer::Shared(good, fetch.length);
+                Ok(Some(store_op(object, buffer, fetch.offset)))
+            }
+            (_, Some(Err(errno))) => Err(errno),
+            (_, _) => Ok(None),
+        };
         self.deliver(slot);
         match write {
-            Some(op) => self.push(OpTarget::Fetch(slot), op),
-            None => self.drop_fetch(slot),
+            Ok(Some(op)) => self.push(OpTarget::Fetch(slot), op),
+            Ok(None) => self.drop_fetch(slot),
+            // Another process is writing it: it will be there in a moment.
+            Err(Errno::AGAIN) => self.end_fetch(slot, |request, _| request.restart(Again::Claimed)),
+            Err(errno) => self.fail_fetch(slot, errno),
         }
     }
 
@@ -363,7 +393,7 @@ impl Shard {
         self.tell_waiters(waiters, tell);
     }
 
-    fn tell_waiters(&mut self, waiters: Vec<Waiter>, tell: impl Fn(&mut Request, u64)) {
+    pub(super) fn tell_waiters(&mut self, waiters: Vec<Waiter>, tell: impl Fn(&mut Request, u64)) {
         for waiter in waiters {
             let request = &mut self.requests[waiter.request];
             request.outstanding -= 1;
@@ -395,6 +425,7 @@ impl Shard {
         for slot in late {
             self.give_up(slot);
         }
+        self.expire_copies(now);
         if now >= self.starved_until() {
             for slot in std::mem::take(&mut self.starved) {
                 self.fail_fetch(slot, Errno::TIMEDOUT);

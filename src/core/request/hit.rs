@@ -53,15 +53,21 @@ impl Shard {
     /// Has the engine read `length` present bytes from the request's cursor.
     pub(super) fn read_hit(&mut self, slot: usize, length: u64) {
         let request = &mut self.requests[slot];
+        let offset = request.cursor;
+        request.cursor += length;
+        self.read_present_part(slot, offset, length);
+    }
+
+    /// Has the engine read present bytes that the cursor has passed.
+    pub(super) fn read_present_part(&mut self, slot: usize, mut offset: u64, length: u64) {
+        let request = &mut self.requests[slot];
         let object = request
             .version
             .object
             .as_ref()
             .expect("present bytes are of an object");
         let file = Arc::clone(object.data());
-        let mut offset = request.cursor;
-        let start = (request.cursor - request.offset) as usize;
-        request.cursor += length;
+        let start = (offset - request.offset) as usize;
         // Aside while its pieces are handed out, so that none is allocated.
         let target = std::mem::replace(&mut request.target, Target::Nothing);
         for piece in target.pieces(start, length as usize) {

@@ -3,6 +3,7 @@
 use super::Store;
 use super::bitmap::Bitmap;
 use super::layout::{Geometry, Header};
+use super::{STAT_BLOCK_BYTES, on_disk};
 use crate::error::{Context, Errno, Error, Result};
 use crate::ids::Key;
 use rustix::fs::{Mode, OFlags};
@@ -15,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(crate) struct Object {
     pub(crate) header: Header,
     pub(super) key: Key,
-    /// Read and write; never truncated or punched.
+    /// Read and write; never truncated, and punched only where nothing is published.
     data: Arc<OwnedFd>,
     bitmap: Bitmap,
     /// Holds the shared lock that keeps evictors of other processes away.
@@ -74,6 +75,14 @@ impl Object {
         } else {
             self.bitmap.bytes(self.geometry())
         }
+    }
+
+    /// What its present bytes take on disk: holes take nothing.
+    pub(super) fn room_taken(&self) -> u64 {
+        let present = on_disk(self.bytes_present());
+        rustix::fs::fstat(&self.data).map_or(present, |stat| {
+            present.min(stat.st_blocks as u64 * STAT_BLOCK_BYTES)
+        })
     }
 
     /// Makes a chunk visible to everybody; its bytes are in the data file.
