@@ -1,5 +1,6 @@
 //! The scenarios: one behaviour each, named after it.
 
+pub(crate) mod copying;
 pub(crate) mod failing;
 pub(crate) mod filling;
 pub(crate) mod limits;
