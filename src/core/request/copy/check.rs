@@ -59,9 +59,9 @@ impl Shard {
             return self.drop_copy(slot);
         }
         match result {
-            Ok(()) => self.to_check(slot, None),
+            Ok(()) => self.await_check(slot, None),
             // A file that has changed may fail in any way: its version tells.
-            Err(Failure::Origin(errno)) => self.to_check(slot, Some(errno)),
+            Err(Failure::Origin(errno)) => self.await_check(slot, Some(errno)),
             Err(Failure::Cache(errno)) => self.not_stored(slot, errno),
             Err(Failure::Refused | Failure::Unclear) => {
                 self.copy_otherwise(slot, result.expect_err("matched"));
@@ -72,7 +72,7 @@ impl Shard {
         }
     }
 
-    fn to_check(&mut self, slot: usize, unless_changed: Option<Errno>) {
+    fn await_check(&mut self, slot: usize, unless_changed: Option<Errno>) {
         let timeout = self.config.origin_timeout;
         let copy = &mut self.copying.copies[slot];
         copy.state = State::Copied;
