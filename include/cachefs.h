@@ -348,6 +348,32 @@
 #define CACHEFS_OPERATION_FILL 2
 
 /**
+ * The same into several pieces: `buffer` is an array of `length` struct iovec
+ * (<sys/uio.h>), which is copied. Library threads serve it.
+ */
+#define CACHEFS_OPERATION_READV 3
+
+/**
+ * cachefs_request.priority: of the thread that does the I/O.
+ */
+#define CACHEFS_PRIORITY_DEFAULT 0
+
+/**
+ * Before others at the device.
+ */
+#define CACHEFS_PRIORITY_HIGH 1
+
+/**
+ * Behind others at the device.
+ */
+#define CACHEFS_PRIORITY_LOW 2
+
+/**
+ * When the device has nothing else to do.
+ */
+#define CACHEFS_PRIORITY_BACKGROUND 3
+
+/**
  * cachefs_queue_options.flags: the queue may be passed on between threads, one
  * at a time. Without it, it belongs to the first thread that submits.
  */
@@ -804,6 +830,61 @@ typedef int32_t (*cachefs_progress_callback)(void *user,
                                              uint64_t bytes_total);
 
 /**
+ * One request of a batch; see cachefs_queue_push() and cachefs_batch_async().
+ */
+typedef struct cachefs_request {
+    /**
+     * CACHEFS_OPERATION_…
+     */
+    uint32_t operation;
+    /**
+     * None are defined: must be 0.
+     */
+    uint32_t flags;
+    /**
+     * The file.
+     */
+    struct cachefs_file *file;
+    /**
+     * Where the bytes go; the library's until the completion. NULL for a fill.
+     */
+    void *buffer;
+    /**
+     * Bytes; of a fill also CACHEFS_TO_END; of CACHEFS_OPERATION_READV, pieces.
+     */
+    uint64_t length;
+    /**
+     * Where in the file.
+     */
+    uint64_t offset;
+    /**
+     * Returned unchanged in the completion.
+     */
+    uint64_t tag;
+    /**
+     * Nanoseconds after which it fails with -ETIMEDOUT; 0: as the cache's options
+     * say. Where the kernel cannot take a read back (psync), it ends by itself.
+     */
+    uint64_t timeout_ns;
+    /**
+     * CACHEFS_PRIORITY_…, for devices whose scheduler knows priorities.
+     */
+    uint32_t priority;
+    /**
+     * Must be 0.
+     */
+    uint32_t reserved;
+} cachefs_request;
+
+/**
+ * Receives the completions of a batch, in the order of its requests, valid
+ * during the call. Called exactly once, as cachefs_completion_callback is.
+ */
+typedef void (*cachefs_batch_callback)(void *user,
+                                       const struct cachefs_completion *completions,
+                                       uint32_t count);
+
+/**
  * Options of cachefs_queue_open(). Zero means the default in every field.
  */
 typedef struct cachefs_queue_options {
@@ -820,40 +901,6 @@ typedef struct cachefs_queue_options {
      */
     uint64_t flags;
 } cachefs_queue_options;
-
-/**
- * One request of a batch; see cachefs_queue_push().
- */
-typedef struct cachefs_request {
-    /**
-     * CACHEFS_OPERATION_…
-     */
-    uint32_t operation;
-    /**
-     * None are defined: must be 0.
-     */
-    uint32_t flags;
-    /**
-     * The file.
-     */
-    struct cachefs_file *file;
-    /**
-     * Where the bytes go; the library's until the completion.
-     */
-    void *buffer;
-    /**
-     * Bytes; of a fill also CACHEFS_TO_END.
-     */
-    uint64_t length;
-    /**
-     * Where in the file.
-     */
-    uint64_t offset;
-    /**
-     * Returned unchanged in the completion.
-     */
-    uint64_t tag;
-} cachefs_request;
 
 /**
  * Counters since the cache was opened, by this process.
@@ -957,6 +1004,127 @@ typedef struct cachefs_statistics {
      */
     uint64_t bytes_preallocated;
 } cachefs_statistics;
+
+/**
+ * Latencies of one kind of operation, from its start to its end.
+ */
+typedef struct cachefs_latency {
+    /**
+     * Operations that ended.
+     */
+    uint64_t count;
+    /**
+     * Nanoseconds.
+     */
+    uint64_t mean_ns;
+    /**
+     * Half took no longer, in nanoseconds.
+     */
+    uint64_t p50_ns;
+    /**
+     * 99 of 100 took no longer.
+     */
+    uint64_t p99_ns;
+    /**
+     * 999 of 1000 took no longer.
+     */
+    uint64_t p999_ns;
+    /**
+     * The longest.
+     */
+    uint64_t max_ns;
+} cachefs_latency;
+
+/**
+ * What the engines of a cache have done since it was opened, those of closed
+ * queues included; see cachefs_engine_stats().
+ */
+typedef struct cachefs_engine_statistics {
+    /**
+     * sizeof(cachefs_engine_statistics) of the program.
+     */
+    uint32_t struct_size;
+    /**
+     * Must be ignored.
+     */
+    uint32_t reserved;
+    /**
+     * Operations that engines took.
+     */
+    uint64_t submissions;
+    /**
+     * Operations that ended.
+     */
+    uint64_t completions;
+    /**
+     * Operations taken and not ended (now).
+     */
+    uint64_t in_flight;
+    /**
+     * io_uring_enter calls; on psync, system calls of transfers.
+     */
+    uint64_t enters;
+    /**
+     * Times that a submission queue had no room.
+     */
+    uint64_t sq_full;
+    /**
+     * Most operations that have waited for room in one submission queue.
+     */
+    uint64_t backlog_high_water;
+    /**
+     * Times that a completion queue had overflowed. Nothing is lost by it.
+     */
+    uint64_t cq_overflows;
+    /**
+     * Transfers that were continued because they had been short.
+     */
+    uint64_t short_transfers;
+    /**
+     * Cancellations that ended their operation.
+     */
+    uint64_t cancels_won;
+    /**
+     * Cancellations that came too late.
+     */
+    uint64_t cancels_lost;
+    /**
+     * Completions of operations that had already ended: a bug.
+     */
+    uint64_t stale_completions;
+    /**
+     * Wake-ups by other threads.
+     */
+    uint64_t wakes;
+    /**
+     * Bytes that operations read.
+     */
+    uint64_t bytes_read;
+    /**
+     * Bytes that operations wrote.
+     */
+    uint64_t bytes_written;
+    /**
+     * Of reads.
+     */
+    struct cachefs_latency read;
+    /**
+     * Of writes.
+     */
+    struct cachefs_latency write;
+    /**
+     * Of version checks.
+     */
+    struct cachefs_latency stat;
+    /**
+     * Of splices.
+     */
+    struct cachefs_latency splice;
+    /**
+     * Of preallocations.
+     */
+    struct cachefs_latency allocate;
+} cachefs_engine_statistics;
 
 #ifdef __cplusplus
 extern "C" {
@@ -1450,6 +1618,41 @@ int32_t cachefs_fill_async(struct cachefs_file *file,
                            uint64_t *id);
 
 /**
+ * Starts a batch of reads and fills; one callback is told all their completions
+ * once the last has ended, on a library thread.
+ *
+ * requests      must not be NULL; copied
+ * count         elements, 1 to 4096
+ * request_size  sizeof(cachefs_request) of the program
+ * callback      must not be NULL
+ * user          passed to the callback
+ * ids           NULL, or a place for `count` ids of the requests, for
+ *               cachefs_cancel(); written before the callback is called
+ *
+ * Returns 0 if all were accepted, and the callback is called exactly once, with as
+ * many completions in the same order. Or a negative errno, and none was started:
+ *   -EINVAL  NULL, an unknown operation, flag or priority, a buffer where none
+ *            belongs, a `count` outside its range, or `request_size` is smaller
+ *            than the first release's
+ *   -E2BIG   something is set that this release does not know
+ *   -EBADF   not an open file      -ESHUTDOWN  the cache is closed
+ *   -EAGAIN  `async_limit` would be exceeded: try again after a completion
+ *   -ECHILD  see cachefs_cache_open()
+ *
+ * Thread-safety: any thread, also inside a callback. Blocks: never. Since: 0.1.
+ *
+ * Safety: `requests` must be readable for `count` elements of `request_size` bytes; each
+ * buffer must be writable, and nobody else's until the callback; `callback` must
+ * be callable on any thread; `ids` NULL or writable for `count` elements.
+ */
+int32_t cachefs_batch_async(const struct cachefs_request *requests,
+                            uint32_t count,
+                            size_t request_size,
+                            cachefs_batch_callback callback,
+                            void *user,
+                            uint64_t *ids);
+
+/**
  * Opens a queue.
  *
  * cache    must not be NULL
@@ -1548,6 +1751,23 @@ int32_t cachefs_queue_read(struct cachefs_queue *queue,
                            uint64_t tag);
 
 /**
+ * Queues one read into several pieces of memory: see cachefs_queue_push().
+ *
+ * Returns 0, or a negative errno of cachefs_queue_push() and nothing was queued.
+ *
+ * Thread-safety: the queue's thread. Blocks: never. Since: 0.1.
+ *
+ * Safety: `segments` must be readable for `count` elements; their memory must be
+ * writable, and nobody else's until the request's completion.
+ */
+int32_t cachefs_queue_readv(struct cachefs_queue *queue,
+                            struct cachefs_file *file,
+                            const struct iovec *segments,
+                            uint32_t count,
+                            uint64_t offset,
+                            uint64_t tag);
+
+/**
  * Queues one copy-fill: see cachefs_queue_push().
  *
  * Returns 0, or a negative errno of cachefs_queue_push() and nothing was queued.
@@ -1576,6 +1796,33 @@ int32_t cachefs_queue_fill(struct cachefs_queue *queue,
  */
 int32_t cachefs_queue_cancel(struct cachefs_queue *queue,
                              uint64_t tag);
+
+/**
+ * Asks for the end of every request of this queue that is on this file: see
+ * cachefs_queue_cancel().
+ *
+ * queue  must not be NULL
+ * file   must not be NULL
+ *
+ * Returns how many requests were asked to end, or a negative errno of
+ * cachefs_queue_cancel(); -EBADF also for what is not an open file.
+ *
+ * Thread-safety: the queue's thread. Blocks: never. Since: 0.1.
+ */
+int32_t cachefs_queue_cancel_file(struct cachefs_queue *queue,
+                                  struct cachefs_file *file);
+
+/**
+ * Asks for the end of every request of this queue: see cachefs_queue_cancel().
+ *
+ * queue  must not be NULL
+ *
+ * Returns how many requests were asked to end, or a negative errno of
+ * cachefs_queue_cancel().
+ *
+ * Thread-safety: the queue's thread. Blocks: never. Since: 0.1.
+ */
+int32_t cachefs_queue_cancel_all(struct cachefs_queue *queue);
 
 /**
  * Hands what was queued to the kernel. cachefs_queue_wait() does so as well.
@@ -1726,6 +1973,22 @@ int32_t cachefs_buffer_unregister(struct cachefs_cache *cache,
  */
 int32_t cachefs_stats(struct cachefs_cache *cache,
                       struct cachefs_statistics *statistics);
+
+/**
+ * Says what the cache's engines have done since it was opened: of the library's
+ * threads and of queues. The numbers of an engine are those of its last call.
+ *
+ * cache       must not be NULL
+ * statistics  must not be NULL; its struct_size set
+ *
+ * Returns 0, or a negative errno: as cachefs_cache_report().
+ *
+ * Thread-safety: any thread. Blocks: never. Since: 0.1.
+ *
+ * Safety: `statistics` must be NULL or writable for as many bytes as its first field says.
+ */
+int32_t cachefs_engine_stats(struct cachefs_cache *cache,
+                             struct cachefs_engine_statistics *statistics);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -22,6 +22,8 @@ pub mod read;
 
 pub mod fill;
 
+pub mod batch;
+
 pub mod queue;
 
 pub mod buffer;
@@ -34,3 +36,4 @@ mod guard;
 mod handle;
 mod log;
 mod pointer;
+mod request;

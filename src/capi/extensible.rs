@@ -44,6 +44,7 @@ extensible!(
     cachefs_queue_options,
     cachefs_report,
     cachefs_residency,
+    cachefs_engine_statistics,
     cachefs_statistics,
 );
 

@@ -6,8 +6,10 @@ use super::guard;
 use super::handle::{Handle, LockedQueue};
 use super::pointer::{Out, lent};
 use super::read::convert;
+use super::request::{Action, Request, Requests};
 use super::types::*;
-use cachefs_core::{Cache, Errno, Error, File, Queue, QueueOptions, Result};
+use cachefs_core::{Batch, Cache, Errno, Error, File, Queue, QueueOptions, Result, Treatment};
+use libc::iovec;
 use std::ffi::c_void;
 use std::os::fd::AsRawFd;
 use std::sync::{Mutex, TryLockError};
@@ -109,66 +111,36 @@ pub unsafe extern "C" fn cachefs_queue_push(
 ) -> i32 {
     guard::count(|| {
         with(queue, |queue| {
-            if request_size < size_of::<cachefs_request>() || request_size > REQUEST_BYTES_MAX {
-                return Err(Error::new(
-                    Errno::INVAL,
-                    "request_size is not of any release",
-                ));
-            }
-            if requests.is_null() && count > 0 {
-                return Err(Error::new(Errno::INVAL, "the requests are NULL"));
-            }
-            let count = i32::try_from(count).unwrap_or(i32::MAX);
-            for index in 0..count {
-                // SAFETY: the caller promises `count` elements of this size, with
-                // their buffers.
-                let pushed = unsafe {
-                    let request = requests.byte_add(index as usize * request_size);
-                    push_one(queue, request, request_size)
-                };
-                match pushed {
+            // SAFETY: the caller promises `count` elements of this size, with
+            // their buffers.
+            let mut requests = unsafe { Requests::new(requests, count, request_size) }?;
+            let mut batch = queue.batch()?;
+            for index in 0..requests.count() {
+                match push_one(&mut batch, &mut requests, index) {
                     Ok(()) => {}
                     Err(error) if index == 0 => return Err(error),
                     // The program sees the reason when it pushes the rest.
-                    Err(_) => return Ok(index),
+                    Err(_) => return Ok(index as i32),
                 }
             }
-            Ok(count)
+            // A queue holds fewer than an `int` can count.
+            Ok(requests.count() as i32)
         })
     })
 }
 
-/// No release has a larger request.
-const REQUEST_BYTES_MAX: usize = 4096;
-
-/// # Safety
-/// `request` must be readable for `size` bytes, and its buffer be lent.
-unsafe fn push_one(queue: &mut Queue, request: *const cachefs_request, size: usize) -> Result<()> {
-    for index in size_of::<cachefs_request>()..size {
-        // SAFETY: below the size that the caller promises.
-        if unsafe { request.cast::<u8>().add(index).read() } != 0 {
-            let text = "cachefs_request: a field that this release does not know is set";
-            return Err(Error::new(Errno::TOOBIG, text));
-        }
-    }
-    // SAFETY: readable for at least this structure.
-    let request = unsafe { request.read_unaligned() };
-    no_flags(request.flags.into())?;
-    let file = File::get(request.file)?;
-    match request.operation {
-        CACHEFS_OPERATION_READ => {
-            // SAFETY: the caller promises the buffer.
-            let buffer = unsafe { lent(request.buffer, request.length) }?;
-            queue.read(&file, buffer, request.offset, request.tag)
-        }
-        CACHEFS_OPERATION_FILL if request.buffer.is_null() => {
-            queue.fill(&file, request.offset, request.length, request.tag)
-        }
-        CACHEFS_OPERATION_FILL => Err(Error::new(Errno::INVAL, "a fill has no buffer")),
-        other => {
-            let text = format!("there is no operation {other}");
-            Err(Error::new(Errno::INVAL, text))
-        }
+fn push_one(batch: &mut Batch<'_>, requests: &mut Requests, index: u32) -> Result<()> {
+    let (request, file) = requests.get(index)?;
+    let Request {
+        offset,
+        tag,
+        treatment,
+        ..
+    } = request;
+    match request.action {
+        Action::Read(buffer) => batch.read(file, buffer, offset, tag, treatment),
+        Action::ReadVectored(pieces) => batch.read_vectored(file, &pieces, offset, tag, treatment),
+        Action::Fill(length) => batch.fill(file, offset, length, tag, treatment),
     }
 }
 
@@ -216,6 +188,37 @@ pub unsafe extern "C" fn cachefs_queue_read(
     })
 }
 
+/// Queues one read into several pieces of memory: see cachefs_queue_push().
+///
+/// Returns 0, or a negative errno of cachefs_queue_push() and nothing was queued.
+///
+/// Thread-safety: the queue's thread. Blocks: never. Since: 0.1.
+///
+/// # Safety
+/// `segments` must be readable for `count` elements; their memory must be
+/// writable, and nobody else's until the request's completion.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cachefs_queue_readv(
+    queue: *mut cachefs_queue,
+    file: *mut cachefs_file,
+    segments: *const iovec,
+    count: u32,
+    offset: u64,
+    tag: u64,
+) -> i32 {
+    guard::status(|| {
+        with(queue, |queue| {
+            let file = File::get(file)?;
+            // SAFETY: the caller promises the segments and their memory.
+            let pieces = unsafe { super::read::segments(segments, count) }?;
+            let treatment = Treatment::default();
+            queue
+                .batch()?
+                .read_vectored(&file, &pieces, offset, tag, treatment)
+        })
+    })
+}
+
 /// Queues one copy-fill: see cachefs_queue_push().
 ///
 /// Returns 0, or a negative errno of cachefs_queue_push() and nothing was queued.
@@ -252,6 +255,42 @@ pub extern "C" fn cachefs_queue_fill(
 #[unsafe(no_mangle)]
 pub extern "C" fn cachefs_queue_cancel(queue: *mut cachefs_queue, tag: u64) -> i32 {
     guard::count(|| with(queue, |queue| Ok(queue.cancel(tag)? as i32)))
+}
+
+/// Asks for the end of every request of this queue that is on this file: see
+/// cachefs_queue_cancel().
+///
+/// queue  must not be NULL
+/// file   must not be NULL
+///
+/// Returns how many requests were asked to end, or a negative errno of
+/// cachefs_queue_cancel(); -EBADF also for what is not an open file.
+///
+/// Thread-safety: the queue's thread. Blocks: never. Since: 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn cachefs_queue_cancel_file(
+    queue: *mut cachefs_queue,
+    file: *mut cachefs_file,
+) -> i32 {
+    guard::count(|| {
+        with(queue, |queue| {
+            let file = File::get(file)?;
+            Ok(queue.cancel_file(&file)? as i32)
+        })
+    })
+}
+
+/// Asks for the end of every request of this queue: see cachefs_queue_cancel().
+///
+/// queue  must not be NULL
+///
+/// Returns how many requests were asked to end, or a negative errno of
+/// cachefs_queue_cancel().
+///
+/// Thread-safety: the queue's thread. Blocks: never. Since: 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn cachefs_queue_cancel_all(queue: *mut cachefs_queue) -> i32 {
+    guard::count(|| with(queue, |queue| Ok(queue.cancel_all()? as i32)))
 }
 
 /// Hands what was queued to the kernel. cachefs_queue_wait() does so as well.

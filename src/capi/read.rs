@@ -73,23 +73,9 @@ pub unsafe extern "C" fn cachefs_readv(
 ) -> i64 {
     guard::bytes(|| {
         let file = File::get(file)?;
-        if count as usize > limits::SEGMENTS_MAX {
-            let text = format!("{count} pieces are more than {}", limits::SEGMENTS_MAX);
-            return Err(Error::new(Errno::INVAL, text));
-        }
-        if iov.is_null() && count > 0 {
-            return Err(Error::new(Errno::INVAL, "the list of pieces is NULL"));
-        }
-        let segments: Vec<Lent> = (0..count as usize)
-            .map(|index| {
-                // SAFETY: the caller promises `count` elements with their memory,
-                // for the call, which returns only once the request has completed.
-                unsafe {
-                    let piece = iov.add(index).read();
-                    lent(piece.iov_base, piece.iov_len as u64)
-                }
-            })
-            .collect::<Result<_>>()?;
+        // SAFETY: the caller promises the pieces for the call, which returns only
+        // once the request has completed.
+        let segments = unsafe { segments(iov, count) }?;
         file.read_vectored(&segments, offset)
     })
 }
@@ -139,6 +125,29 @@ pub unsafe extern "C" fn cachefs_read_async(
             told.tell(completion)
         })
     })
+}
+
+/// Pieces of memory that the program lends: EINVAL for NULL, or too many.
+///
+/// # Safety
+/// `iov` must be readable for `count` elements, and each must name memory that is
+/// lent until the request has completed.
+pub(super) unsafe fn segments(iov: *const iovec, count: u32) -> Result<Vec<Lent>> {
+    if count as usize > limits::SEGMENTS_MAX {
+        let text = format!("{count} pieces are more than {}", limits::SEGMENTS_MAX);
+        return Err(Error::new(Errno::INVAL, text));
+    }
+    if iov.is_null() && count > 0 {
+        return Err(Error::new(Errno::INVAL, "the list of pieces is NULL"));
+    }
+    let piece = |index| {
+        // SAFETY: the caller promises `count` elements with their memory.
+        unsafe {
+            let piece = iov.add(index).read();
+            lent(piece.iov_base, piece.iov_len as u64)
+        }
+    };
+    (0..count as usize).map(piece).collect()
 }
 
 /// Writes a request's id where the program wants it.

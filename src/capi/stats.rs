@@ -4,7 +4,7 @@ use super::extensible::copy_out;
 use super::guard;
 use super::handle::Handle;
 use super::types::*;
-use cachefs_core::Cache;
+use cachefs_core::{Cache, EngineStats, Latency};
 
 /// Says what the cache has done since it was opened, by this process. Each
 /// number is right; together they are of no single moment.
@@ -54,4 +54,79 @@ pub unsafe extern "C" fn cachefs_stats(
         // SAFETY: the caller promises the structure.
         unsafe { copy_out(statistics, &value) }
     })
+}
+
+/// Says what the cache's engines have done since it was opened: of the library's
+/// threads and of queues. The numbers of an engine are those of its last call.
+///
+/// cache       must not be NULL
+/// statistics  must not be NULL; its struct_size set
+///
+/// Returns 0, or a negative errno: as cachefs_cache_report().
+///
+/// Thread-safety: any thread. Blocks: never. Since: 0.1.
+///
+/// # Safety
+/// `statistics` must be NULL or writable for as many bytes as its first field says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cachefs_engine_stats(
+    cache: *mut cachefs_cache,
+    statistics: *mut cachefs_engine_statistics,
+) -> i32 {
+    guard::status(|| {
+        let value = convert(&Cache::get(cache)?.engine_stats());
+        // SAFETY: the caller promises the structure.
+        unsafe { copy_out(statistics, &value) }
+    })
+}
+
+/// Of an operation that has not been used.
+const NONE: cachefs_latency = cachefs_latency {
+    count: 0,
+    mean_ns: 0,
+    p50_ns: 0,
+    p99_ns: 0,
+    p999_ns: 0,
+    max_ns: 0,
+};
+
+fn convert(stats: &EngineStats) -> cachefs_engine_statistics {
+    let of = |operations: &[&str]| {
+        let latency = |one: &&Latency| operations.contains(&one.operation);
+        stats
+            .latencies
+            .iter()
+            .find(latency)
+            .map_or(NONE, |one| cachefs_latency {
+                count: one.count,
+                mean_ns: one.mean_ns,
+                p50_ns: one.p50_ns,
+                p99_ns: one.p99_ns,
+                p999_ns: one.p999_ns,
+                max_ns: one.max_ns,
+            })
+    };
+    cachefs_engine_statistics {
+        struct_size: 0,
+        reserved: 0,
+        submissions: stats.submissions,
+        completions: stats.completions,
+        in_flight: stats.in_flight,
+        enters: stats.enters,
+        sq_full: stats.sq_full,
+        backlog_high_water: stats.backlog_high_water,
+        cq_overflows: stats.cq_overflows,
+        short_transfers: stats.short_transfers,
+        cancels_won: stats.cancels_won,
+        cancels_lost: stats.cancels_lost,
+        stale_completions: stats.stale_completions,
+        wakes: stats.wakes,
+        bytes_read: stats.bytes_read,
+        bytes_written: stats.bytes_written,
+        read: of(&["read"]),
+        write: of(&["write"]),
+        stat: of(&["stat"]),
+        splice: of(&["splice"]),
+        allocate: of(&["allocate", "allocate_zeroed"]),
+    }
 }

@@ -446,7 +446,20 @@ pub const CACHEFS_OPERATION_READ: u32 = 1;
 /// Copy the range into the cache; `buffer` must be NULL.
 pub const CACHEFS_OPERATION_FILL: u32 = 2;
 
-/// One request of a batch; see cachefs_queue_push().
+/// The same into several pieces: `buffer` is an array of `length` struct iovec
+/// (<sys/uio.h>), which is copied. Library threads serve it.
+pub const CACHEFS_OPERATION_READV: u32 = 3;
+
+/// cachefs_request.priority: of the thread that does the I/O.
+pub const CACHEFS_PRIORITY_DEFAULT: u32 = 0;
+/// Before others at the device.
+pub const CACHEFS_PRIORITY_HIGH: u32 = 1;
+/// Behind others at the device.
+pub const CACHEFS_PRIORITY_LOW: u32 = 2;
+/// When the device has nothing else to do.
+pub const CACHEFS_PRIORITY_BACKGROUND: u32 = 3;
+
+/// One request of a batch; see cachefs_queue_push() and cachefs_batch_async().
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct cachefs_request {
@@ -456,15 +469,32 @@ pub struct cachefs_request {
     pub flags: u32,
     /// The file.
     pub file: *mut cachefs_file,
-    /// Where the bytes go; the library's until the completion.
+    /// Where the bytes go; the library's until the completion. NULL for a fill.
     pub buffer: *mut core::ffi::c_void,
-    /// Bytes; of a fill also CACHEFS_TO_END.
+    /// Bytes; of a fill also CACHEFS_TO_END; of CACHEFS_OPERATION_READV, pieces.
     pub length: u64,
     /// Where in the file.
     pub offset: u64,
     /// Returned unchanged in the completion.
     pub tag: u64,
+    /// Nanoseconds after which it fails with -ETIMEDOUT; 0: as the cache's options
+    /// say. Where the kernel cannot take a read back (psync), it ends by itself.
+    pub timeout_ns: u64,
+    /// CACHEFS_PRIORITY_…, for devices whose scheduler knows priorities.
+    pub priority: u32,
+    /// Must be 0.
+    pub reserved: u32,
 }
+
+/// Receives the completions of a batch, in the order of its requests, valid
+/// during the call. Called exactly once, as cachefs_completion_callback is.
+pub type cachefs_batch_callback = Option<
+    unsafe extern "C" fn(
+        user: *mut core::ffi::c_void,
+        completions: *const cachefs_completion,
+        count: u32,
+    ),
+>;
 
 /// cachefs_queue_options.flags: the queue may be passed on between threads, one
 /// at a time. Without it, it belongs to the first thread that submits.
@@ -537,4 +567,71 @@ pub struct cachefs_statistics {
     pub bytes_preallocated_zeroed: u64,
     /// Bytes for which unwritten blocks were.
     pub bytes_preallocated: u64,
+}
+
+/// Latencies of one kind of operation, from its start to its end.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cachefs_latency {
+    /// Operations that ended.
+    pub count: u64,
+    /// Nanoseconds.
+    pub mean_ns: u64,
+    /// Half took no longer, in nanoseconds.
+    pub p50_ns: u64,
+    /// 99 of 100 took no longer.
+    pub p99_ns: u64,
+    /// 999 of 1000 took no longer.
+    pub p999_ns: u64,
+    /// The longest.
+    pub max_ns: u64,
+}
+
+/// What the engines of a cache have done since it was opened, those of closed
+/// queues included; see cachefs_engine_stats().
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cachefs_engine_statistics {
+    /// sizeof(cachefs_engine_statistics) of the program.
+    pub struct_size: u32,
+    /// Must be ignored.
+    pub reserved: u32,
+    /// Operations that engines took.
+    pub submissions: u64,
+    /// Operations that ended.
+    pub completions: u64,
+    /// Operations taken and not ended (now).
+    pub in_flight: u64,
+    /// io_uring_enter calls; on psync, system calls of transfers.
+    pub enters: u64,
+    /// Times that a submission queue had no room.
+    pub sq_full: u64,
+    /// Most operations that have waited for room in one submission queue.
+    pub backlog_high_water: u64,
+    /// Times that a completion queue had overflowed. Nothing is lost by it.
+    pub cq_overflows: u64,
+    /// Transfers that were continued because they had been short.
+    pub short_transfers: u64,
+    /// Cancellations that ended their operation.
+    pub cancels_won: u64,
+    /// Cancellations that came too late.
+    pub cancels_lost: u64,
+    /// Completions of operations that had already ended: a bug.
+    pub stale_completions: u64,
+    /// Wake-ups by other threads.
+    pub wakes: u64,
+    /// Bytes that operations read.
+    pub bytes_read: u64,
+    /// Bytes that operations wrote.
+    pub bytes_written: u64,
+    /// Of reads.
+    pub read: cachefs_latency,
+    /// Of writes.
+    pub write: cachefs_latency,
+    /// Of version checks.
+    pub stat: cachefs_latency,
+    /// Of splices.
+    pub splice: cachefs_latency,
+    /// Of preallocations.
+    pub allocate: cachefs_latency,
 }

@@ -2,9 +2,13 @@
 
 use crate::buf::Pages;
 use crate::config::{Config, default_of};
-use crate::error::{Errno, Error, Result};
+use crate::error::{Context, Errno, Error, Result};
 use crate::exec::{Ending, Life, Message, Port, Shard, ShardConfig};
-use crate::io::{EngineFactory, EngineKind, EngineStats, FeatureSet, Owner, Refusal};
+#[cfg(any(test, feature = "sim"))]
+use crate::io::Simulation;
+use crate::io::{
+    EngineFactory, EngineKind, EngineOptions, EngineStats, FeatureSet, Owner, Refusal,
+};
 use crate::limits::{ORIGIN_NAME_BYTES_MAX, POOL_BUFFERS_MIN};
 use crate::origin::{Custom, CustomOrigin, Directory, Inner, Origin, OriginJob};
 use crate::queue::{Queue, QueueOptions};
@@ -65,20 +69,37 @@ pub struct Report {
 impl Cache {
     /// Opens the cache directory `path`: see `cachefs_cache_open` in the header.
     pub fn open(path: &Path, config: &Config) -> Result<Self> {
-        with_log(&config.log, || Self::open_logged(path, config))
+        with_log(&config.log, || {
+            let boot_id = sys::boot_id().context(|| "getrandom")?;
+            Self::open_on(path, config, boot_id, EngineFactory::new)
+        })
     }
 
-    fn open_logged(path: &Path, config: &Config) -> Result<Self> {
+    /// The same on a simulated host.
+    #[cfg(any(test, feature = "sim"))]
+    pub fn open_simulated(path: &Path, config: &Config, host: &Simulation) -> Result<Self> {
+        let engines = |options| Ok(EngineFactory::simulated(options, host.clone()));
+        with_log(&config.log, || {
+            Self::open_on(path, config, host.boot_id(), engines)
+        })
+    }
+
+    fn open_on(
+        path: &Path,
+        config: &Config,
+        boot_id: [u8; 16],
+        engines: impl FnOnce(EngineOptions) -> Result<EngineFactory>,
+    ) -> Result<Self> {
         let config = config.completed()?;
         let counters = Arc::new(Counters::default());
-        let store = match Store::open(path, &config, Arc::clone(&counters))? {
+        let store = match Store::open(path, &config, boot_id, Arc::clone(&counters))? {
             StoreOpened::Usable(store) => Ok(store),
             StoreOpened::Unusable(error) => {
                 tracing::warn!("the cache passes everything through: {error}");
                 Err(error)
             }
         };
-        let engines = EngineFactory::new(config.engine_options())?;
+        let engines = engines(config.engine_options())?;
         tracing::info!("engine: {}", engines.reason());
         let chunk_bytes = match &store {
             Ok(store) => store.chunk_bytes(),

@@ -205,7 +205,7 @@ pub static OPTIONS: &[OptionInfo] = &[
         Number,
         0,
         0..=SPIN_US_MAX,
-        "Microseconds that a wait polls before it sleeps, at most; 0: 50 from 8 processors on, else none."
+        "Microseconds that a wait polls at most before it sleeps; 0: 50 from 8 processors on."
     ),
     number!(
         io_workers,

@@ -6,9 +6,12 @@ use crate::ids::Identity;
 use crate::origin::{Inner, Origin, Source};
 use crate::store::Object;
 use crate::token::VersionToken;
-use parking_lot::RwLock;
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A file. Clones are the same file.
 #[derive(Clone)]
@@ -24,7 +27,11 @@ pub(crate) struct FileInner {
     pub(crate) shard: usize,
     /// The version that is served. It moves on when a read finds that the
     /// origin's file has changed, as an open file's content does.
-    current: RwLock<Arc<Version>>,
+    current: ArcSwap<Version>,
+    /// Held while it moves on, which several readers may find at once.
+    moving: Mutex<()>,
+    /// Grows whenever the version moves on.
+    changes: AtomicU64,
 }
 
 /// One version of a file and its object.
@@ -96,7 +103,9 @@ impl Origin {
             identity: opened.identity,
             path: path.to_vec(),
             shard,
-            current: RwLock::new(Arc::new(version)),
+            current: ArcSwap::from_pointee(version),
+            moving: Mutex::new(()),
+            changes: AtomicU64::new(0),
         })))
     }
 }
@@ -148,18 +157,32 @@ impl File {
 
 impl FileInner {
     pub(crate) fn version(&self) -> Arc<Version> {
-        Arc::clone(&self.current.read())
+        self.current.load_full()
+    }
+
+    /// The same for a moment, without counting another holder.
+    pub(crate) fn glance(&self) -> impl Deref<Target = Arc<Version>> {
+        self.current.load()
+    }
+
+    /// Differs from before once the version has moved on.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// Moves on to the version that the origin has now.
     pub(crate) fn refresh(&self, token: &VersionToken) -> Arc<Version> {
-        let mut current = self.current.write();
-        if current.token != *token {
-            let mut version = make_version(&self.origin, &self.identity, token, &self.path);
-            version.reason = MissReason::VersionChanged;
-            *current = Arc::new(version);
+        let _moving = self.moving.lock();
+        let current = self.version();
+        if current.token == *token {
+            return current;
         }
-        Arc::clone(&current)
+        let mut version = make_version(&self.origin, &self.identity, token, &self.path);
+        version.reason = MissReason::VersionChanged;
+        let version = Arc::new(version);
+        self.current.store(Arc::clone(&version));
+        self.changes.fetch_add(1, Ordering::Release);
+        version
     }
 }
 

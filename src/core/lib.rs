@@ -8,7 +8,7 @@
 //! | `origin/` | where bytes come from | `exec` (to answer it), `buf` |
 //! | `store/` | objects on disk | `evict` |
 //! | `evict/` | who has to go | `ids` |
-//! | `io/` | engines: io_uring, psync | `buf` |
+//! | `io/` | engines: io_uring, psync; for tests, a simulated one | `buf` |
 //! | `buf/` | memory for I/O | nothing |
 
 mod buf;
@@ -42,8 +42,11 @@ pub use io::{
     EngineChoice, EngineKind, EngineOptions, EngineStats, FEATURE_NAMES, Feature, FeatureSet,
     Finding, Latency, Priority, Refusal, probe,
 };
+#[cfg(any(test, feature = "sim"))]
+pub use io::{Faults, Injection, Manners, Rates, Simulation};
 pub use origin::{CustomOrigin, Origin, OriginRead};
-pub use queue::{Queue, QueueOptions};
+pub use queue::{Batch, Queue, QueueOptions};
+pub use request::{Item, Treatment, submit_batch};
 pub use stats::Stats;
 pub use store::{ObjectInfo, is_cache};
 pub use token::{TAG_BYTES_MAX, VersionToken};

@@ -91,6 +91,8 @@ pub const SQ_ENTRIES_MIN: u32 = 16;
 /// Entries of the submission queue of one ring, at most; what finds it full
 /// waits in the ring's backlog.
 pub const SQ_ENTRIES_MAX: u32 = 1024;
+/// Requests of one batch with one callback.
+pub const BATCH_MAX: usize = 4096;
 /// Segments of one vectored read, as IOV_MAX of the kernel.
 pub const SEGMENTS_MAX: usize = 1024;
 

@@ -9,10 +9,11 @@ use crate::completion::{Completion, Operation};
 use crate::error::{Context, Errno, Error, Result};
 use crate::exec::on_shard;
 use crate::file::{File, FileInner, Version};
-use crate::io::{Engine, Op, Outcome, Output, Owner, Terms, Verb, Wait, Which, signal};
+use crate::io::{Engine, Op, Outcome, Output, Owner, Verb, Wait, Which, signal};
 use crate::limits::{QUEUE_DEPTH_DEFAULT, QUEUE_DEPTH_MAX};
 use crate::request::{
-    NewRequest, Remote, Served, Sink, Target, count, count_hits, distrust, hit_completion, submit,
+    NewRequest, Remote, Served, Sink, Target, Treatment, count, count_hits, distrust,
+    hit_completion, submit, total,
 };
 use crate::shared::Shared;
 use crate::sys;
@@ -42,8 +43,9 @@ pub struct Queue {
     /// Made on the owner's thread, since a ring belongs to who makes it.
     engine: OnceCell<Box<dyn Engine + Send>>,
     hits: Slab<Hit>,
-    /// Ids and tags of the requests that a shard has.
-    handed: HashMap<u64, u64>,
+    files: Files,
+    /// Of the requests that a shard has, by their ids.
+    handed: HashMap<u64, Handed>,
     ready: VecDeque<Completion>,
     outcomes: Vec<Outcome>,
     remote: Arc<Remote>,
@@ -53,12 +55,27 @@ pub struct Queue {
 /// A read of present bytes at the queue's own engine.
 struct Hit {
     tag: u64,
-    file: Arc<FileInner>,
-    version: Arc<Version>,
+    /// In `files`.
+    file: u32,
+    treatment: Treatment,
     /// As the caller asked: more than the operation reads at the end of the file.
     target: Lent,
     offset: u64,
     started: Instant,
+}
+
+/// A request that a shard has.
+struct Handed {
+    tag: u64,
+    file: Arc<FileInner>,
+}
+
+/// Requests that are pushed one after another: what is the same for all of them
+/// is done once.
+pub struct Batch<'a> {
+    queue: &'a mut Queue,
+    now: Instant,
+    begun: u64,
 }
 
 impl Queue {
@@ -77,6 +94,7 @@ impl Queue {
             owner: None,
             engine: OnceCell::new(),
             hits: Slab::with_capacity(depth),
+            files: Files::default(),
             handed: HashMap::with_capacity(depth),
             ready: VecDeque::with_capacity(depth),
             outcomes: Vec::with_capacity(depth),
@@ -108,49 +126,31 @@ impl Queue {
         self.hits.len() + self.handed.len() + self.ready.len()
     }
 
+    /// Begins a batch of requests. ESHUTDOWN, or EPERM on another thread than the
+    /// queue's.
+    pub fn batch(&mut self) -> Result<Batch<'_>> {
+        self.shared.check_open()?;
+        self.claim()?;
+        Ok(Batch {
+            now: Instant::now(),
+            begun: 0,
+            queue: self,
+        })
+    }
+
     /// Queues a read into lent memory. EAGAIN: the queue is full.
     pub fn read(&mut self, file: &File, target: Lent, offset: u64, tag: u64) -> Result<()> {
-        self.admit()?;
-        let started = Instant::now();
-        let version = file.0.version();
-        let asked = target.len() as u64;
-        let end = version.token.size.min(offset.saturating_add(asked));
-        let length = end.saturating_sub(offset);
-        self.shared.counters.in_flight.add(1);
-        if length == 0 {
-            self.end(hit_completion(tag, 0, 0));
-            return Ok(());
-        }
-        let hit = Hit {
-            tag,
-            file: Arc::clone(&file.0),
-            version,
-            target,
-            offset,
-            started,
-        };
-        if hit.version.present_run(offset, end) < length {
-            return self.hand_over(hit);
-        }
-        self.read_hit(hit, length as usize);
-        Ok(())
+        self.batch()?
+            .read(file, target, offset, tag, Treatment::default())
     }
 
     /// Queues a copy of a range into the cache. EAGAIN: the queue is full.
     pub fn fill(&mut self, file: &File, offset: u64, length: u64, tag: u64) -> Result<()> {
-        self.admit()?;
-        let id = self.shared.fresh_id(file.0.shard);
-        let sink = Sink::Queue(Arc::clone(&self.remote));
-        let range = (offset, length);
-        let new = NewRequest::new(id, Operation::Fill, Target::Nothing, range, sink);
-        submit(&file.0, new)?;
-        self.handed.insert(id, tag);
-        Ok(())
+        self.batch()?
+            .fill(file, offset, length, tag, Treatment::default())
     }
 
-    fn admit(&mut self) -> Result<()> {
-        self.shared.check_open()?;
-        self.claim()?;
+    fn check_room(&mut self) -> Result<()> {
         if self.room() == 0 {
             self.collect();
         }
@@ -165,8 +165,11 @@ impl Queue {
     /// EPERM on another thread than the queue's; else as `check_open`.
     fn claim(&mut self) -> Result<()> {
         self.check_open()?;
+        if self.options.movable {
+            return Ok(());
+        }
         let here = sys::current_thread();
-        if self.options.movable || *self.owner.get_or_insert(here) == here {
+        if *self.owner.get_or_insert(here) == here {
             return Ok(());
         }
         let text = "the queue belongs to the thread that first submitted on it";
@@ -196,18 +199,17 @@ impl Queue {
         assert!(self.engine.set(engine).is_ok(), "one engine a queue");
     }
 
+    /// Has the queue's own engine read `length` present bytes of a hit.
     fn read_hit(&mut self, hit: Hit, length: usize) {
-        let object = hit
-            .version
-            .object
-            .as_ref()
-            .expect("present bytes are of an object");
+        let version = self.files.version(hit.file);
+        let object = version.object.as_ref();
+        let object = object.expect("present bytes are of an object");
         let op = Op {
             verb: Verb::Read,
             file: Arc::clone(object.data()),
             buffer: Buffer::Lent(hit.target.slice(0, length)),
             offset: hit.offset,
-            terms: Terms::default(),
+            terms: hit.treatment.terms(),
         };
         let slot = self.hits.insert(hit);
         if self.engine().push(slot as u64, op).is_err() {
@@ -216,19 +218,28 @@ impl Queue {
     }
 
     /// Gives a request to the shard of its object.
-    fn hand_over(&mut self, hit: Hit) -> Result<()> {
-        // `submit` counts it again.
-        self.shared.counters.in_flight.sub(1);
-        let id = self.shared.fresh_id(hit.file.shard);
-        let sink = Sink::Queue(Arc::clone(&self.remote));
-        let range = (hit.offset, hit.target.len() as u64);
-        let new = NewRequest {
-            started: hit.started,
-            ..NewRequest::new(id, Operation::Read, Target::One(hit.target), range, sink)
-        };
-        submit(&hit.file, new)?;
-        self.handed.insert(id, hit.tag);
+    fn hand_over(&mut self, file: &Arc<FileInner>, new: NewRequest, tag: u64) -> Result<()> {
+        let id = new.id;
+        submit(file, new)?;
+        let file = Arc::clone(file);
+        self.handed.insert(id, Handed { tag, file });
         Ok(())
+    }
+
+    fn new_request(
+        &self,
+        file: &FileInner,
+        operation: Operation,
+        target: Target,
+        range: (u64, u64),
+        treatment: Treatment,
+    ) -> NewRequest {
+        let id = self.shared.fresh_id(file.shard);
+        let sink = Sink::Queue(Arc::clone(&self.remote));
+        NewRequest {
+            treatment,
+            ..NewRequest::new(id, operation, target, range, sink)
+        }
     }
 
     /// Hands what was queued to the kernel. Never waits.
@@ -294,6 +305,9 @@ impl Queue {
             count_hits(served, &self.shared.counters);
         }
         self.outcomes = outcomes;
+        if self.hits.is_empty() {
+            self.files.forget();
+        }
         self.collect();
     }
 
@@ -306,26 +320,37 @@ impl Queue {
                 let latency_ns = now.saturating_duration_since(hit.started).as_nanos() as u64;
                 served.hits += 1;
                 served.bytes += count as u64;
+                self.files.release(hit.file);
                 self.ready
                     .push_back(hit_completion(hit.tag, count as u64, latency_ns));
             }
-            Err(Errno::CANCELED) => self.fail(hit, Errno::CANCELED),
-            result => {
-                let errno = result.err().unwrap_or(Errno::NODATA);
-                self.shared.logged(|| distrust(&hit.version, errno));
-                // The origin still has them.
-                let tag = hit.tag;
-                if let Err(error) = self.hand_over(hit) {
-                    self.shared.counters.in_flight.add(1);
-                    let mut completion = hit_completion(tag, 0, 0);
-                    completion.result = Err(error.errno());
-                    self.end(completion);
-                }
-            }
+            result => self.hit_failed(hit, result.err().unwrap_or(Errno::NODATA)),
         }
     }
 
-    fn fail(&mut self, hit: Hit, errno: Errno) {
+    /// A read that was ended early fails; of one that the cache's device could not
+    /// do, the origin still has the bytes.
+    fn hit_failed(&mut self, hit: Hit, errno: Errno) {
+        let (file, version) = self.files.take(hit.file);
+        if [Errno::CANCELED, Errno::TIMEDOUT].contains(&errno) {
+            return self.fail(&hit, errno);
+        }
+        self.shared.logged(|| distrust(&version, errno));
+        // `submit` counts it again.
+        self.shared.counters.in_flight.sub(1);
+        let range = (hit.offset, hit.target.len() as u64);
+        let target = Target::One(hit.target);
+        let new = NewRequest {
+            started: hit.started,
+            ..self.new_request(&file, Operation::Read, target, range, hit.treatment)
+        };
+        if let Err(error) = self.hand_over(&file, new, hit.tag) {
+            self.shared.counters.in_flight.add(1);
+            self.fail(&hit, error.errno());
+        }
+    }
+
+    fn fail(&mut self, hit: &Hit, errno: Errno) {
         let mut completion = hit_completion(hit.tag, 0, hit.started.elapsed().as_nanos() as u64);
         completion.result = Err(errno);
         self.end(completion);
@@ -338,28 +363,44 @@ impl Queue {
 
     /// Takes what the shards have left.
     fn collect(&mut self) {
+        if self.handed.is_empty() {
+            return;
+        }
         for (id, mut completion) in self.remote.take() {
             // The id is ours until here; the tag is the caller's.
-            completion.tag = self.handed.remove(&id).expect("each completes once");
+            let handed = self.handed.remove(&id).expect("each completes once");
+            completion.tag = handed.tag;
             self.ready.push_back(completion);
         }
     }
 
     /// Asks for the end of every request with this tag; returns how many.
     pub fn cancel(&mut self, tag: u64) -> Result<usize> {
+        self.cancel_each(|other, _| other == tag)
+    }
+
+    /// Asks for the end of every request on this file; returns how many.
+    pub fn cancel_file(&mut self, file: &File) -> Result<usize> {
+        self.cancel_each(|_, other| Arc::ptr_eq(other, &file.0))
+    }
+
+    /// Asks for the end of every request; returns how many.
+    pub fn cancel_all(&mut self) -> Result<usize> {
+        self.cancel_each(|_, _| true)
+    }
+
+    fn cancel_each(&mut self, is: impl Fn(u64, &Arc<FileInner>) -> bool) -> Result<usize> {
         self.claim()?;
+        let files = &self.files;
+        let hits = self.hits.iter();
+        let hits = hits.filter(|(_, hit)| is(hit.tag, files.file(hit.file)));
+        let slots: Vec<usize> = hits.map(|(slot, _)| slot).collect();
         let mut asked = 0;
-        let slots: Vec<usize> = self
-            .hits
-            .iter()
-            .filter(|(_, hit)| hit.tag == tag)
-            .map(|(slot, _)| slot)
-            .collect();
         for slot in slots {
-            self.engine().cancel(Which::Tag(slot as u64));
-            asked += 1;
+            asked += self.engine().cancel(Which::Tag(slot as u64));
         }
-        for (id, _) in self.handed.iter().filter(|(_, other)| **other == tag) {
+        let handed = self.handed.iter();
+        for (id, _) in handed.filter(|(_, handed)| is(handed.tag, &handed.file)) {
             self.shared.cancel(*id);
             asked += 1;
         }
@@ -424,5 +465,177 @@ impl Queue {
             engine.shut_down(deadline);
         }
         self.shared.counters.in_flight.sub(self.hits.len() as u64);
+    }
+}
+
+impl Batch<'_> {
+    /// Queues a read into lent memory. EAGAIN: the queue is full.
+    pub fn read(
+        &mut self,
+        file: &File,
+        target: Lent,
+        offset: u64,
+        tag: u64,
+        treatment: Treatment,
+    ) -> Result<()> {
+        let queue = &mut *self.queue;
+        queue.check_room()?;
+        let known = queue.files.hold(&file.0);
+        let version = queue.files.version(known);
+        let asked = target.len() as u64;
+        let end = version.token.size.min(offset.saturating_add(asked));
+        let length = end.saturating_sub(offset);
+        if length == 0 {
+            queue.files.release(known);
+            queue.shared.counters.in_flight.add(1);
+            queue.end(hit_completion(tag, 0, 0));
+            return Ok(());
+        }
+        if version.present_run(offset, end) < length {
+            queue.files.release(known);
+            return self.hand_over(file, Target::One(target), (offset, asked), tag, treatment);
+        }
+        self.begun += 1;
+        let hit = Hit {
+            tag,
+            file: known,
+            treatment,
+            target,
+            offset,
+            started: self.now,
+        };
+        queue.read_hit(hit, length as usize);
+        Ok(())
+    }
+
+    /// Queues a read into several pieces of lent memory, in order. Library threads
+    /// serve it. EAGAIN: the queue is full.
+    pub fn read_vectored(
+        &mut self,
+        file: &File,
+        segments: &[Lent],
+        offset: u64,
+        tag: u64,
+        treatment: Treatment,
+    ) -> Result<()> {
+        self.queue.check_room()?;
+        let asked = total(segments);
+        let target = Target::of(segments.to_vec());
+        self.hand_over(file, target, (offset, asked), tag, treatment)
+    }
+
+    fn hand_over(
+        &mut self,
+        file: &File,
+        target: Target,
+        range: (u64, u64),
+        tag: u64,
+        treatment: Treatment,
+    ) -> Result<()> {
+        let queue = &mut *self.queue;
+        let new = NewRequest {
+            started: self.now,
+            ..queue.new_request(&file.0, Operation::Read, target, range, treatment)
+        };
+        queue.hand_over(&file.0, new, tag)
+    }
+
+    /// Queues a copy of a range into the cache. EAGAIN: the queue is full.
+    pub fn fill(
+        &mut self,
+        file: &File,
+        offset: u64,
+        length: u64,
+        tag: u64,
+        treatment: Treatment,
+    ) -> Result<()> {
+        let queue = &mut *self.queue;
+        queue.check_room()?;
+        let range = (offset, length);
+        let new = queue.new_request(&file.0, Operation::Fill, Target::Nothing, range, treatment);
+        queue.hand_over(&file.0, new, tag)
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        if self.begun > 0 {
+            self.queue.shared.counters.in_flight.add(self.begun);
+        }
+    }
+}
+
+/// The files of the hits in flight, each with the version that is read. The last
+/// one is kept at hand, so that a run of reads on one file holds it only once.
+#[derive(Default)]
+struct Files {
+    known: Slab<Known>,
+    last: Option<u32>,
+}
+
+struct Known {
+    file: Arc<FileInner>,
+    version: Arc<Version>,
+    /// `FileInner::changes` when the version was taken.
+    changes: u64,
+    /// Hits in flight.
+    users: u32,
+}
+
+impl Files {
+    /// One more hit on a file's current version.
+    fn hold(&mut self, file: &Arc<FileInner>) -> u32 {
+        if let Some(last) = self.last {
+            let known = &mut self.known[last as usize];
+            if Arc::ptr_eq(&known.file, file) && known.changes == file.changes() {
+                known.users += 1;
+                return last;
+            }
+        }
+        self.forget();
+        // Before the version: one that comes in between is taken again next time.
+        let changes = file.changes();
+        let index = self.known.insert(Known {
+            file: Arc::clone(file),
+            version: file.version(),
+            changes,
+            users: 1,
+        });
+        self.last = Some(index as u32);
+        index as u32
+    }
+
+    /// One hit less.
+    fn release(&mut self, index: u32) {
+        let known = &mut self.known[index as usize];
+        known.users -= 1;
+        if known.users == 0 && self.last != Some(index) {
+            self.known.remove(index as usize);
+        }
+    }
+
+    /// One hit less, whose file is needed.
+    fn take(&mut self, index: u32) -> (Arc<FileInner>, Arc<Version>) {
+        let known = &self.known[index as usize];
+        let taken = (Arc::clone(&known.file), Arc::clone(&known.version));
+        self.release(index);
+        taken
+    }
+
+    /// Keeps no file at hand that no hit is on.
+    fn forget(&mut self) {
+        if let Some(last) = self.last.take()
+            && self.known[last as usize].users == 0
+        {
+            self.known.remove(last as usize);
+        }
+    }
+
+    fn version(&self, index: u32) -> &Version {
+        &self.known[index as usize].version
+    }
+
+    fn file(&self, index: u32) -> &Arc<FileInner> {
+        &self.known[index as usize].file
     }
 }

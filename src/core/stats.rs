@@ -75,6 +75,14 @@ counters! {
     bytes_preallocated,
 }
 
+impl Counters {
+    /// A read that was over before anybody could see it in flight.
+    pub(crate) fn hit_at_once(&self, bytes: u64) {
+        self.hits.add(1);
+        self.bytes_from_cache.add(bytes);
+    }
+}
+
 /// One number that any thread may change.
 #[derive(Default)]
 pub(crate) struct Counter(AtomicU64);

@@ -9,7 +9,9 @@ pub(crate) use copying::{
 use crate::error::Errno;
 use std::cell::Cell;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::slice;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
@@ -62,8 +64,12 @@ pub(crate) unsafe fn pread(
     length: usize,
     offset: u64,
 ) -> Result<usize, Errno> {
-    // SAFETY: the caller promises the memory; the descriptor is borrowed.
-    check(unsafe { libc::pread(fd.as_raw_fd(), buffer.cast(), length, to_off(offset)?) })
+    // Without libc, whose pread(3) pays for being a cancellation point: a thread
+    // that ends in the middle of a read of ours would leave a hole in our books.
+    // SAFETY: the caller promises the memory, which need not be initialised.
+    let target = unsafe { slice::from_raw_parts_mut(buffer.cast::<MaybeUninit<u8>>(), length) };
+    let (read, _rest) = rustix::io::pread(fd, target, to_off(offset)? as u64)?;
+    Ok(read.len())
 }
 
 /// pwrite(2).

@@ -90,6 +90,8 @@ pub(crate) struct Shard {
     overflow: VecDeque<(u64, Op)>,
     pub(crate) pool: Pool,
     pub(crate) requests: Slab<Request>,
+    /// Requests that have a time of their own.
+    pub(crate) timed: usize,
     pub(crate) fetches: Slab<Fetch>,
     pub(crate) fetch_serial: u64,
     /// What is under way for a chunk of an object (by its nonce).
@@ -127,6 +129,7 @@ impl Shard {
             overflow: VecDeque::new(),
             pool,
             requests: Slab::new(),
+            timed: 0,
             fetches: Slab::new(),
             fetch_serial: 0,
             flights: HashMap::new(),
@@ -359,9 +362,15 @@ impl Shard {
         let delayed = self.delayed.iter().map(|(at, _)| *at);
         let starved = !self.starved.is_empty() || self.copying.is_starved();
         let starved = starved.then(|| self.starved_until());
-        let copies = self.copying.next_deadline();
-        let all = fetches.chain(delayed).chain(starved).chain(copies);
-        let all = all.chain(self.closing);
+        let timed = (self.timed > 0).then_some(&self.requests);
+        let requests = timed.into_iter().flatten();
+        let requests = requests.filter_map(|(_, request)| request.until);
+        let all = fetches
+            .chain(delayed)
+            .chain(requests)
+            .chain(starved)
+            .chain(self.copying.next_deadline())
+            .chain(self.closing);
         all.min()
     }
 

@@ -33,7 +33,7 @@ pub(super) fn judge(verb: Verb, errno: Errno) -> Verdict {
     Verdict::Report
 }
 
-fn expected(verb: Verb) -> &'static [Errno] {
+pub(super) fn expected(verb: Verb) -> &'static [Errno] {
     match verb {
         Verb::Read => &[
             Errno::BADF,

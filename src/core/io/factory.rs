@@ -2,6 +2,8 @@
 
 use super::metrics::Metrics;
 use super::psync::PsyncPool;
+#[cfg(any(test, feature = "sim"))]
+use super::sim::Simulation;
 use super::uring::Uring;
 use super::uring::setup::Plan;
 use super::{Engine, EngineStats, Feature, FeatureSet, Owner};
@@ -90,26 +92,15 @@ pub(crate) struct EngineFactory {
     pages_had: Mutex<Option<Pages>>,
     /// The ring that was made to find out. With SQPOLL, all others share its thread.
     first: Option<Plan>,
+    /// All engines are of this host.
+    #[cfg(any(test, feature = "sim"))]
+    simulation: Option<Simulation>,
 }
 
 impl EngineFactory {
     /// Chooses the kind. Errors: why io_uring is refused, if it was asked for by name.
     pub(crate) fn new(options: EngineOptions) -> Result<Self> {
-        let metrics: Arc<Metrics> = Arc::default();
-        let psync = PsyncPool::new(options.psync_threads);
-        let mut factory = Self {
-            kind: EngineKind::Psync,
-            reason: "psync was asked for".into(),
-            granted: FeatureSet::default(),
-            refused: Vec::new(),
-            setup_flags: 0,
-            psync,
-            regions: Arc::default(),
-            metrics,
-            pages_had: Mutex::default(),
-            first: None,
-            options,
-        };
+        let mut factory = Self::of_threads(options);
         if factory.options.choice == EngineChoice::Psync {
             return Ok(factory);
         }
@@ -120,6 +111,36 @@ impl EngineFactory {
                 Ok(factory)
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// One whose engines are of a simulated host. They make the calls of psync.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn simulated(options: EngineOptions, simulation: Simulation) -> Self {
+        Self {
+            reason: simulation.reason(),
+            simulation: Some(simulation),
+            ..Self::of_threads(options)
+        }
+    }
+
+    fn of_threads(options: EngineOptions) -> Self {
+        let metrics: Arc<Metrics> = Arc::default();
+        let psync = PsyncPool::new(options.psync_threads);
+        Self {
+            kind: EngineKind::Psync,
+            reason: "psync was asked for".into(),
+            granted: FeatureSet::default(),
+            refused: Vec::new(),
+            setup_flags: 0,
+            psync,
+            regions: Arc::default(),
+            metrics,
+            pages_had: Mutex::default(),
+            first: None,
+            #[cfg(any(test, feature = "sim"))]
+            simulation: None,
+            options,
         }
     }
 
@@ -157,6 +178,10 @@ impl EngineFactory {
     /// An engine for the calling thread. Where a further ring is refused
     /// (RLIMIT_MEMLOCK, descriptors), it is psync, and the log says so.
     pub(crate) fn create(&self, depth: u32, owner: Owner) -> Box<dyn Engine + Send> {
+        #[cfg(any(test, feature = "sim"))]
+        if let Some(simulation) = &self.simulation {
+            return Box::new(simulation.engine(depth, self.metrics.meter()));
+        }
         if let Some(plan) = &self.first {
             match self.uring(plan, depth, owner) {
                 Ok(ring) => return Box::new(ring),

@@ -43,6 +43,17 @@ macro_rules! counters {
     };
 }
 
+impl Tally {
+    /// An operation has moved so many bytes.
+    pub(crate) fn moved(&mut self, verb: Verb, bytes: usize) {
+        match verb {
+            Verb::Read => self.bytes_read += bytes as u64,
+            Verb::Write | Verb::Splice => self.bytes_written += bytes as u64,
+            _ => {}
+        }
+    }
+}
+
 fn sum(one: u64, other: u64) -> u64 {
     one.wrapping_add(other)
 }
@@ -159,10 +170,10 @@ impl Meter {
 }
 
 impl Recording<'_> {
-    /// One operation took so long.
-    pub(crate) fn latency(&mut self, verb: Verb, nanoseconds: u64) {
+    /// Operations that began together took so long.
+    pub(crate) fn latency(&mut self, verb: Verb, nanoseconds: u64, count: u32) {
         let histogram = self.0.latencies[verb as usize].get_or_insert_with(new_histogram);
-        histogram.saturating_record(nanoseconds);
+        histogram.saturating_record_n(nanoseconds, count);
     }
 }
 
@@ -221,9 +232,9 @@ mod tests {
             backlog_high_water,
             ..Tally::default()
         };
-        one.record(&tally(3, 7)).latency(Verb::Read, 1000);
+        one.record(&tally(3, 7)).latency(Verb::Read, 1000, 1);
         drop(one);
-        other.record(&tally(4, 5)).latency(Verb::Read, 3000);
+        other.record(&tally(4, 5)).latency(Verb::Read, 3000, 1);
         let stats = metrics.snapshot();
         assert_eq!(stats.submissions, 7, "a sum");
         assert_eq!(stats.backlog_high_water, 7, "a maximum");
@@ -235,10 +246,10 @@ mod tests {
     fn latencies_beyond_the_bounds_count_as_the_bounds() {
         let metrics: Arc<Metrics> = Arc::default();
         let meter = metrics.meter();
-        meter.record(&Tally::default()).latency(Verb::Stat, 0);
+        meter.record(&Tally::default()).latency(Verb::Stat, 0, 1);
         meter
             .record(&Tally::default())
-            .latency(Verb::Stat, u64::MAX);
+            .latency(Verb::Stat, u64::MAX, 1);
         let stats = metrics.snapshot();
         assert_eq!(stats.latencies[0].count, 2);
         assert!(stats.latencies[0].max_ns >= LATENCY_NS_MAX);
@@ -251,7 +262,7 @@ mod tests {
         for (index, meter) in meters.iter().enumerate() {
             let mut recording = meter.record(&Tally::default());
             for value in 0..100u64 {
-                recording.latency(Verb::Write, (index as u64 * 100 + value + 1) * 1000);
+                recording.latency(Verb::Write, (index as u64 * 100 + value + 1) * 1000, 1);
             }
         }
         let latency = &metrics.snapshot().latencies[0];

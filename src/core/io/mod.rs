@@ -6,6 +6,9 @@
 //! | `factory` | which engine a cache gets, and why |
 //! | `uring/` | io_uring |
 //! | `psync` | threads with pread(2) and its siblings |
+//! | `sim/` | for tests: a kernel that does what a seed says |
+//! | `progress` | what is done about short transfers |
+//! | `call` | one system call of an operation |
 //! | `errno` | what an errno means to an engine |
 //! | `metrics` | counters and latencies |
 //!
@@ -14,10 +17,14 @@
 //! Every engine repeats short transfers itself: an outcome reports fewer bytes
 //! than asked for only at the end of the file.
 
+mod call;
 mod errno;
 mod factory;
 mod metrics;
+mod progress;
 mod psync;
+#[cfg(any(test, feature = "sim"))]
+mod sim;
 pub(crate) mod uring;
 
 use crate::buf::{Buffer, Piece};
@@ -30,6 +37,8 @@ use std::time::{Duration, Instant};
 pub(crate) use factory::EngineFactory;
 pub use factory::{EngineChoice, EngineKind, EngineOptions, Refusal};
 pub use metrics::{EngineStats, Latency};
+#[cfg(any(test, feature = "sim"))]
+pub use sim::{Faults, Injection, Manners, Rates, Simulation};
 pub use uring::features::{FEATURE_NAMES, Feature, FeatureSet};
 pub use uring::probe::{Finding, probe};
 

@@ -1,14 +1,12 @@
 //! The engine for where io_uring is refused: threads that call pread(2),
 //! pwrite(2) and statx(2). One pool of threads serves all engines of a cache.
 
-use super::errno::{Verdict, judge};
+use super::call::call;
 use super::metrics::{Meter, Tally};
-use super::{
-    Engine, NO_OFFSET, Op, Outcome, Output, Priority, Verb, Wait, Wake, Which, after, signal,
-};
-use crate::buf::Buffer;
+use super::progress::{Progress, did_all};
+use super::{Engine, Op, Outcome, Output, Priority, Verb, Wait, Wake, Which, signal};
 use crate::error::{Errno, Result};
-use crate::limits::{INTERRUPTS_MAX, TRANSFER_BYTES_MAX};
+use crate::limits::TRANSFER_BYTES_MAX;
 use crate::sys;
 use crate::workers::{Job, Workers};
 use parking_lot::{Condvar, Mutex};
@@ -42,11 +40,7 @@ impl Job for Transfer {
                 true => (Err(Errno::CANCELED), 0),
                 false => perform(&task),
             };
-            broken |= match &result {
-                Ok(Output::Bytes(moved)) => *moved < task.op.buffer.len(),
-                Ok(Output::Attributes(_)) => false,
-                Err(_) => true,
-            };
+            broken |= !did_all(&result, task.op.buffer.len());
             self.port.deliver(task, result, calls);
         }
     }
@@ -155,24 +149,18 @@ fn perform(task: &Task) -> (std::result::Result<Output, Errno>, u64) {
     }
     take_priority(op.terms.priority);
     let whole = op.buffer.len();
-    let (mut interrupts, mut done, mut calls) = (0, 0, 0);
+    let (mut progress, mut calls) = (Progress::default(), 0);
     loop {
         calls += 1;
-        match step(op, done) {
-            Ok(Output::Bytes(moved)) => {
-                done += moved;
-                interrupts = 0;
-                if moved == 0 || done >= whole {
-                    return (Ok(Output::Bytes(done)), calls);
-                }
-            }
-            Ok(attributes) => return (Ok(attributes), calls),
-            Err(errno) => {
-                interrupts += 1;
-                if judge(op.verb, errno) == Verdict::Report || interrupts > INTERRUPTS_MAX {
-                    return (Err(errno), calls);
-                }
-            }
+        let ended = match call(op, progress.done, TRANSFER_BYTES_MAX) {
+            Ok(Output::Bytes(moved)) => progress
+                .moved(moved, whole)
+                .map(|all| Ok(Output::Bytes(all))),
+            Ok(attributes) => Some(Ok(attributes)),
+            Err(errno) => progress.failed(op.verb, errno).map(Err),
+        };
+        if let Some(result) = ended {
+            return (result, calls);
         }
     }
 }
@@ -187,39 +175,6 @@ fn take_priority(priority: Priority) {
     {
         tracing::debug!("no I/O priority for a thread: {errno}");
     }
-}
-
-/// One system call of an operation of which `done` bytes are done.
-fn step(op: &Op, done: usize) -> std::result::Result<Output, Errno> {
-    let left = op.buffer.len() - done;
-    let length = left.min(TRANSFER_BYTES_MAX);
-    let file = op.file.as_fd();
-    let offset = after(op.offset, done as u64);
-    // SAFETY: `done` is at most the length, so the address stays in the buffer.
-    let start = unsafe { op.buffer.as_ptr().add(done) };
-    let moved = match op.verb {
-        // SAFETY: the buffer belongs to the operation, which this thread owns.
-        Verb::Read => unsafe { sys::pread(file, start, length, offset) },
-        // SAFETY: as above.
-        Verb::Write => unsafe { sys::pwrite(file, start, length, offset) },
-        Verb::Stat => return sys::attributes(file).map(Output::Attributes),
-        Verb::Splice => {
-            let Buffer::Fd {
-                file: source,
-                offset: from,
-                ..
-            } = &op.buffer
-            else {
-                unreachable!("a splice moves bytes of a file")
-            };
-            let place = |offset| (offset != NO_OFFSET).then_some(offset);
-            let from = place(after(*from, done as u64));
-            sys::splice(source.as_fd(), from, file, place(offset), length)
-        }
-        Verb::Allocate => sys::allocate(file, offset, left as u64).map(|()| left),
-        Verb::AllocateZeroed => sys::allocate_zeroed(file, offset, left as u64).map(|()| left),
-    };
-    moved.map(Output::Bytes)
 }
 
 /// One user of the pool.
@@ -267,18 +222,14 @@ impl Psync {
             self.tally.enters += one.calls;
             if let Ok(Output::Bytes(moved)) = one.outcome.result {
                 self.tally.short_transfers += one.calls.saturating_sub(1);
-                match one.verb {
-                    Verb::Read => self.tally.bytes_read += moved as u64,
-                    Verb::Write | Verb::Splice => self.tally.bytes_written += moved as u64,
-                    _ => {}
-                }
+                self.tally.moved(one.verb, moved);
             }
         }
         let mut recording = self.meter.record(&self.tally);
         let now = Instant::now();
         for one in ended {
             let latency = now.saturating_duration_since(one.begun).as_nanos() as u64;
-            recording.latency(one.verb, latency);
+            recording.latency(one.verb, latency, 1);
         }
     }
 }

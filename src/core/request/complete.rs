@@ -8,7 +8,7 @@ use crate::stats::Counters;
 impl Shard {
     /// Completes a request that has nothing under way.
     pub(super) fn complete(&mut self, slot: usize) {
-        let request = self.requests.remove(slot);
+        let request = self.take_out(slot);
         let (sink, completion) = request.into_completion(None, &self.counters);
         self.finish(sink, completion);
     }

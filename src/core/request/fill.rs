@@ -13,7 +13,7 @@ use crate::completion::Operation;
 use crate::error::{Errno, Error, describe};
 use crate::exec::{FetchId, OpTarget};
 use crate::file::{FileInner, Version};
-use crate::io::{Op, Output, Terms, Verb};
+use crate::io::{Op, Output, Priority, Terms, Verb};
 use crate::origin::{OriginRead, ReadReply, Source, StatReply};
 use crate::store::{Claim, Geometry};
 use crate::token::VersionToken;
@@ -71,6 +71,8 @@ pub(crate) struct Fetch {
     pub(super) version: Arc<Version>,
     /// The chunk to store it as; None: it is not kept.
     pub(super) chunk: Option<u64>,
+    /// Of the request that leads it.
+    pub(super) priority: Priority,
     /// Its entry in the table of flights.
     pub(super) flight: Option<(u64, u64)>,
     pub(super) offset: u64,
@@ -93,6 +95,13 @@ impl Fetch {
     pub(crate) fn give_back_room(&mut self) {
         if let (Some(_), Some(object)) = (self.chunk.take(), &self.version.object) {
             object.release(self.length as u64);
+        }
+    }
+
+    fn terms(&self) -> Terms {
+        Terms {
+            priority: self.priority,
+            ..Terms::default()
         }
     }
 
@@ -138,7 +147,7 @@ impl Shard {
                     file: Arc::clone(descriptor),
                     buffer: Buffer::Pool(buffer, fetch.length),
                     offset: fetch.offset,
-                    terms: Terms::default(),
+                    terms: fetch.terms(),
                 };
                 self.push(OpTarget::Fetch(slot), op);
             }
@@ -308,7 +317,7 @@ impl Shard {
             (Some(object), Some(Ok(claim))) => {
                 fetch.claim = Some(claim);
                 let buffer = Buffer::Shared(good, fetch.length);
-                Ok(Some(store_op(object, buffer, fetch.offset)))
+                Ok(Some(store_op(object, buffer, fetch.offset, fetch.terms())))
             }
             (_, Some(Err(errno))) => Err(errno),
             (_, _) => Ok(None),
@@ -413,8 +422,7 @@ impl Shard {
     }
 
     /// Gives up on origins that do not answer.
-    pub(crate) fn expire(&mut self) {
-        let now = Instant::now();
+    pub(super) fn expire_fetches(&mut self, now: Instant) {
         let overdue = |fetch: &Fetch| fetch.deadline.is_some_and(|deadline| deadline <= now);
         let late: Vec<usize> = self
             .fetches

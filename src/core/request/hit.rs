@@ -67,6 +67,10 @@ impl Shard {
             .as_ref()
             .expect("present bytes are of an object");
         let file = Arc::clone(object.data());
+        let terms = Terms {
+            priority: request.priority,
+            ..Terms::default()
+        };
         let start = (offset - request.offset) as usize;
         // Aside while its pieces are handed out, so that none is allocated.
         let target = std::mem::replace(&mut request.target, Target::Nothing);
@@ -76,7 +80,7 @@ impl Shard {
                 file: Arc::clone(&file),
                 buffer: Buffer::Lent(piece),
                 offset,
-                terms: Terms::default(),
+                terms,
             };
             offset += piece.len() as u64;
             self.requests[slot].outstanding += 1;

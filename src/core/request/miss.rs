@@ -108,6 +108,7 @@ impl Shard {
             file: Arc::clone(&request.file),
             version,
             chunk,
+            priority: request.priority,
             flight,
             offset,
             length: length as usize,

@@ -14,6 +14,7 @@
 //! back, the pieces are drained and the request starts again from its first
 //! byte, so that what it returns is of one version.
 
+mod batch;
 mod complete;
 mod copy;
 mod fill;
@@ -28,7 +29,7 @@ use crate::completion::{MissReason, Operation};
 use crate::error::Errno;
 use crate::exec::Shard;
 use crate::file::{FileInner, Version};
-use crate::io::{Op, Terms, Verb};
+use crate::io::{Op, Priority, Terms, Verb};
 use crate::limits::{CLAIM_WAIT_MS, RACY_WINDOW_WHOLE_SECONDS_NS, VERSION_RETRIES_MAX};
 use crate::store::Object;
 use crate::token::VersionToken;
@@ -37,6 +38,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+pub use batch::{Item, submit_batch};
 pub(crate) use complete::{Served, count, count_hits, hit_completion};
 pub(crate) use copy::{
     CopyConfig, CopyWorkers, Copying, Failure, Flight, Method, Part, Survey, workers,
@@ -57,6 +59,15 @@ pub(crate) enum Target {
 }
 
 impl Target {
+    /// These pieces, in order.
+    pub(crate) fn of(pieces: Vec<Lent>) -> Self {
+        match pieces.as_slice() {
+            [] => Target::Nothing,
+            [one] => Target::One(*one),
+            _ => Target::Many(pieces.into_boxed_slice()),
+        }
+    }
+
     /// The memory for `length` bytes from byte `start` of the request.
     fn pieces(&self, start: usize, length: usize) -> impl Iterator<Item = Lent> {
         let segments = match self {
@@ -88,13 +99,39 @@ impl Target {
 }
 
 /// The write of bytes of a file to its object.
-fn store_op(object: &Object, buffer: Buffer, offset: u64) -> Op {
+fn store_op(object: &Object, buffer: Buffer, offset: u64, terms: Terms) -> Op {
     Op {
         verb: Verb::Write,
         file: Arc::clone(object.data()),
         buffer,
         offset,
-        terms: Terms::default(),
+        terms,
+    }
+}
+
+/// Bytes of several pieces of memory; more than there are addresses is no file's.
+pub(crate) fn total(segments: &[Lent]) -> u64 {
+    let lengths = segments.iter().map(|segment| segment.len() as u64);
+    lengths.fold(0, u64::saturating_add)
+}
+
+/// How a request is to be treated.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Treatment {
+    /// For the devices.
+    pub priority: Priority,
+    /// It fails with ETIMEDOUT if it has not ended after so long.
+    pub timeout: Option<Duration>,
+}
+
+impl Treatment {
+    /// For an operation that is all of the request.
+    pub(crate) fn terms(&self) -> Terms {
+        Terms {
+            priority: self.priority,
+            timeout: self.timeout,
+            ..Terms::default()
+        }
     }
 }
 
@@ -137,6 +174,9 @@ pub(crate) struct Request {
     /// Chunks that one call copies: it grows while calls are short.
     run_chunks: u64,
     started: Instant,
+    priority: Priority,
+    /// When it fails with ETIMEDOUT.
+    pub(crate) until: Option<Instant>,
     /// Bytes of a fill that are in the cache, for whoever watches.
     progress: Option<Arc<AtomicU64>>,
     sink: Sink,
@@ -190,8 +230,34 @@ impl Request {
 impl Shard {
     /// Takes a request in.
     pub(crate) fn start(&mut self, request: Request) {
+        self.timed += usize::from(request.until.is_some());
         let slot = self.requests.insert(request);
         self.advance(slot);
+    }
+
+    /// The reverse.
+    fn take_out(&mut self, slot: usize) -> Request {
+        let request = self.requests.remove(slot);
+        self.timed -= usize::from(request.until.is_some());
+        request
+    }
+
+    /// Ends requests whose time is over, and gives up on origins that do not answer.
+    pub(crate) fn expire(&mut self) {
+        let now = Instant::now();
+        if self.timed > 0 {
+            let over = |until: Option<Instant>| until.is_some_and(|until| until <= now);
+            let late = self.requests.iter().filter(|(_, one)| over(one.until));
+            let late: Vec<usize> = late.map(|(slot, _)| slot).collect();
+            for slot in late {
+                // Its time is not asked for again: what the engine has of it may
+                // take a moment to come back.
+                self.requests[slot].until = None;
+                self.timed -= 1;
+                self.abandon(slot, Errno::TIMEDOUT);
+            }
+        }
+        self.expire_fetches(now);
     }
 
     /// Plans pieces of a request until it has enough under way, and completes
@@ -271,7 +337,7 @@ impl Shard {
         let pause = claimed.then_some(Duration::from_millis(CLAIM_WAIT_MS));
         match request.must_wait().or(pause) {
             Some(delay) => {
-                let request = self.requests.remove(slot);
+                let request = self.take_out(slot);
                 self.delay(delay, request);
             }
             None => self.advance(slot),

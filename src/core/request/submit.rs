@@ -1,10 +1,9 @@
 //! How a request comes in: served at once if every byte is present, else
 //! handed to the shard of its object.
 
-use super::complete::{count, hit_completion};
 use super::hit::{distrust, read_present};
 use super::sink::{Sink, Waiting};
-use super::{Request, Target};
+use super::{Request, Target, Treatment, total};
 use crate::buf::Lent;
 use crate::completion::{Completion, MissReason, Operation};
 use crate::error::{Errno, Error, Result, describe};
@@ -26,6 +25,7 @@ pub(crate) struct NewRequest {
     pub(crate) offset: u64,
     pub(crate) length: u64,
     pub(crate) started: Instant,
+    pub(crate) treatment: Treatment,
     pub(crate) progress: Option<Arc<AtomicU64>>,
     pub(crate) sink: Sink,
 }
@@ -46,6 +46,7 @@ impl NewRequest {
             offset,
             length,
             started: Instant::now(),
+            treatment: Treatment::default(),
             progress: None,
             sink,
         }
@@ -81,6 +82,11 @@ pub(crate) fn submit(file: &Arc<FileInner>, new: NewRequest) -> Result<()> {
         surveying: false,
         run_chunks: 1,
         started: new.started,
+        priority: new.treatment.priority,
+        until: new
+            .treatment
+            .timeout
+            .and_then(|left| new.started.checked_add(left)),
         progress: new.progress,
         sink: new.sink,
     });
@@ -154,20 +160,10 @@ impl FileInner {
     /// for only at the end of the file. Blocks.
     pub(crate) fn read(self: &Arc<Self>, segments: &[Lent], offset: u64) -> Result<u64> {
         self.origin.cache.check_open()?;
-        let version = self.version();
-        let asked: u64 = segments.iter().map(|segment| segment.len() as u64).sum();
-        let end = version.token.size.min(offset.saturating_add(asked));
-        let length = end.saturating_sub(offset);
-        if version.present_run(offset, end) == length {
-            match read_segments(&version, segments, offset, length) {
-                Ok(()) => {
-                    let counters = &self.origin.cache.counters;
-                    counters.in_flight.add(1);
-                    count(&hit_completion(0, length, 0), false, counters);
-                    return Ok(length);
-                }
-                Err(errno) => self.origin.cache.logged(|| distrust(&version, errno)),
-            }
+        let asked = total(segments);
+        if let Some(length) = self.read_at_once(segments, offset, asked) {
+            self.origin.cache.counters.hit_at_once(length);
+            return Ok(length);
         }
         let target = match segments {
             [one] => Target::One(*one),
@@ -175,6 +171,23 @@ impl FileInner {
         };
         let completion = self.wait_for(Operation::Read, target, (offset, asked), &mut |_| true)?;
         self.result(completion)
+    }
+
+    /// Reads on this thread if every byte is present; None: it takes a shard.
+    fn read_at_once(&self, segments: &[Lent], offset: u64, asked: u64) -> Option<u64> {
+        let version = self.glance();
+        let end = version.token.size.min(offset.saturating_add(asked));
+        let length = end.saturating_sub(offset);
+        if version.present_run(offset, end) != length {
+            return None;
+        }
+        match read_segments(&version, segments, offset, length) {
+            Ok(()) => Some(length),
+            Err(errno) => {
+                self.origin.cache.logged(|| distrust(&version, errno));
+                None
+            }
+        }
     }
 
     /// Copies a range into the cache and waits for it. `watch` is told the bytes

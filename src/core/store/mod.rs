@@ -130,10 +130,12 @@ pub(crate) enum StoreOpened {
 }
 
 impl Store {
-    /// Opens the directory; see [`directory::open`] for the errors.
+    /// Opens the directory; see [`directory::open`] for the errors. What another
+    /// boot of the host has left is not trusted.
     pub(crate) fn open(
         path: &Path,
         config: &Config,
+        boot_id: [u8; 16],
         counters: Arc<Counters>,
     ) -> Result<StoreOpened> {
         let wanted = Wanted {
@@ -147,7 +149,7 @@ impl Store {
         let store = Arc::new(Self {
             accounts: Accounts::new(directory.capacity_bytes),
             directory,
-            boot_id: sys::boot_id().context(|| "getrandom")?,
+            boot_id,
             health: Health::default(),
             preallocation: Preallocation::default(),
             counters,

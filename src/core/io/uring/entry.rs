@@ -4,7 +4,7 @@
 use super::inflight::Inflight;
 use super::registered::Named;
 use crate::buf::Buffer;
-use crate::io::{Verb, after};
+use crate::io::{Op, Verb, after};
 use crate::limits::TRANSFER_BYTES_MAX;
 use crate::sys::{FALLOC_FL_KEEP_SIZE, FALLOC_FL_WRITE_ZEROES, STATX_MASK};
 use io_uring::{opcode, squeue, types};
@@ -19,11 +19,11 @@ impl Inflight {
         let op = slot.op();
         // A slot's number in place of a descriptor, as the flag below says.
         let file = types::Fd(named.file);
-        let left = op.buffer.len() - slot.done;
+        let left = op.buffer.len() - slot.progress.done;
         let length = left.min(TRANSFER_BYTES_MAX) as u32;
         // SAFETY: `done` is at most the length, so the address stays in the buffer.
-        let start = unsafe { op.buffer.as_ptr().add(slot.done) };
-        let done = slot.done as u64;
+        let start = unsafe { op.buffer.as_ptr().add(slot.progress.done) };
+        let done = slot.progress.done as u64;
         let offset = after(op.offset, done);
         let priority = op.terms.priority.0;
         let entry = match (op.verb, named.buffer) {
@@ -50,26 +50,7 @@ impl Inflight {
                     .mask(STATX_MASK)
                     .build()
             }
-            (Verb::Splice, _) => {
-                let Buffer::Fd {
-                    file: source,
-                    offset: from,
-                    ..
-                } = &op.buffer
-                else {
-                    unreachable!("a splice moves bytes of a file")
-                };
-                let source = types::Fd(source.as_raw_fd());
-                opcode::Splice::new(
-                    source,
-                    after(*from, done) as i64,
-                    file,
-                    offset as i64,
-                    length,
-                )
-                .flags(libc::SPLICE_F_MOVE)
-                .build()
-            }
+            (Verb::Splice, _) => splice(op, done, file, length),
             (Verb::Allocate, _) => opcode::Fallocate::new(file, left as u64)
                 .offset(offset)
                 .mode(FALLOC_FL_KEEP_SIZE)
@@ -95,4 +76,21 @@ impl Inflight {
         aside.timeout = types::Timespec::from(left.max(Duration::from_nanos(1)));
         opcode::LinkTimeout::new(&raw const aside.timeout).build()
     }
+}
+
+fn splice(op: &Op, done: u64, file: types::Fd, length: u32) -> squeue::Entry {
+    let Buffer::Fd {
+        file: source,
+        offset: from,
+        ..
+    } = &op.buffer
+    else {
+        unreachable!("a splice moves bytes of a file")
+    };
+    // No offset is -1, which is what `NO_OFFSET` is as a signed number.
+    let from = after(*from, done) as i64;
+    let to = after(op.offset, done) as i64;
+    opcode::Splice::new(types::Fd(source.as_raw_fd()), from, file, to, length)
+        .flags(libc::SPLICE_F_MOVE)
+        .build()
 }

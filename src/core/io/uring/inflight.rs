@@ -5,6 +5,7 @@
 //! given away since is noticed. Operations that are linked form a chain, known
 //! by its first slot; one that is not is a chain of its own.
 
+use crate::io::progress::Progress;
 use crate::io::{Op, Verb, Which};
 use crate::sys::Attributes;
 use io_uring::types::Timespec;
@@ -29,17 +30,17 @@ pub(super) struct Slot {
     next: u32,
     /// Of the first of a chain: submissions without a completion.
     pub(super) pending: u32,
-    /// Submissions in a row that were interrupted.
-    pub(super) interrupts: u32,
     /// What the last completion said.
     pub(super) result: i32,
     /// Its end was asked for.
     pub(super) cancelled: bool,
+    /// Its last entry went to the polled ring.
+    pub(super) polled: bool,
     /// Some while the kernel may touch what it holds.
     op: Option<Op>,
     pub(super) tag: u64,
-    /// Bytes that earlier submissions of this operation moved.
-    pub(super) done: usize,
+    /// What earlier submissions of this operation came to.
+    pub(super) progress: Progress,
     pub(super) begun: Instant,
     pub(super) until: Option<Instant>,
 }
@@ -57,12 +58,12 @@ impl Inflight {
             head: index,
             next: NONE,
             pending: 0,
-            interrupts: 0,
             result: 0,
             cancelled: false,
+            polled: false,
             op: None,
             tag: 0,
-            done: 0,
+            progress: Progress::default(),
             begun: now,
             until: None,
         };
@@ -97,8 +98,7 @@ impl Inflight {
         slot.head = index;
         slot.next = NONE;
         slot.tag = tag;
-        slot.done = 0;
-        slot.interrupts = 0;
+        slot.progress = Progress::default();
         slot.cancelled = false;
         slot.begun = now;
         Ok(index)
@@ -150,6 +150,16 @@ impl Inflight {
             self.slots[member as usize].head = index;
             at = self.next(member);
         }
+    }
+
+    /// The bytes of an operation that is linked to none and whose first submission
+    /// moved them all.
+    pub(super) fn done_at_once(&self, index: u32) -> Option<usize> {
+        let slot = &self.slots[index as usize];
+        let op = slot.op.as_ref()?;
+        let moved = usize::try_from(slot.result).ok()?;
+        let all = slot.next == NONE && slot.head == index && op.verb.moves_bytes();
+        (all && slot.progress.done == 0 && moved == op.buffer.len()).then_some(moved)
     }
 
     /// A slot in use and what the kernel reads and writes beside it.

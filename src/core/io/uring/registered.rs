@@ -312,7 +312,7 @@ fn memory(start: usize, length: usize) -> libc::iovec {
 
 fn update(submitter: &Submitter<'_>, index: usize, memory: libc::iovec) -> io::Result<()> {
     // SAFETY: the program promised that registered memory stays mapped until it
-    // is unregistered, and the pool's is held on to by the table; the kernel pins its pages, so even a broken promise makes
-    // it write to pages that nobody else has.
+    // is unregistered, and the pool's is held on to by the table; the kernel pins
+    // its pages, so even a broken promise makes it write to pages that nobody else has.
     unsafe { submitter.register_buffers_update(index as u32, &[memory], None) }
 }

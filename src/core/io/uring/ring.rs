@@ -8,10 +8,10 @@ use super::setup::{Granted, Plan, setup_flags};
 use super::waker::Waker;
 use crate::buf::{Piece, Regions};
 use crate::error::{Context, Errno, Result};
-use crate::io::errno::{Verdict, judge};
 use crate::io::metrics::{Meter, Tally};
+use crate::io::progress::did_all;
 use crate::io::{Engine, Op, Outcome, Output, Owner, Refusal, Verb, Wait, Wake, Which};
-use crate::limits::{CHAIN_MAX, INTERRUPTS_MAX, SQ_ENTRIES_MAX, SQ_ENTRIES_MIN};
+use crate::limits::{CHAIN_MAX, SQ_ENTRIES_MAX, SQ_ENTRIES_MIN};
 use io_uring::{Probe, opcode, squeue, types};
 use slab::Slab;
 use std::collections::VecDeque;
@@ -230,6 +230,8 @@ impl Uring {
         let op = slot.op();
         let alone = slot.until.is_none() && !op.terms.linked;
         let polled = polls && op.terms.direct && op.verb == Verb::Read && alone;
+        slot.polled = polled;
+        let op = slot.op();
         let lane = match &mut self.polled {
             Some(lane) if polled => lane,
             _ => &mut self.main,
@@ -315,7 +317,14 @@ impl Uring {
         let head = self.inflight.head(index);
         let first = self.inflight.slot(head);
         first.pending -= 1;
-        if first.pending == 0 {
+        if first.pending > 0 {
+            return;
+        }
+        // What nearly every operation is: alone, and done at once.
+        if let Some(whole) = self.inflight.done_at_once(index) {
+            let outcome = self.end(index, Ok(Output::Bytes(whole)));
+            outcomes.push(outcome);
+        } else {
             self.settle(head, outcomes);
         }
     }
@@ -340,11 +349,7 @@ impl Uring {
                 }
             };
             let whole = self.inflight.slot(index).op().buffer.len();
-            broken |= match &result {
-                Ok(Output::Bytes(moved)) => *moved < whole,
-                Ok(Output::Attributes(_)) => false,
-                Err(_) => true,
-            };
+            broken |= !did_all(&result, whole);
             outcomes.push(self.end(index, result));
         }
     }
@@ -360,10 +365,8 @@ impl Uring {
             }
             Ok(_) if !verb.moves_bytes() => Some(Ok(Output::Bytes(whole))),
             Ok(moved) => {
-                slot.done += moved as usize;
-                slot.interrupts = 0;
-                if moved == 0 || slot.done >= whole {
-                    return Some(Ok(Output::Bytes(slot.done)));
+                if let Some(all) = slot.progress.moved(moved as usize, whole) {
+                    return Some(Ok(Output::Bytes(all)));
                 }
                 if slot.cancelled {
                     return Some(Err(Errno::CANCELED));
@@ -377,7 +380,6 @@ impl Uring {
 
     /// What an errno of the kernel comes to; None: try again.
     fn failure(&mut self, index: u32) -> Option<Errno> {
-        let polls = self.polls();
         let slot = self.inflight.slot(index);
         let errno = Errno::from_raw_os_error(-slot.result);
         if slot.cancelled {
@@ -387,16 +389,17 @@ impl Uring {
         if over && [Errno::CANCELED, Errno::INTR, Errno::TIME].contains(&errno) {
             return Some(Errno::TIMEDOUT);
         }
-        // Only the polled ring says so of a read: the file is read without.
-        if errno == Errno::OPNOTSUPP && slot.verb() == Verb::Read && polls {
-            tracing::warn!("io_poll: the file system or device of a cached file cannot be polled");
-            self.poll_refused.store(true, Ordering::Relaxed);
+        // The file system or the device has no polling: the file is read without.
+        if slot.polled && errno == Errno::OPNOTSUPP {
+            if !self.poll_refused.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    "io_poll: the file system or device of a cached file has no polling"
+                );
+            }
             return None;
         }
-        slot.interrupts += 1;
-        let again = slot.interrupts <= INTERRUPTS_MAX;
-        let repeat = again && judge(slot.verb(), errno) == Verdict::Repeat;
-        (!repeat).then_some(errno)
+        let verb = slot.verb();
+        slot.progress.failed(verb, errno)
     }
 
     /// What an operation comes to behind one that was not done whole.
@@ -415,11 +418,7 @@ impl Uring {
         let op = self.inflight.remove(index);
         self.tally.completions += 1;
         if let Ok(Output::Bytes(moved)) = result {
-            match op.verb {
-                Verb::Read => self.tally.bytes_read += moved as u64,
-                Verb::Write | Verb::Splice => self.tally.bytes_written += moved as u64,
-                _ => {}
-            }
+            self.tally.moved(op.verb, moved);
         }
         self.ended.push((op.verb, begun));
         Outcome {
@@ -477,10 +476,13 @@ impl Uring {
             return;
         }
         let now = Instant::now();
-        for (verb, begun) in self.ended.drain(..) {
+        // Those of one batch began at one look at the clock.
+        for run in self.ended.chunk_by(|one, next| one == next) {
+            let (verb, begun) = run[0];
             let latency = now.saturating_duration_since(begun).as_nanos() as u64;
-            recording.latency(verb, latency);
+            recording.latency(verb, latency, run.len() as u32);
         }
+        self.ended.clear();
     }
 
     /// Ends what has not been submitted yet.

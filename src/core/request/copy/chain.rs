@@ -132,10 +132,11 @@ impl Shard {
             terms: Terms {
                 direct: copy.direct.is_some(),
                 linked: true,
-                ..Terms::default()
+                ..copy.terms()
             },
         };
-        let write = store_op(copy.object(), Buffer::Shared(buffer, length), offset);
+        let buffer = Buffer::Shared(buffer, length);
+        let write = store_op(copy.object(), buffer, offset, copy.terms());
         copy.chain.wanted = length;
         self.push_chain(slot, read, write);
         true
@@ -172,6 +173,7 @@ impl Shard {
         let copy = &mut self.copying.copies[slot];
         let (offset, length) = copy.extent();
         let (source, target) = (Arc::clone(copy.source()), Arc::clone(copy.object().data()));
+        let terms = copy.terms();
         let chain = &mut copy.chain;
         let pipe = chain.pipe.as_ref().expect("taken before");
         let offset = offset + chain.done as u64;
@@ -187,7 +189,7 @@ impl Shard {
             offset: NO_OFFSET,
             terms: Terms {
                 linked: true,
-                ..Terms::default()
+                ..terms
             },
         };
         let out = out_of(pipe, target, offset, chain.wanted);

@@ -31,6 +31,7 @@ use super::{Again, Shard};
 use crate::completion::Operation;
 use crate::error::Errno;
 use crate::file::{FileInner, Version};
+use crate::io::{Priority, Terms};
 use crate::limits::{
     COPY_RUN_CHUNKS_MAX, COPY_RUN_MS, COPY_RUNS_MAX, COPY_THREADS_MAX, PREALLOCATE_BYTES,
 };
@@ -109,6 +110,7 @@ pub(crate) struct Copy {
     /// Where to read past the page cache.
     direct: Option<Arc<OwnedFd>>,
     device: u64,
+    priority: Priority,
     state: State,
     /// Bytes reserved in the cache.
     room: u64,
@@ -128,6 +130,13 @@ impl Copy {
     fn object(&self) -> &Arc<Object> {
         let object = self.version.object.as_ref();
         object.expect("only what can be stored is copied")
+    }
+
+    fn terms(&self) -> Terms {
+        Terms {
+            priority: self.priority,
+            ..Terms::default()
+        }
     }
 
     /// First byte, and how many.
@@ -340,6 +349,7 @@ impl Shard {
             way,
             direct: survey.direct.clone(),
             device: survey.device,
+            priority: request.priority,
             state: State::Waiting,
             room,
             claim,
@@ -485,6 +495,7 @@ impl Shard {
                 way,
                 direct: run.direct.clone(),
                 device: run.device,
+                priority: run.priority,
                 state: State::Waiting,
                 room: object.geometry().extent(chunk).1,
                 claim: Arc::clone(&run.claim),

@@ -8,7 +8,7 @@ use super::{Failure, Shard, State};
 use crate::buf::Buffer;
 use crate::error::Errno;
 use crate::exec::OpTarget;
-use crate::io::{Op, Output, Terms, Verb};
+use crate::io::{Op, Output, Verb};
 use crate::store::Blocks;
 use std::sync::Arc;
 use std::time::Instant;
@@ -31,7 +31,7 @@ impl Shard {
             file: Arc::clone(copy.object().data()),
             buffer: Buffer::Span(length),
             offset,
-            terms: Terms::default(),
+            terms: copy.terms(),
         };
         copy.state = State::Working;
         copy.deadline = Some(Instant::now() + self.config.origin_timeout);
