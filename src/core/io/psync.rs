@@ -201,9 +201,9 @@ impl Psync {
     }
 
     /// Takes back what no thread has begun.
-    fn recall(&mut self, which: Which<'_>) -> usize {
+    fn recall(&mut self, which: Which) -> usize {
         let ours = |job: &Transfer| {
-            let is = |task: &Task| which.is(task.tag, &task.op.file);
+            let is = |task: &Task| which.is(task.tag);
             Arc::ptr_eq(&job.port, &self.port) && job.tasks().any(is)
         };
         let recalled = self.pool.0.recall(ours);
@@ -290,7 +290,7 @@ impl Engine for Psync {
         self.ended = ended;
     }
 
-    fn cancel(&mut self, which: Which<'_>) -> usize {
+    fn cancel(&mut self, which: Which) -> usize {
         // What a thread has begun cannot be called back: it comes by itself.
         self.recall(which)
     }

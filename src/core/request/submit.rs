@@ -78,6 +78,9 @@ pub(crate) fn submit(file: &Arc<FileInner>, new: NewRequest) -> Result<()> {
         failure: None,
         again: None,
         retries: 0,
+        survey: None,
+        surveying: false,
+        run_chunks: 1,
         started: new.started,
         priority: new.treatment.priority,
         until: new

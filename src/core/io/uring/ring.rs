@@ -576,7 +576,7 @@ impl Engine for Uring {
         self.flush();
     }
 
-    fn cancel(&mut self, which: Which<'_>) -> usize {
+    fn cancel(&mut self, which: Which) -> usize {
         let mut victims = Vec::new();
         let count = self
             .inflight

@@ -8,6 +8,7 @@ mod progress;
 mod stop;
 mod tally;
 mod walk;
+mod ways;
 
 use crate::args::Warm;
 use crate::console::Console;
@@ -137,16 +138,16 @@ fn wait(job: &Job, ended: &Receiver<Infallible>) {
 
 fn finish(job: &Job, cache: &Cache) -> Outcome {
     if !job.quiet {
-        let evictions = cache.stats().evictions;
-        match evictions {
-            0 => job.console.say(&job.tally),
-            _ => {
-                let evicted = crate::show::count(evictions, "object");
-                let tally = &job.tally;
-                job.console
-                    .say(format_args!("{tally}; {evicted} evicted to make room"));
-            }
+        let stats = cache.stats();
+        let mut summary = job.tally.to_string();
+        if let Some(ways) = ways::tell(&stats) {
+            summary += &format!("; {ways}");
         }
+        if stats.evictions > 0 {
+            let evicted = crate::show::count(stats.evictions, "object");
+            summary += &format!("; {evicted} evicted to make room");
+        }
+        job.console.say(summary);
     }
     match job.tally.failed() {
         0 => Ok(()),
