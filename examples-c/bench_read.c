@@ -20,6 +20,7 @@
 
 #include <ftw.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,7 +33,7 @@
 enum {
     BATCH_MAX = 4096,
     PAIRS_MAX = 1000,
-    PART = 1 << 20, /* bytes written at once when the file is made */
+    PART = 1 << 20,    /* bytes written at once when the file is made */
     SETTLE_US = 50000, /* a file that has just changed is not cached yet */
 };
 
@@ -71,6 +72,13 @@ typedef void (*way)(struct bench *bench);
 /* --- failures ------------------------------------------------------------------ */
 
 static char work[4096]; /* the directory of everything that was made */
+
+static volatile sig_atomic_t interrupted;
+
+static void interrupt(int signal) {
+    (void)signal;
+    interrupted = 1;
+}
 
 static int remove_entry(const char *path, const struct stat *stat, int type, struct FTW *at) {
     (void)stat, (void)type, (void)at;
@@ -164,6 +172,8 @@ static double cpu_ns(void) {
 static struct cost measure(struct bench *bench, way way) {
     double elapsed = elapsed_ns(), cpu = cpu_ns();
     way(bench);
+    if (interrupted)
+        exit(1);
     return (struct cost){
         .elapsed = (elapsed_ns() - elapsed) / (double)bench->set.count,
         .cpu = (cpu_ns() - cpu) / (double)bench->set.count,
@@ -350,6 +360,8 @@ int main(int argc, char **argv) {
         return 1;
     }
     atexit(remove_work);
+    signal(SIGINT, interrupt);
+    signal(SIGTERM, interrupt);
     open_bench(&bench);
     show_engine(bench.cache);
     for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {

@@ -5,10 +5,10 @@
 
 mod copy;
 mod progress;
-mod stop;
 mod tally;
 mod walk;
 
+use super::stop::{self, Stop};
 use crate::args::Warm;
 use crate::console::Console;
 use crate::context::Context;
@@ -22,7 +22,6 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
-use stop::Stop;
 use tally::Tally;
 
 /// Files that the walk may be ahead of the copies: the total of the progress
