@@ -3,7 +3,7 @@
 
 use super::subject::Subject;
 use super::trouble::Trouble;
-use cachefs_core::{Cache, Completion, Lent, Queue, QueueOptions, Source};
+use cachefs_core::{Cache, Completion, Lent, Queue, QueueOptions, Source, Treatment};
 use std::os::unix::fs::FileExt;
 
 /// One of the ways.
@@ -72,26 +72,22 @@ impl<'a> Reader<'a> {
 
     fn in_batches(&mut self, offsets: &[u64]) -> Result<(), Trouble> {
         for batch in offsets.chunks(self.depth()) {
-            for (slot, &offset) in batch.iter().enumerate() {
-                self.push(slot, offset)?;
-            }
+            self.push(batch.iter().copied().enumerate())?;
             self.fetch(batch.len())?;
         }
         Ok(())
     }
 
     fn in_stream(&mut self, offsets: &[u64]) -> Result<(), Trouble> {
-        let mut waiting = offsets.iter();
-        for (slot, &offset) in (0..self.depth()).zip(&mut waiting) {
-            self.push(slot, offset)?;
-        }
+        let mut waiting = offsets.iter().copied();
+        self.push((0..self.depth()).zip(&mut waiting))?;
         while self.in_flight > 0 {
             self.fetch(1)?;
-            for index in 0..self.completions.len() {
-                if let Some(&offset) = waiting.next() {
-                    self.push(self.completions[index].tag as usize, offset)?;
-                }
-            }
+            // Into the places of those that have ended.
+            let ended = std::mem::take(&mut self.completions);
+            let places = ended.iter().map(|completion| completion.tag as usize);
+            self.push(places.zip(&mut waiting))?;
+            self.completions = ended;
         }
         Ok(())
     }
@@ -118,11 +114,15 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn push(&mut self, slot: usize, offset: u64) -> Result<(), Trouble> {
-        let buffer = self.memory.lend(slot * self.block, self.block);
+    /// Queues reads, each into its place of the memory.
+    fn push(&mut self, reads: impl Iterator<Item = (usize, u64)>) -> Result<(), Trouble> {
         let file = &self.subject.file;
-        self.queue.read(file, buffer, offset, slot as u64)?;
-        self.in_flight += 1;
+        let mut batch = self.queue.batch()?;
+        for (place, offset) in reads {
+            let buffer = self.memory.lend(place * self.block, self.block);
+            batch.read(file, buffer, offset, place as u64, Treatment::default())?;
+            self.in_flight += 1;
+        }
         Ok(())
     }
 
