@@ -192,7 +192,8 @@ static double median(double *values, uint64_t count) {
 }
 
 static void compare_with_pread(struct bench *bench, const char *name, way ours) {
-    static double elapsed[PAIRS_MAX], cpu[PAIRS_MAX], pread_elapsed[PAIRS_MAX], ratios[PAIRS_MAX];
+    static double elapsed[PAIRS_MAX], pread_elapsed[PAIRS_MAX], ratios[PAIRS_MAX];
+    static double cpu[PAIRS_MAX], pread_cpu[PAIRS_MAX], cpu_ratios[PAIRS_MAX];
     uint64_t pairs = bench->set.pairs;
     measure(bench, ours);
     measure(bench, read_by_pread);
@@ -208,12 +209,20 @@ static void compare_with_pread(struct bench *bench, const char *name, way ours) 
         elapsed[i] = own.elapsed;
         cpu[i] = own.cpu;
         pread_elapsed[i] = other.elapsed;
+        pread_cpu[i] = other.cpu;
         ratios[i] = own.elapsed / other.elapsed;
+        cpu_ratios[i] = own.cpu / other.cpu;
     }
-    double ratio = median(ratios, pairs);
-    printf("%-9s %7.0f ns %7.0f ns of CPU   pread %7.0f ns   ratio %.3f (%.3f to %.3f)\n", name,
-           median(elapsed, pairs), median(cpu, pairs), median(pread_elapsed, pairs), ratio,
-           ratios[0], ratios[pairs - 1]);
+    const struct {
+        const char *figure;
+        double *own, *other, *ratios;
+    } rows[] = {{"time", elapsed, pread_elapsed, ratios}, {"CPU", cpu, pread_cpu, cpu_ratios}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        double ratio = median(rows[i].ratios, pairs);
+        printf("%-9s %-4s %7.0f ns   pread %7.0f ns   ratio %.3f (%.3f to %.3f)\n", name,
+               rows[i].figure, median(rows[i].own, pairs), median(rows[i].other, pairs), ratio,
+               rows[i].ratios[0], rows[i].ratios[pairs - 1]);
+    }
 }
 
 /* --- what is read ------------------------------------------------------------------ */

@@ -3,9 +3,10 @@
 use super::cost::{Clock, Cost};
 use super::pairs::{Spread, interleave};
 use super::report::{Check, Measured, Side, Target};
-use super::rows::Bed;
+use super::rows::{Bed, note_calls};
 use super::scratch::{self, DATA};
 use super::subject::{fill, open_cache};
+use super::system_calls;
 use super::trouble::Trouble;
 use std::path::Path;
 use std::process::Command;
@@ -20,11 +21,14 @@ const DEVICE_SHARE_MIN: f64 = 0.9;
 /// Runs the row.
 pub fn run(bed: &Bed) -> Result<Measured, Trouble> {
     let root = bed.scratch.origin("copied", bed.size)?;
-    let pairs = interleave(bed.pairs, || fill_once(bed, &root), || cp_once(bed, &root));
-    bed.scratch.remove(&root)?;
-    let pairs = pairs?;
-    let ratio = |figure: fn(&Cost) -> f64| Spread::of_ratios(&pairs, figure);
+    let ours = || fill_once(bed, &root);
+    let cp = || cp_once(bed, &root);
+    let pairs = interleave(bed.pairs, ours, cp)?;
     let mut notes = Vec::new();
+    let own_calls = note_calls(&mut notes, system_calls::count(ours), operations(bed))?;
+    let cp_calls = note_calls(&mut notes, system_calls::count(cp), operations(bed))?;
+    bed.scratch.remove(&root)?;
+    let ratio = |figure: fn(&Cost) -> f64| Spread::of_ratios(&pairs, figure);
     let warm = |share: f64| share < DEVICE_SHARE_MIN;
     if pairs
         .iter()
@@ -48,9 +52,9 @@ pub fn run(bed: &Bed) -> Result<Measured, Trouble> {
                 "libcachefs",
                 OPERATION,
                 pairs.iter().map(|pair| &pair.0),
-                None,
+                own_calls,
             ),
-            Side::new("cp", OPERATION, pairs.iter().map(|pair| &pair.1), None),
+            Side::new("cp", OPERATION, pairs.iter().map(|pair| &pair.1), cp_calls),
         ],
         notes,
     })

@@ -65,7 +65,7 @@ pub struct Measured {
     pub notes: Vec<String>,
 }
 
-/// A figure that is to be reached.
+/// A figure of both sides, which may have to be reached.
 #[derive(Serialize)]
 pub struct Check {
     /// What it is, ours divided by the other's unless it is a count.
@@ -73,10 +73,10 @@ pub struct Check {
     /// As measured.
     #[serde(flatten)]
     pub spread: Spread,
-    /// What is to be reached.
-    pub target: Target,
+    /// What is to be reached; None if it is only shown.
+    pub target: Option<Target>,
     /// Whether the median reaches it.
-    pub reached: bool,
+    pub reached: Option<bool>,
 }
 
 /// What a figure should be.
@@ -112,11 +112,21 @@ impl Check {
         Self {
             figure,
             spread,
-            target,
-            reached: match target {
+            target: Some(target),
+            reached: Some(match target {
                 Target::AtLeast(least) => spread.median >= least,
                 Target::AtMost(most) => spread.median <= most,
-            },
+            }),
+        }
+    }
+
+    /// Shows a figure that nothing is asked of.
+    pub fn shown(figure: &'static str, spread: Spread) -> Self {
+        Self {
+            figure,
+            spread,
+            target: None,
+            reached: None,
         }
     }
 }
@@ -184,17 +194,19 @@ impl Measured {
                 false => format!(" ({min:.3} to {max:.3})"),
             };
             let target = match check.target {
-                Target::AtLeast(least) => format!(">= {least}"),
-                Target::AtMost(most) => format!("<= {most}"),
+                Some(Target::AtLeast(least)) => format!(">= {least}"),
+                Some(Target::AtMost(most)) => format!("<= {most}"),
+                None => String::new(),
             };
-            let verdict = if check.reached { "reached" } else { "missed" };
+            let verdict = match check.reached {
+                Some(true) => "reached",
+                Some(false) => "missed",
+                None => "",
+            };
             let figure = format!("{median:.3}{range}");
-            writeln!(
-                text,
-                "  {:<26} {figure:<26} {target:<8} {verdict}",
-                check.figure
-            )
-            .expect(TAKES_ALL);
+            let name = check.figure;
+            let line = format!("  {name:<26} {figure:<26} {target:<8} {verdict}");
+            writeln!(text, "{}", line.trim_end()).expect(TAKES_ALL);
         }
         for side in &self.sides {
             let calls = match side.system_calls_per_operation {
@@ -203,7 +215,8 @@ impl Measured {
             };
             writeln!(
                 text,
-                "  {:<10} {:>12}/s, for each {}: {:>9.2} us, {:>9.2} us of CPU, {calls} system calls",
+                "  {:<10} {:>12}/s, for each {}: {:>9.2} us, {:>9.2} us of CPU, \
+                 {calls} system calls",
                 side.name,
                 BinaryBytes(side.bytes_per_second as u64).to_string(),
                 side.operation,
@@ -241,7 +254,8 @@ mod tests {
             (Target::AtMost(0.75), 0.75, true),
             (Target::AtMost(0.75), 0.76, false),
         ] {
-            assert_eq!(Check::new("x", spread(median), target).reached, reached);
+            let check = Check::new("x", spread(median), target);
+            assert_eq!(check.reached, Some(reached));
         }
     }
 
