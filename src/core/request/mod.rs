@@ -23,6 +23,8 @@ mod hit;
 mod miss;
 mod plan;
 mod sink;
+#[cfg(feature = "bench")]
+pub(crate) mod steps;
 mod submit;
 
 use crate::buf::{Buffer, Lent, PoolBuf};
