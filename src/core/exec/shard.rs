@@ -406,10 +406,15 @@ impl Shard {
             self.reject(request, reason);
         }
         for (_, mut fetch) in std::mem::take(&mut self.fetches) {
-            for waiter in std::mem::take(&mut fetch.waiters) {
-                self.requests[waiter.request].outstanding -= 1;
+            if !fetch.has_lent_memory() {
+                for waiter in &fetch.waiters {
+                    self.requests[waiter.request].outstanding -= 1;
+                }
             }
             fetch.give_back_room();
+        }
+        for (_, bounce) in &self.bounces {
+            self.requests[bounce.request].outstanding -= 1;
         }
         for (tag, _) in std::mem::take(&mut self.overflow) {
             if let Target::Request(slot) = Target::of(tag) {

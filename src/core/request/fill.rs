@@ -109,7 +109,7 @@ impl Fetch {
     }
 
     /// Whether the engine may be writing to the memory of the request that waits.
-    fn has_lent_memory(&self) -> bool {
+    pub(crate) fn has_lent_memory(&self) -> bool {
         self.lent.is_some() && matches!(self.state, State::Reading | State::Overdue)
     }
 
