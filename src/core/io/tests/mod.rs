@@ -198,15 +198,16 @@ macro_rules! on_ring {
     };
 }
 
+/// The names behind the semicolon are promises that only rings make.
 macro_rules! on_each_engine {
-    ($($name:ident),+ $(,)?) => {
+    ($($name:ident),+ $(,)? $(; $($ring_name:ident),+ $(,)?)?) => {
         mod on_psync {
             $(#[test] fn $name() { super::$name($crate::io::tests::make_psync); })+
         }
         mod on_sim {
             $(#[test] fn $name() { super::$name($crate::io::tests::make_sim); })+
         }
-        on_each_ring!($($name),+);
+        on_each_ring!($($name),+ $(, $($ring_name),+)?);
     };
 }
 use {on_each_engine, on_each_ring, on_ring};
