@@ -711,3 +711,6 @@ fn polled_lane(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
