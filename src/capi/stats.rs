@@ -42,6 +42,7 @@ pub unsafe extern "C" fn cachefs_stats(
             cached_bytes: stats.cached_bytes,
             cached_objects: stats.cached_objects,
             in_flight: stats.in_flight,
+            bytes_straight: stats.bytes_straight,
         };
         // SAFETY: the caller promises the structure.
         unsafe { copy_out(statistics, &value) }

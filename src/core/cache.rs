@@ -9,7 +9,7 @@ use crate::io::Simulation;
 use crate::io::{
     EngineFactory, EngineKind, EngineOptions, EngineStats, FeatureSet, Owner, Refusal,
 };
-use crate::limits::{ORIGIN_NAME_BYTES_MAX, POOL_BUFFERS_MIN};
+use crate::limits::{BOUNCE_BUFFERS, ORIGIN_NAME_BYTES_MAX, POOL_BUFFERS_MIN};
 use crate::origin::{Custom, CustomOrigin, Directory, Inner, Origin, OriginJob};
 use crate::queue::{Queue, QueueOptions};
 use crate::shared::{Shared, with_log};
@@ -116,6 +116,7 @@ impl Cache {
             async_in_flight: AtomicU64::new(0),
             ids: AtomicU64::new(1),
             closed: AtomicBool::new(false),
+            queues: Mutex::default(),
             log: config.log.clone(),
         });
         // From here on, an error closes what has been started.
@@ -291,9 +292,12 @@ impl Cache {
             // A port that is closed belongs to a shard that has ended.
             drop(port.post(Message::Close));
         }
+        self.shared.wake_queues();
         for ShardThread { thread, life } in self.threads.lock().drain(..) {
             if !life.ended(deadline) {
                 tracing::error!("a library thread is inside a callback: it is left there");
+            } else if !life.can_exit() {
+                tracing::error!("a library thread stays until the kernel is done with its I/O");
             } else if thread.join().is_err() {
                 tracing::error!("a library thread had panicked");
             }
@@ -319,7 +323,8 @@ impl Drop for Cache {
 /// The body of a library thread.
 fn run_shard(shared: Arc<Shared>, port: Arc<Port>, config: ShardConfig, life: &Life) {
     let buffer_bytes = config.chunk_bytes as usize;
-    let pool = match shared.engines.pool(config.pool_buffers, buffer_bytes) {
+    let buffers = config.pool_buffers + BOUNCE_BUFFERS;
+    let pool = match shared.engines.pool(buffers, buffer_bytes) {
         Ok(pool) => pool,
         Err(error) => return life.fail(error),
     };
@@ -335,5 +340,7 @@ fn run_shard(shared: Arc<Shared>, port: Arc<Port>, config: ShardConfig, life: &L
             Errno::NOTRECOVERABLE
         }
     };
-    shard.close(reason);
+    if shard.close(reason) > 0 {
+        life.leave_behind();
+    }
 }

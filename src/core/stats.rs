@@ -44,6 +44,8 @@ counters! {
     bytes_from_cache,
     /// Bytes that were read from origins.
     bytes_from_origin,
+    /// Those of them that went straight to their reader's memory, and were not kept.
+    bytes_straight,
     /// Reads of origins, each of at most one chunk.
     origin_reads,
     /// Chunks written to the cache.

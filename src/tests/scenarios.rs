@@ -1,5 +1,8 @@
 //! The scenarios: one behaviour each, named after it.
 
+pub(crate) mod alignment;
+pub(crate) mod bypass;
+pub(crate) mod environment;
 pub(crate) mod failing;
 pub(crate) mod filling;
 pub(crate) mod limits;

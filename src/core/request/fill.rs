@@ -8,13 +8,15 @@
 //! ```
 
 use super::{Again, Request, Shard};
-use crate::buf::{Buffer, PoolBuf};
+use crate::buf::{Buffer, Lent, PoolBuf};
 use crate::completion::Operation;
 use crate::error::{Errno, Error, describe};
 use crate::exec::{FetchId, OpTarget};
 use crate::file::{FileInner, Version};
 use crate::io::{Op, Output, Priority, Terms, Verb};
+use crate::limits::BOUNCE_BUFFERS;
 use crate::origin::{OriginRead, ReadReply, Source, StatReply};
+use crate::store::Direct;
 use crate::token::VersionToken;
 use std::sync::Arc;
 use std::time::Instant;
@@ -55,11 +57,15 @@ pub(crate) struct Fetch {
     pub(super) flight: Option<(u64, u64)>,
     pub(super) offset: u64,
     pub(super) length: usize,
+    /// The memory of the only request that waits, if the bytes go straight there.
+    pub(super) lent: Option<Lent>,
     /// None while the engine or the origin has it.
     pub(super) buffer: Option<PoolBuf>,
     /// The good bytes: shared with the engine while it writes them, since
     /// requests that come meanwhile are answered from them.
     pub(super) good: Option<Arc<PoolBuf>>,
+    /// How many of them are written.
+    pub(super) stored: usize,
     pub(super) state: State,
     pub(crate) waiters: Vec<Waiter>,
     /// When whoever waits is told that the origin does not answer.
@@ -81,6 +87,11 @@ impl Fetch {
         }
     }
 
+    /// Whether the engine may be writing to the memory of the request that waits.
+    fn has_lent_memory(&self) -> bool {
+        self.lent.is_some() && matches!(self.state, State::Reading | State::Overdue)
+    }
+
     /// Copies a request's share of the good bytes to it.
     fn copy_to(&self, request: &mut Request, waiter: &Waiter) {
         let good = self.good.as_ref().expect("the version was checked");
@@ -98,32 +109,74 @@ impl Fetch {
 }
 
 impl Shard {
-    /// Gives buffers to the fetches that wait for one.
-    pub(crate) fn feed_starved(&mut self) {
+    /// Gives buffers to who waits for one. Fetches leave some, so that hits do not
+    /// wait for an origin.
+    pub(crate) fn feed_waiting(&mut self) {
         while !self.starved.is_empty() {
-            let Some(buffer) = self.pool.take() else {
-                return;
+            let Some(buffer) = self.pool.take_leaving(BOUNCE_BUFFERS) else {
+                break;
             };
             let slot = self.starved.pop_front().expect("checked above");
             self.read_origin(slot, buffer);
         }
+        while !self.waiting_bounces.is_empty() {
+            let Some(buffer) = self.pool.take() else {
+                return;
+            };
+            let slot = self.waiting_bounces.pop_front().expect("checked above");
+            self.read_bounce(slot, buffer);
+        }
     }
 
-    fn read_origin(&mut self, slot: usize, buffer: PoolBuf) {
+    fn begin_read(&mut self, slot: usize) -> &Fetch {
         self.progress = Instant::now();
+        self.counters.origin_reads.add(1);
         let fetch = &mut self.fetches[slot];
         fetch.state = State::Reading;
         fetch.deadline = Some(self.progress + self.config.origin_timeout);
-        self.counters.origin_reads.add(1);
+        fetch
+    }
+
+    /// Has the engine read bytes that are not kept into the memory of who waits.
+    pub(super) fn read_straight(&mut self, slot: usize, lent: Lent) {
+        let fetch = self.begin_read(slot);
+        let Source::Descriptor {
+            file: descriptor,
+            elsewhere,
+        } = &fetch.file.source
+        else {
+            unreachable!("custom origins get buffers of ours");
+        };
+        let op = Op {
+            verb: Verb::Read,
+            file: Arc::clone(descriptor),
+            buffer: Buffer::Lent(lent),
+            offset: fetch.offset,
+            terms: Terms {
+                elsewhere: *elsewhere,
+                ..fetch.terms()
+            },
+        };
+        self.push(OpTarget::Fetch(slot), op);
+    }
+
+    fn read_origin(&mut self, slot: usize, buffer: PoolBuf) {
+        let fetch = self.begin_read(slot);
         let file = Arc::clone(&fetch.file);
         match &file.source {
-            Source::Descriptor(descriptor) => {
+            Source::Descriptor {
+                file: descriptor,
+                elsewhere,
+            } => {
                 let op = Op {
                     verb: Verb::Read,
                     file: Arc::clone(descriptor),
                     buffer: Buffer::Pool(buffer, fetch.length),
                     offset: fetch.offset,
-                    terms: fetch.terms(),
+                    terms: Terms {
+                        elsewhere: *elsewhere,
+                        ..fetch.terms()
+                    },
                 };
                 self.push(OpTarget::Fetch(slot), op);
             }
@@ -159,19 +212,20 @@ impl Shard {
         result: Result<Output, Errno>,
         buffer: Buffer,
     ) {
+        let whole = buffer.len();
         let pool_buffer = match buffer {
             Buffer::Pool(buffer, _) => Some(buffer),
             _ => None,
         };
         match (self.fetches[slot].state, result) {
-            (State::Overdue, _) => self.drop_fetch(slot),
+            // Whoever lent it memory waits for this, and has failed already.
+            (State::Overdue, _) => self.end_fetch(slot, |_, _| ()),
             (State::Reading, result) => {
                 let count = result.map(|output| match output {
                     Output::Bytes(count) => count,
                     Output::Attributes(_) => unreachable!("a read moves bytes"),
                 });
-                let buffer = pool_buffer.expect("a read has a buffer");
-                self.fetch_read(slot, count, buffer);
+                self.fetch_read(slot, count, pool_buffer);
             }
             (State::Checking { .. }, result) => {
                 let token = result.map(|output| match output {
@@ -185,14 +239,20 @@ impl Shard {
                     Output::Bytes(count) => count,
                     Output::Attributes(_) => unreachable!("a write moves bytes"),
                 });
-                self.fetch_stored(slot, count);
+                self.fetch_stored(slot, count, whole);
             }
             (State::Starved, _) => unreachable!("a starved fetch has nothing under way"),
         }
     }
 
-    /// The origin has given its bytes, or an error.
-    pub(crate) fn fetch_read(&mut self, slot: usize, read: Result<usize, Errno>, buffer: PoolBuf) {
+    /// The origin has given its bytes, or an error. None: they are in the memory
+    /// of who waits.
+    pub(crate) fn fetch_read(
+        &mut self,
+        slot: usize,
+        read: Result<usize, Errno>,
+        buffer: Option<PoolBuf>,
+    ) {
         self.progress = Instant::now();
         let fetch = &mut self.fetches[slot];
         if fetch.state == State::Overdue {
@@ -200,9 +260,9 @@ impl Shard {
             self.drop_fetch(slot);
             return;
         }
-        fetch.buffer = Some(buffer);
+        fetch.buffer = buffer;
         let checked_by_read = match &fetch.file.source {
-            Source::Descriptor(_) => false,
+            Source::Descriptor { .. } => false,
             Source::Path(_) => fetch.file.origin.custom_code().checks_version(),
         };
         match read {
@@ -234,10 +294,10 @@ impl Shard {
         let fetch = &self.fetches[slot];
         let file = Arc::clone(&fetch.file);
         match &file.source {
-            Source::Descriptor(descriptor) => {
+            Source::Descriptor { file, .. } => {
                 let op = Op {
                     verb: Verb::Stat,
-                    file: Arc::clone(descriptor),
+                    file: Arc::clone(file),
                     buffer: Buffer::None,
                     offset: 0,
                     terms: Terms::default(),
@@ -283,23 +343,54 @@ impl Shard {
     /// is written afterwards.
     fn answer(&mut self, slot: usize) {
         let fetch = &mut self.fetches[slot];
+        if fetch.lent.is_some() {
+            self.counters.bytes_straight.add(fetch.length as u64);
+            self.end_fetch(slot, |request, length| {
+                request.from_origin += length;
+                request.bypassed += length;
+            });
+            return;
+        }
         fetch.deadline = None;
         fetch.state = State::Storing;
-        let good = Arc::new(fetch.buffer.take().expect("the origin gave it back"));
-        fetch.good = Some(Arc::clone(&good));
-        let store = fetch.chunk.and(fetch.version.object.as_ref());
-        let write = store.map(|object| Op {
-            verb: Verb::Write,
-            file: Arc::clone(object.data()),
-            buffer: Buffer::Shared(good, fetch.length),
-            offset: fetch.offset,
-            terms: fetch.terms(),
-        });
+        let good = fetch.buffer.take().expect("the origin gave it back");
+        fetch.good = Some(Arc::new(good));
+        let store = fetch.chunk.is_some();
         self.deliver(slot);
-        match write {
-            Some(op) => self.push(OpTarget::Fetch(slot), op),
-            None => self.drop_fetch(slot),
+        if store {
+            self.store(slot);
+        } else {
+            self.drop_fetch(slot);
         }
+    }
+
+    /// Has the engine write the next part of good bytes to the object: of a direct
+    /// object the whole pages past the page cache, then what is left through it.
+    fn store(&mut self, slot: usize) {
+        let fetch = &self.fetches[slot];
+        let object = fetch.version.object.as_ref();
+        let object = object.expect("a chunk is of an object");
+        let good = fetch.good.as_ref().expect("the version was checked");
+        let whole_pages = |direct: &Direct| direct.whole_pages(fetch.length);
+        let direct = object
+            .direct()
+            .filter(|direct| fetch.stored < whole_pages(direct));
+        let (file, end) = match direct {
+            Some(direct) => (direct.file(), whole_pages(direct)),
+            None => (object.data(), fetch.length),
+        };
+        let op = Op {
+            verb: Verb::Write,
+            file: Arc::clone(file),
+            buffer: Buffer::Shared(Arc::clone(good), fetch.stored..end),
+            offset: fetch.offset + fetch.stored as u64,
+            terms: Terms {
+                direct: direct.map(Direct::block),
+                elsewhere: object.store().elsewhere(),
+                ..fetch.terms()
+            },
+        };
+        self.push(OpTarget::Fetch(slot), op);
     }
 
     /// Copies good bytes to the reads that wait. Fills wait until they are stored.
@@ -330,12 +421,19 @@ impl Shard {
         }
     }
 
-    /// The object has been written, or could not be. Only fills still wait.
-    fn fetch_stored(&mut self, slot: usize, written: Result<usize, Errno>) {
+    /// `whole` bytes have been written to the object, or could not be. Only fills
+    /// still wait.
+    fn fetch_stored(&mut self, slot: usize, written: Result<usize, Errno>, whole: usize) {
         let fetch = &mut self.fetches[slot];
         let object = fetch.version.object.as_ref().expect("it was being stored");
         let failure = match written {
-            Ok(count) if count == fetch.length => None,
+            Ok(count) if count == whole => {
+                fetch.stored += whole;
+                if fetch.stored < fetch.length {
+                    return self.store(slot);
+                }
+                None
+            }
             Ok(_) => Some(Errno::NOSPC),
             Err(errno) => Some(errno),
         };
@@ -411,6 +509,7 @@ impl Shard {
     }
 
     /// Nobody waits any more; the buffer stays where it is until it comes back.
+    /// Who lent memory has to wait for just that.
     fn give_up(&mut self, slot: usize) {
         let fetch = &mut self.fetches[slot];
         tracing::warn!(
@@ -418,9 +517,33 @@ impl Shard {
             fetch.length,
             fetch.offset
         );
+        if fetch.has_lent_memory() {
+            for waiter in &fetch.waiters {
+                self.requests[waiter.request].fail(Errno::TIMEDOUT);
+            }
+            return self.detach(slot);
+        }
         let waiters = std::mem::take(&mut fetch.waiters);
         self.detach(slot);
         self.tell_waiters(waiters, |request, _| request.fail(Errno::TIMEDOUT));
+    }
+
+    /// Takes a request that ends early out of the fetches that it waits for. Of
+    /// those that have its memory, it asks for the end and waits on.
+    pub(crate) fn abandon_fetches(&mut self, request: usize) {
+        let mut reading = Vec::new();
+        for (slot, fetch) in self.fetches.iter_mut() {
+            let before = fetch.waiters.len();
+            if before > 0 && fetch.has_lent_memory() {
+                reading.extend((fetch.waiters[0].request == request).then_some(slot));
+                continue;
+            }
+            fetch.waiters.retain(|waiter| waiter.request != request);
+            self.requests[request].outstanding -= (before - fetch.waiters.len()) as u32;
+        }
+        for slot in reading {
+            self.cancel_op(OpTarget::Fetch(slot));
+        }
     }
 
     /// Drops what has not begun; the rest is dropped as it ends.

@@ -2,6 +2,7 @@
 
 use super::Store;
 use super::bitmap::Bitmap;
+use super::direct::Direct;
 use super::layout::{Geometry, Header};
 use crate::error::{Context, Errno, Error, Result};
 use crate::ids::Key;
@@ -15,8 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(crate) struct Object {
     pub(crate) header: Header,
     pub(super) key: Key,
-    /// Read and write; never truncated or punched.
-    data: Arc<OwnedFd>,
+    data: Data,
     bitmap: Bitmap,
     /// Holds the shared lock that keeps evictors of other processes away.
     _metadata: OwnedFd,
@@ -26,18 +26,26 @@ pub(crate) struct Object {
     pub(super) store: Arc<Store>,
 }
 
+/// The data file: never truncated or punched.
+pub(super) struct Data {
+    /// For reading and writing through the page cache.
+    pub(super) buffered: Arc<OwnedFd>,
+    /// Of a direct object: past it.
+    pub(super) direct: Option<Direct>,
+}
+
 impl Object {
     pub(super) fn new(
         store: Arc<Store>,
         header: Header,
         metadata: OwnedFd,
-        data: OwnedFd,
+        data: Data,
         bitmap: Bitmap,
     ) -> Self {
         Self {
             key: header.identity.key(),
             header,
-            data: Arc::new(data),
+            data,
             bitmap,
             _metadata: metadata,
             broken: AtomicBool::new(false),
@@ -49,8 +57,15 @@ impl Object {
         self.header.geometry()
     }
 
+    /// The data file through the page cache. Of a direct object, only what
+    /// `direct` cannot do may be done through it.
     pub(crate) fn data(&self) -> &Arc<OwnedFd> {
-        &self.data
+        &self.data.buffered
+    }
+
+    /// The data file past the page cache, if the object is direct.
+    pub(crate) fn direct(&self) -> Option<&Direct> {
+        self.data.direct.as_ref()
     }
 
     /// Whether a chunk can be served.
@@ -109,7 +124,9 @@ impl Object {
     }
 
     /// A descriptor of the data file that can only read, for use outside the
-    /// library. ENODATA if a chunk is missing.
+    /// library, through the page cache also of a direct object: nothing of it is
+    /// written any more, or by a slower process, the bytes that are there.
+    /// ENODATA if a chunk is missing.
     pub(crate) fn export(&self) -> Result<OwnedFd> {
         if self.chunks_present() < self.geometry().chunks() {
             return Err(Error::new(
@@ -119,7 +136,7 @@ impl Object {
         }
         // Through /proc, since the name may have been unlinked; a duplicate
         // would be writable.
-        let path = format!("/proc/self/fd/{}", self.data.as_raw_fd());
+        let path = format!("/proc/self/fd/{}", self.data.buffered.as_raw_fd());
         rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .context(|| "open the cached file again")
     }
