@@ -91,13 +91,13 @@ impl Sim {
 
     /// Has time go in steps as well: nothing sleeps.
     #[cfg(test)]
-    pub(super) fn timeless(mut self) -> Self {
+    pub(crate) fn timeless(mut self) -> Self {
         self.clock = Some(Instant::now());
         self
     }
 
     /// What time it is for this engine.
-    pub(super) fn now(&self) -> Instant {
+    pub(crate) fn now(&self) -> Instant {
         self.clock.unwrap_or_else(Instant::now)
     }
 

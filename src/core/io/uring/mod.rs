@@ -8,10 +8,12 @@
 //! | `registered` | files and memory that a ring knows by number |
 //! | `inflight` | the slab that owns what the kernel may touch |
 //! | `entry` | a slot of it as a submission queue entry |
-//! | `ring` | the engine: submits, reaps, settles |
+//! | `ring` | the engine: submits and reaps |
+//! | `chain` | what is linked to each other: submitted and settled |
 //! | `waker` | what ends its sleep |
 //! | `probe` | the features for people |
 
+mod chain;
 mod entry;
 pub(crate) mod features;
 mod inflight;
