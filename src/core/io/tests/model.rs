@@ -35,7 +35,7 @@ impl Part {
 struct Flight {
     verb: Verb,
     part: Part,
-    memory: Box<[u8]>,
+    _memory: Box<[u8]>,
     cancelled: bool,
     timed: bool,
     /// The tag of the one before it in its chain.
@@ -151,7 +151,7 @@ impl Model {
                 verb,
                 part,
                 // The last one keeps what all of them use.
-                memory: if index + 1 == count {
+                _memory: if index + 1 == count {
                     memory.take().expect("one is the last")
                 } else {
                     Box::default()
