@@ -945,7 +945,8 @@ typedef struct cachefs_statistics {
      */
     uint64_t bytes_from_origin;
     /**
-     * Reads of origins, each of at most one chunk.
+     * Reads of origins: of at most one chunk each, or of a run of chunks that a
+     * fill has the kernel copy.
      */
     uint64_t origin_reads;
     /**
@@ -981,6 +982,38 @@ typedef struct cachefs_statistics {
      * since they were not kept.
      */
     uint64_t bytes_straight;
+    /**
+     * Bytes that fills had the object share with the origin's file (reflink).
+     */
+    uint64_t bytes_reflinked;
+    /**
+     * Bytes that fills copied by copy_file_range(2).
+     */
+    uint64_t bytes_copied_in_kernel;
+    /**
+     * Bytes that fills copied by reads and writes on the engine.
+     */
+    uint64_t bytes_copied_by_ring;
+    /**
+     * Those of them that were read past the page cache.
+     */
+    uint64_t bytes_read_directly;
+    /**
+     * Bytes that fills copied by splices through a pipe.
+     */
+    uint64_t bytes_spliced;
+    /**
+     * Bytes of holes that fills did not have to copy.
+     */
+    uint64_t bytes_of_holes;
+    /**
+     * Bytes for which zeroed blocks were allocated before they were written.
+     */
+    uint64_t bytes_preallocated_zeroed;
+    /**
+     * Bytes for which unwritten blocks were.
+     */
+    uint64_t bytes_preallocated;
 } cachefs_statistics;
 
 /**

@@ -43,6 +43,14 @@ pub unsafe extern "C" fn cachefs_stats(
             cached_objects: stats.cached_objects,
             in_flight: stats.in_flight,
             bytes_straight: stats.bytes_straight,
+            bytes_reflinked: stats.bytes_reflinked,
+            bytes_copied_in_kernel: stats.bytes_copied_in_kernel,
+            bytes_copied_by_ring: stats.bytes_copied_by_ring,
+            bytes_read_directly: stats.bytes_read_directly,
+            bytes_spliced: stats.bytes_spliced,
+            bytes_of_holes: stats.bytes_of_holes,
+            bytes_preallocated_zeroed: stats.bytes_preallocated_zeroed,
+            bytes_preallocated: stats.bytes_preallocated,
         };
         // SAFETY: the caller promises the structure.
         unsafe { copy_out(statistics, &value) }

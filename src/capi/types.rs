@@ -540,7 +540,8 @@ pub struct cachefs_statistics {
     pub bytes_from_cache: u64,
     /// Bytes that were read from origins.
     pub bytes_from_origin: u64,
-    /// Reads of origins, each of at most one chunk.
+    /// Reads of origins: of at most one chunk each, or of a run of chunks that a
+    /// fill has the kernel copy.
     pub origin_reads: u64,
     /// Chunks written to the cache.
     pub chunks_stored: u64,
@@ -559,6 +560,22 @@ pub struct cachefs_statistics {
     /// Those of bytes_from_origin that went straight to their reader's memory,
     /// since they were not kept.
     pub bytes_straight: u64,
+    /// Bytes that fills had the object share with the origin's file (reflink).
+    pub bytes_reflinked: u64,
+    /// Bytes that fills copied by copy_file_range(2).
+    pub bytes_copied_in_kernel: u64,
+    /// Bytes that fills copied by reads and writes on the engine.
+    pub bytes_copied_by_ring: u64,
+    /// Those of them that were read past the page cache.
+    pub bytes_read_directly: u64,
+    /// Bytes that fills copied by splices through a pipe.
+    pub bytes_spliced: u64,
+    /// Bytes of holes that fills did not have to copy.
+    pub bytes_of_holes: u64,
+    /// Bytes for which zeroed blocks were allocated before they were written.
+    pub bytes_preallocated_zeroed: u64,
+    /// Bytes for which unwritten blocks were.
+    pub bytes_preallocated: u64,
 }
 
 /// Latencies of one kind of operation, from its start to its end.

@@ -12,6 +12,7 @@ use crate::io::{
 use crate::limits::{BOUNCE_BUFFERS, ORIGIN_NAME_BYTES_MAX, POOL_BUFFERS_MIN};
 use crate::origin::{Custom, CustomOrigin, Directory, Inner, Origin, OriginJob};
 use crate::queue::{Queue, QueueOptions};
+use crate::request::{self, Copying, Method};
 use crate::shared::{Shared, with_log};
 use crate::stats::{Counters, Stats};
 use crate::store::{self, ObjectInfo, Store, StoreOpened};
@@ -109,6 +110,7 @@ impl Cache {
             ports: (0..config.threads).map(|_| Arc::default()).collect(),
             counters,
             engines,
+            copy_workers: request::workers(),
             chunk_bytes,
             close_timeout: Duration::from_millis(config.close_timeout_ms),
             store,
@@ -265,13 +267,16 @@ impl Cache {
             origin_timeout: Duration::from_millis(config.origin_timeout_ms),
             close_timeout: self.shared.close_timeout,
         };
+        let method = Method::from_number(config.copy_method);
         let life: Arc<Life> = Arc::default();
         let ending = Ending(Arc::clone(&life));
         let port = Arc::clone(&self.shared.ports[index]);
         let shared = Arc::clone(&self.shared);
         let log = self.shared.log.clone();
         let body = move || {
-            with_log(&log, || run_shard(shared, port, shard_config, &ending.0));
+            with_log(&log, || {
+                run_shard(shared, port, (shard_config, method), &ending.0);
+            });
         };
         let thread = sys::spawn(format!("cachefs-io-{index}"), body).map_err(|error| {
             let errno = Errno::from_io_error(&error).unwrap_or(Errno::AGAIN);
@@ -307,6 +312,7 @@ impl Cache {
             .iter()
             .map(|workers| workers.shut_down(deadline))
             .sum();
+        let stuck = stuck + self.shared.copy_workers.shut_down(deadline);
         let stuck = stuck + self.shared.engines.shut_down(deadline);
         if stuck > 0 {
             tracing::error!("{stuck} blocking calls did not return: their threads are left there");
@@ -321,7 +327,12 @@ impl Drop for Cache {
 }
 
 /// The body of a library thread.
-fn run_shard(shared: Arc<Shared>, port: Arc<Port>, config: ShardConfig, life: &Life) {
+fn run_shard(
+    shared: Arc<Shared>,
+    port: Arc<Port>,
+    (config, method): (ShardConfig, Method),
+    life: &Life,
+) {
     let buffer_bytes = config.chunk_bytes as usize;
     let buffers = config.pool_buffers + BOUNCE_BUFFERS;
     let pool = match shared.engines.pool(buffers, buffer_bytes) {
@@ -330,8 +341,9 @@ fn run_shard(shared: Arc<Shared>, port: Arc<Port>, config: ShardConfig, life: &L
     };
     let engine = shared.engines.create(config.depth, Owner::Library);
     let counters = Arc::clone(&shared.counters);
+    let copying = Copying::new(method, Arc::clone(&shared.copy_workers));
     drop(shared);
-    let mut shard = Shard::new(port, counters, config, engine, pool);
+    let mut shard = Shard::new(port, counters, config, engine, pool, copying);
     life.run();
     let reason = match catch_unwind(AssertUnwindSafe(|| shard.run())) {
         Ok(()) => Errno::CANCELED,

@@ -60,6 +60,32 @@ pub const REGISTERED_FILES_MAX: usize = 64;
 pub const POOL_SLOTS_MAX: usize = 960;
 /// Operations that are linked to each other.
 pub const CHAIN_MAX: usize = 8;
+/// Threads of a cache for calls that copy, and that look at what is to be copied.
+pub const COPY_THREADS_MAX: u32 = 4;
+/// Bytes that one call of copy_file_range(2) copies: between two, a copy can be
+/// stopped.
+pub const COPY_CALL_BYTES_MAX: u64 = 8 << 20;
+/// Chunks that one job of a worker thread copies.
+pub const COPY_RUN_CHUNKS_MAX: u64 = 1024;
+/// Milliseconds that such a job is to take: one that takes less than half of it
+/// is followed by a larger one.
+pub const COPY_RUN_MS: u64 = 50;
+/// Such jobs of one request that are under way at the same time.
+pub const COPY_RUNS_MAX: u32 = 2;
+/// Bytes of a file that are looked at in one go before they are copied.
+pub const SURVEY_BYTES_MAX: u64 = 1 << 30;
+/// Extents of a file that are looked at in one go.
+pub const SURVEY_EXTENTS_MAX: usize = 64;
+/// Bytes that are preallocated in one go.
+pub const PREALLOCATE_BYTES: u64 = 16 << 20;
+/// Bytes that a pipe for splices is asked to hold: what an ordinary user may ask
+/// for (/proc/sys/fs/pipe-max-size). Larger ones were no faster.
+pub const PIPE_BYTES: usize = 1 << 20;
+/// Pipes of one library thread.
+pub const PIPES_MAX: usize = 4;
+/// Milliseconds after which a fill looks again whether another process has
+/// copied what it was copying.
+pub const CLAIM_WAIT_MS: u64 = 20;
 /// Entries of the submission queue of one ring, at least.
 pub const SQ_ENTRIES_MIN: u32 = 16;
 /// Entries of the submission queue of one ring, at most; what finds it full

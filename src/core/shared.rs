@@ -5,7 +5,7 @@ use crate::error::{Errno, Error, Result};
 use crate::exec::{Message, Port};
 use crate::ids::Identity;
 use crate::io::EngineFactory;
-use crate::request::Remote;
+use crate::request::{CopyWorkers, Remote};
 use crate::stats::Counters;
 use crate::store::{Object, Store, blocks_writing};
 use crate::token::VersionToken;
@@ -24,6 +24,8 @@ pub(crate) struct Shared {
     pub(crate) ports: Vec<Arc<Port>>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) engines: EngineFactory,
+    /// For calls that copy.
+    pub(crate) copy_workers: Arc<CopyWorkers>,
     pub(crate) chunk_bytes: u64,
     pub(crate) close_timeout: Duration,
     /// Why nothing is stored, if nothing is.

@@ -46,7 +46,8 @@ counters! {
     bytes_from_origin,
     /// Those of them that went straight to their reader's memory, and were not kept.
     bytes_straight,
-    /// Reads of origins, each of at most one chunk.
+    /// Reads of origins: of at most one chunk each, or of a run of chunks that a
+    /// fill has the kernel copy.
     origin_reads,
     /// Chunks written to the cache.
     chunks_stored,
@@ -58,6 +59,22 @@ counters! {
     evictions,
     /// Requests accepted and not completed (now).
     in_flight,
+    /// Bytes that fills had the object share with the origin's file (reflink).
+    bytes_reflinked,
+    /// Bytes that fills copied by copy_file_range(2).
+    bytes_copied_in_kernel,
+    /// Bytes that fills copied by reads and writes on the engine.
+    bytes_copied_by_ring,
+    /// Those of them that were read past the page cache.
+    bytes_read_directly,
+    /// Bytes that fills copied by splices through a pipe.
+    bytes_spliced,
+    /// Bytes of holes that fills did not have to copy.
+    bytes_of_holes,
+    /// Bytes for which zeroed blocks were allocated before they were written.
+    bytes_preallocated_zeroed,
+    /// Bytes for which unwritten blocks were.
+    bytes_preallocated,
 }
 
 impl Counters {

@@ -1,5 +1,11 @@
 //! System calls that no safe wrapper offers, each wrapped once.
 
+mod copying;
+
+pub(crate) use copying::{
+    Files, copy_range, data_from, device, lock_range, open_direct, pages_cached, punch, reflink,
+};
+
 use crate::error::Errno;
 use rustix::event::epoll;
 use std::cell::Cell;

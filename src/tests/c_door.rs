@@ -83,6 +83,7 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
         options.origin_timeout_ms = settings.origin_timeout_ms as u32;
         options.close_timeout_ms = settings.close_timeout_ms as u32;
         options.async_limit = settings.async_limit as u32;
+        options.copy_method = settings.copy_method as u32;
         options.direct_io = (DIRECT || settings.direct).into();
         if let Some(log) = settings.log {
             options.log = Some(log_callback);
@@ -128,6 +129,14 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
             evictions: value.evictions,
             in_flight: value.in_flight,
             bytes_straight: value.bytes_straight,
+            bytes_reflinked: value.bytes_reflinked,
+            bytes_copied_in_kernel: value.bytes_copied_in_kernel,
+            bytes_copied_by_ring: value.bytes_copied_by_ring,
+            bytes_read_directly: value.bytes_read_directly,
+            bytes_spliced: value.bytes_spliced,
+            bytes_of_holes: value.bytes_of_holes,
+            bytes_preallocated_zeroed: value.bytes_preallocated_zeroed,
+            bytes_preallocated: value.bytes_preallocated,
             cached_bytes: value.cached_bytes,
             cached_objects: value.cached_objects,
         }

@@ -60,6 +60,7 @@ fn config<const DIRECT: bool>(settings: &Settings) -> Config {
         origin_timeout_ms: settings.origin_timeout_ms,
         close_timeout_ms: settings.close_timeout_ms,
         async_limit: settings.async_limit,
+        copy_method: settings.copy_method,
         direct_io: (DIRECT || settings.direct).into(),
         log: settings.log.map(Log::dispatch),
         ..Config::default()

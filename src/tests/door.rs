@@ -18,6 +18,8 @@ pub(crate) struct Settings {
     pub(crate) origin_timeout_ms: u64,
     pub(crate) close_timeout_ms: u64,
     pub(crate) async_limit: u64,
+    /// The number of a word of the option `copy_method`.
+    pub(crate) copy_method: u64,
     /// A door of direct objects needs not be told.
     pub(crate) direct: bool,
     pub(crate) log: Option<&'static Log>,
@@ -32,6 +34,7 @@ impl Settings {
             origin_timeout_ms: 0,
             close_timeout_ms: 0,
             async_limit: 0,
+            copy_method: 0,
             direct: false,
             log: None,
         }

@@ -4,7 +4,7 @@ use super::FetchId;
 use crate::buf::PoolBuf;
 use crate::error::Errno;
 use crate::io::Wake;
-use crate::request::Request;
+use crate::request::{Failure, Request, Survey};
 use crate::token::VersionToken;
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
@@ -27,6 +27,10 @@ pub(crate) enum Message {
         fetch: FetchId,
         result: Result<VersionToken, Errno>,
     },
+    /// A worker thread has looked at a file that is to be copied; its number.
+    Surveyed(u64, Survey),
+    /// A worker thread has copied what is in this slot, or not.
+    Copied(usize, Result<(), Failure>),
     /// Cancel everything and end.
     Close,
 }

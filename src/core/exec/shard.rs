@@ -8,7 +8,7 @@ use crate::buf::Pool;
 use crate::completion::Completion;
 use crate::error::Errno;
 use crate::io::{Engine, Op, Outcome, Wait, Which};
-use crate::request::{Bounce, Fetch, Request, Sink};
+use crate::request::{Bounce, Copying, Fetch, Flight, Part, Request, Sink};
 use crate::stats::Counters;
 use slab::Slab;
 use std::cell::Cell;
@@ -46,23 +46,41 @@ pub(crate) enum Target {
     Fetch(usize),
     /// A read of cached bytes into a buffer, for the bounce in this slot.
     Bounce(usize),
+    /// A part of the copy in this slot.
+    Copy(usize, Part),
+    /// The blocks for the copy in this slot.
+    Blocks(usize),
+    /// The version of a file that was copied.
+    Check(usize),
 }
+
+/// Bits of a tag that say what it is of.
+const TAG_KIND_BITS: u32 = 3;
 
 impl Target {
     pub(crate) fn tag(self) -> u64 {
-        match self {
-            Target::Request(slot) => (slot as u64) << 2,
-            Target::Fetch(slot) => (slot as u64) << 2 | 1,
-            Target::Bounce(slot) => (slot as u64) << 2 | 2,
-        }
+        let (slot, kind) = match self {
+            Target::Request(slot) => (slot, 0),
+            Target::Fetch(slot) => (slot, 1),
+            Target::Bounce(slot) => (slot, 2),
+            Target::Copy(slot, Part::In) => (slot, 3),
+            Target::Copy(slot, Part::Out) => (slot, 4),
+            Target::Blocks(slot) => (slot, 5),
+            Target::Check(slot) => (slot, 6),
+        };
+        (slot as u64) << TAG_KIND_BITS | kind
     }
 
     fn of(tag: u64) -> Self {
-        let slot = (tag >> 2) as usize;
-        match tag & 3 {
+        let slot = (tag >> TAG_KIND_BITS) as usize;
+        match tag & ((1 << TAG_KIND_BITS) - 1) {
             0 => Target::Request(slot),
             1 => Target::Fetch(slot),
-            _ => Target::Bounce(slot),
+            2 => Target::Bounce(slot),
+            3 => Target::Copy(slot, Part::In),
+            4 => Target::Copy(slot, Part::Out),
+            5 => Target::Blocks(slot),
+            _ => Target::Check(slot),
         }
     }
 }
@@ -81,8 +99,10 @@ pub(crate) struct Shard {
     pub(crate) timed: usize,
     pub(crate) fetches: Slab<Fetch>,
     pub(crate) fetch_serial: u64,
-    /// The fetch that is under way for a chunk of an object (by its nonce).
-    pub(crate) flights: HashMap<(u64, u64), usize>,
+    /// What is under way for a chunk of an object (by its nonce).
+    pub(crate) flights: HashMap<(u64, u64), Flight>,
+    /// Copy-fills.
+    pub(crate) copying: Copying,
     /// Fetches that wait for a buffer, the oldest first.
     pub(crate) starved: VecDeque<usize>,
     pub(crate) bounces: Slab<Bounce>,
@@ -105,6 +125,7 @@ impl Shard {
         config: ShardConfig,
         mut engine: Box<dyn Engine + Send>,
         pool: Pool,
+        copying: Copying,
     ) -> Self {
         port.set_waker(engine.waker());
         engine.adopt(pool.piece());
@@ -120,6 +141,7 @@ impl Shard {
             fetches: Slab::new(),
             fetch_serial: 0,
             flights: HashMap::new(),
+            copying,
             starved: VecDeque::new(),
             bounces: Slab::new(),
             waiting_bounces: VecDeque::new(),
@@ -190,6 +212,8 @@ impl Shard {
                     self.fetch_checked(fetch.slot, result);
                 }
             }
+            Message::Surveyed(serial, survey) => self.surveyed(serial, survey),
+            Message::Copied(slot, result) => self.copied(slot, result),
             Message::Close => self.begin_close(),
         }
     }
@@ -204,6 +228,13 @@ impl Shard {
             Target::Request(slot) => self.hit_ended(slot, outcome.result, outcome.buffer),
             Target::Fetch(slot) => self.fetch_ended(slot, outcome.result, outcome.buffer),
             Target::Bounce(slot) => self.bounce_ended(slot, outcome.result, outcome.buffer),
+            Target::Copy(slot, part) => {
+                // Its buffer first: the pool may be waited for.
+                drop(outcome.buffer);
+                self.chain_ended(slot, part, outcome.result);
+            }
+            Target::Blocks(slot) => self.preallocated(slot, outcome.result),
+            Target::Check(slot) => self.checked(slot, outcome.result),
         }
     }
 
@@ -216,18 +247,35 @@ impl Shard {
         }
     }
 
-    /// Gives the engine and the fetches what has become free.
-    fn feed(&mut self) {
-        while self.engine.space() > 0 {
-            let Some((tag, op)) = self.overflow.pop_front() else {
-                break;
-            };
-            if let Err(op) = self.engine.push(tag, op) {
-                self.overflow.push_front((tag, op));
-                break;
+    /// Pushes two operations, the first of which is linked to the second.
+    pub(crate) fn push_pair(&mut self, first: (Target, Op), second: (Target, Op)) {
+        debug_assert!(first.1.terms.linked && !second.1.terms.linked);
+        for (target, op) in [first, second] {
+            self.overflow.push_back((target.tag(), op));
+        }
+        self.push_overflow();
+    }
+
+    /// Gives the engine what waits for room, chains as a whole.
+    fn push_overflow(&mut self) {
+        loop {
+            let waiting = self.overflow.iter();
+            let chain = waiting.take_while(|(_, op)| op.terms.linked).count() + 1;
+            if chain > self.overflow.len() || chain > self.engine.space() {
+                return;
+            }
+            for (tag, op) in self.overflow.drain(..chain) {
+                let pushed = self.engine.push(tag, op);
+                assert!(pushed.is_ok(), "there was room");
             }
         }
+    }
+
+    /// Gives the engine, the bounces, the fetches and the copies what has become free.
+    fn feed(&mut self) {
+        self.push_overflow();
         self.feed_waiting();
+        self.feed_copies();
         let now = Instant::now();
         while let Some(index) = self.delayed.iter().position(|(at, _)| *at <= now) {
             let (_, request) = self.delayed.swap_remove(index);
@@ -278,6 +326,7 @@ impl Shard {
     pub(crate) fn abandon(&mut self, slot: usize, errno: Errno) {
         self.abandon_fetches(slot);
         self.abandon_bounces(slot);
+        self.leave_copies(slot);
         let tag = Target::Request(slot).tag();
         let (out, keep): (VecDeque<_>, _) = self
             .overflow
@@ -302,6 +351,7 @@ impl Shard {
             self.abandon(slot, Errno::CANCELED);
         }
         self.close_fetches();
+        self.close_copies();
     }
 
     /// Asks the engine to end an operation.
@@ -319,7 +369,8 @@ impl Shard {
     fn next_deadline(&self) -> Option<Instant> {
         let fetches = self.fetches.iter().filter_map(|(_, fetch)| fetch.deadline);
         let delayed = self.delayed.iter().map(|(at, _)| *at);
-        let starved = (!self.starved.is_empty()).then(|| self.starved_until());
+        let starved = !self.starved.is_empty() || self.copying.is_starved();
+        let starved = starved.then(|| self.starved_until());
         let timed = (self.timed > 0).then_some(&self.requests);
         let requests = timed.into_iter().flatten();
         let requests = requests.filter_map(|(_, request)| request.until);
@@ -327,6 +378,7 @@ impl Shard {
             .chain(delayed)
             .chain(requests)
             .chain(starved)
+            .chain(self.copying.next_deadline())
             .chain(self.closing);
         all.min()
     }
@@ -354,16 +406,22 @@ impl Shard {
             self.reject(request, reason);
         }
         for (_, mut fetch) in std::mem::take(&mut self.fetches) {
-            for waiter in std::mem::take(&mut fetch.waiters) {
-                self.requests[waiter.request].outstanding -= 1;
+            if !fetch.has_lent_memory() {
+                for waiter in &fetch.waiters {
+                    self.requests[waiter.request].outstanding -= 1;
+                }
             }
             fetch.give_back_room();
+        }
+        for (_, bounce) in &self.bounces {
+            self.requests[bounce.request].outstanding -= 1;
         }
         for (tag, _) in std::mem::take(&mut self.overflow) {
             if let Target::Request(slot) = Target::of(tag) {
                 self.requests[slot].outstanding -= 1;
             }
         }
+        self.abandon_copies();
         for (_, request) in std::mem::take(&mut self.requests) {
             // What is still outstanding is at the engine, with the caller's memory,
             // which nobody but the caller can keep.

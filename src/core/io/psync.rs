@@ -204,8 +204,8 @@ impl Psync {
 
     /// Takes back what no thread has begun. What is before it in its chain goes
     /// on; what is behind it has nothing to begin for.
-    fn recall(&mut self, which: Which<'_>) -> usize {
-        let is = |task: &Task| which.is(task.tag, &task.op.file);
+    fn recall(&mut self, which: Which) -> usize {
+        let is = |task: &Task| which.is(task.tag);
         let mut count = 0;
         for task in self
             .chain
@@ -313,7 +313,7 @@ impl Engine for Psync {
         self.ended = ended;
     }
 
-    fn cancel(&mut self, which: Which<'_>) -> usize {
+    fn cancel(&mut self, which: Which) -> usize {
         // What a thread has begun cannot be called back: it comes by itself.
         self.recall(which)
     }

@@ -7,7 +7,7 @@
 //!                                   gives it back
 //! ```
 
-use super::{Again, Request, Shard};
+use super::{Again, Request, Shard, store_op};
 use crate::buf::{Buffer, Lent, PoolBuf};
 use crate::completion::Operation;
 use crate::error::{Errno, Error, describe};
@@ -16,7 +16,7 @@ use crate::file::{FileInner, Version};
 use crate::io::{Op, Output, Priority, Terms, Verb};
 use crate::limits::BOUNCE_BUFFERS;
 use crate::origin::{OriginRead, ReadReply, Source, StatReply};
-use crate::store::Direct;
+use crate::store::{Claim, Geometry};
 use crate::token::VersionToken;
 use std::sync::Arc;
 use std::time::Instant;
@@ -27,6 +27,27 @@ pub(crate) struct Waiter {
     /// First byte of the file, and how many.
     pub(crate) offset: u64,
     pub(crate) length: u64,
+}
+
+impl Waiter {
+    /// Its shares of each chunk.
+    pub(super) fn by_chunk(&self, geometry: Geometry) -> impl Iterator<Item = Waiter> {
+        let (request, end) = (self.request, self.offset + self.length);
+        let mut offset = self.offset;
+        std::iter::from_fn(move || {
+            let (start, whole) = geometry.extent(geometry.chunk_of(offset.min(end - 1)));
+            let length = end
+                .min(start + whole)
+                .checked_sub(offset)
+                .filter(|one| *one > 0)?;
+            offset += length;
+            Some(Waiter {
+                request,
+                offset: offset - length,
+                length,
+            })
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +85,8 @@ pub(crate) struct Fetch {
     /// The good bytes: shared with the engine while it writes them, since
     /// requests that come meanwhile are answered from them.
     pub(super) good: Option<Arc<PoolBuf>>,
-    /// How many of them are written.
-    pub(super) stored: usize,
+    /// The chunk is being written, by nobody else.
+    pub(super) claim: Option<Claim>,
     pub(super) state: State,
     pub(crate) waiters: Vec<Waiter>,
     /// When whoever waits is told that the origin does not answer.
@@ -88,7 +109,7 @@ impl Fetch {
     }
 
     /// Whether the engine may be writing to the memory of the request that waits.
-    fn has_lent_memory(&self) -> bool {
+    pub(crate) fn has_lent_memory(&self) -> bool {
         self.lent.is_some() && matches!(self.state, State::Reading | State::Overdue)
     }
 
@@ -212,7 +233,6 @@ impl Shard {
         result: Result<Output, Errno>,
         buffer: Buffer,
     ) {
-        let whole = buffer.len();
         let pool_buffer = match buffer {
             Buffer::Pool(buffer, _) => Some(buffer),
             _ => None,
@@ -239,7 +259,7 @@ impl Shard {
                     Output::Bytes(count) => count,
                     Output::Attributes(_) => unreachable!("a write moves bytes"),
                 });
-                self.fetch_stored(slot, count, whole);
+                self.fetch_stored(slot, count);
             }
             (State::Starved, _) => unreachable!("a starved fetch has nothing under way"),
         }
@@ -353,44 +373,27 @@ impl Shard {
         }
         fetch.deadline = None;
         fetch.state = State::Storing;
-        let good = fetch.buffer.take().expect("the origin gave it back");
-        fetch.good = Some(Arc::new(good));
-        let store = fetch.chunk.is_some();
+        let good = Arc::new(fetch.buffer.take().expect("the origin gave it back"));
+        fetch.good = Some(Arc::clone(&good));
+        let store = fetch.chunk.and(fetch.version.object.as_ref());
+        let claim = store.map(|object| Claim::take(object, fetch.offset, fetch.length as u64));
+        let write = match (store, claim) {
+            (Some(object), Some(Ok(claim))) => {
+                fetch.claim = Some(claim);
+                let bytes = (good, fetch.length);
+                Ok(Some(store_op(object, bytes, fetch.offset, fetch.terms())))
+            }
+            (_, Some(Err(errno))) => Err(errno),
+            (_, _) => Ok(None),
+        };
         self.deliver(slot);
-        if store {
-            self.store(slot);
-        } else {
-            self.drop_fetch(slot);
+        match write {
+            Ok(Some(op)) => self.push(OpTarget::Fetch(slot), op),
+            Ok(None) => self.drop_fetch(slot),
+            // Another process is writing it: it will be there in a moment.
+            Err(Errno::AGAIN) => self.end_fetch(slot, |request, _| request.restart(Again::Claimed)),
+            Err(errno) => self.fail_fetch(slot, errno),
         }
-    }
-
-    /// Has the engine write the next part of good bytes to the object: of a direct
-    /// object the whole pages past the page cache, then what is left through it.
-    fn store(&mut self, slot: usize) {
-        let fetch = &self.fetches[slot];
-        let object = fetch.version.object.as_ref();
-        let object = object.expect("a chunk is of an object");
-        let good = fetch.good.as_ref().expect("the version was checked");
-        let whole_pages = |direct: &Direct| direct.whole_pages(fetch.length);
-        let direct = object
-            .direct()
-            .filter(|direct| fetch.stored < whole_pages(direct));
-        let (file, end) = match direct {
-            Some(direct) => (direct.file(), whole_pages(direct)),
-            None => (object.data(), fetch.length),
-        };
-        let op = Op {
-            verb: Verb::Write,
-            file: Arc::clone(file),
-            buffer: Buffer::Shared(Arc::clone(good), fetch.stored..end),
-            offset: fetch.offset + fetch.stored as u64,
-            terms: Terms {
-                direct: direct.map(Direct::block),
-                elsewhere: object.store().elsewhere(),
-                ..fetch.terms()
-            },
-        };
-        self.push(OpTarget::Fetch(slot), op);
     }
 
     /// Copies good bytes to the reads that wait. Fills wait until they are stored.
@@ -423,17 +426,11 @@ impl Shard {
 
     /// `whole` bytes have been written to the object, or could not be. Only fills
     /// still wait.
-    fn fetch_stored(&mut self, slot: usize, written: Result<usize, Errno>, whole: usize) {
+    fn fetch_stored(&mut self, slot: usize, written: Result<usize, Errno>) {
         let fetch = &mut self.fetches[slot];
         let object = fetch.version.object.as_ref().expect("it was being stored");
         let failure = match written {
-            Ok(count) if count == whole => {
-                fetch.stored += whole;
-                if fetch.stored < fetch.length {
-                    return self.store(slot);
-                }
-                None
-            }
+            Ok(count) if count == fetch.length => None,
             Ok(_) => Some(Errno::NOSPC),
             Err(errno) => Some(errno),
         };
@@ -470,7 +467,7 @@ impl Shard {
         self.tell_waiters(waiters, tell);
     }
 
-    fn tell_waiters(&mut self, waiters: Vec<Waiter>, tell: impl Fn(&mut Request, u64)) {
+    pub(super) fn tell_waiters(&mut self, waiters: Vec<Waiter>, tell: impl Fn(&mut Request, u64)) {
         for waiter in waiters {
             let request = &mut self.requests[waiter.request];
             request.outstanding -= 1;
@@ -501,6 +498,7 @@ impl Shard {
         for slot in late {
             self.give_up(slot);
         }
+        self.expire_copies(now);
         if now >= self.starved_until() {
             for slot in std::mem::take(&mut self.starved) {
                 self.fail_fetch(slot, Errno::TIMEDOUT);

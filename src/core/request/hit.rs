@@ -107,14 +107,20 @@ impl Shard {
     /// Has the engine read `length` present bytes from the request's cursor.
     pub(super) fn read_hit(&mut self, slot: usize, length: u64) {
         let request = &mut self.requests[slot];
+        let offset = request.cursor;
+        request.cursor += length;
+        self.read_present_part(slot, offset, length);
+    }
+
+    /// Has the engine read present bytes that the cursor has passed.
+    pub(super) fn read_present_part(&mut self, slot: usize, mut offset: u64, length: u64) {
+        let request = &mut self.requests[slot];
         let version = Arc::clone(&request.version);
         let terms = Terms {
             priority: request.priority,
             ..Terms::default()
         };
-        let mut offset = request.cursor;
-        let start = (request.cursor - request.offset) as usize;
-        request.cursor += length;
+        let start = (offset - request.offset) as usize;
         // Bytes that cannot go straight, one behind the other.
         let mut aside = offset..offset;
         // Aside while its pieces are handed out, so that none is allocated.

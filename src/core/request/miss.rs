@@ -1,10 +1,12 @@
 //! Bytes that are not present: join the fetch of their chunk, or lead one.
 
+use super::copy::Flight;
 use super::fill::{Fetch, State, Waiter};
 use super::{Request, Shard};
 use crate::buf::Lent;
 use crate::completion::{MissReason, Operation};
 use crate::error::Errno;
+use crate::store::Object;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,8 +22,9 @@ impl Request {
 }
 
 impl Shard {
-    /// Gets `length` bytes of `chunk`, from the request's cursor, fetched.
-    pub(super) fn miss(&mut self, slot: usize, chunk: u64, length: u64) {
+    /// Gets `length` bytes of `chunk`, from the request's cursor, fetched. False:
+    /// nothing more can be planned for now.
+    pub(super) fn miss(&mut self, slot: usize, chunk: u64, length: u64) -> bool {
         let request = &mut self.requests[slot];
         let waiter = Waiter {
             request: slot,
@@ -30,30 +33,58 @@ impl Shard {
         };
         let object = request.version.object.as_ref();
         let flight = object.map(|object| (object.header.nonce, chunk));
-        if let Some(fetch) = flight.and_then(|flight| self.flights.get(&flight)) {
-            let fetch = *fetch;
-            if request.miss_reason == MissReason::None {
-                request.miss_reason = request.version.reason;
+        match flight.and_then(|flight| self.flights.get(&flight)).copied() {
+            Some(Flight::Fetch(fetch)) => {
+                if request.miss_reason == MissReason::None {
+                    request.miss_reason = request.version.reason;
+                }
+                self.join(fetch, waiter);
+                return true;
             }
-            self.join(fetch, waiter);
-            return;
+            Some(Flight::Copy(copy)) => {
+                self.join_copy(copy, waiter);
+                return true;
+            }
+            None => {}
         }
+        if self.copies(slot) {
+            return self.copy(slot, chunk);
+        }
+        self.requests[slot].cursor += waiter.length;
         match self.admit(slot, chunk) {
-            Ok(()) => self.lead(slot, waiter, Some(chunk)),
+            Ok(()) => self.lead(waiter, Some(chunk)),
             // A fill that stores nothing would only cost the origin.
             Err(errno) if self.requests[slot].operation == Operation::Fill => {
                 self.requests[slot].fail(errno);
             }
-            Err(_) => {
-                self.requests[slot].miss_reason = MissReason::NotAdmitted;
-                self.lead(slot, waiter, None);
-            }
+            Err(_) => self.bypass(waiter),
         }
+        true
+    }
+
+    /// Has a request get its bytes from the origin without keeping them; the
+    /// cursor has passed them.
+    pub(super) fn bypass(&mut self, waiter: Waiter) {
+        let request = &mut self.requests[waiter.request];
+        if request.is_stopped() {
+            return self.advance(waiter.request);
+        }
+        request.miss_reason = MissReason::NotAdmitted;
+        self.lead(waiter, None);
     }
 
     /// Whether a chunk may be stored, and room for it if so; the errno says to
     /// a fill why not.
     fn admit(&self, slot: usize, chunk: u64) -> Result<(), Errno> {
+        let object = self.may_store(slot)?;
+        if !object.reserve(object.geometry().extent(chunk).1) {
+            return Err(Errno::NOSPC);
+        }
+        Ok(())
+    }
+
+    /// Where the chunks of a request may be stored, or why not.
+    pub(super) fn may_store(&self, slot: usize) -> Result<Arc<Object>, Errno> {
         let version = &self.requests[slot].version;
         let object = version.object.as_ref().ok_or(version.refusal)?;
         if version.token.racy_for_ns().is_some() {
@@ -63,18 +94,14 @@ impl Shard {
             return Err(Errno::IO);
         }
         object.store().health.may_store()?;
-        if !object.reserve(object.geometry().extent(chunk).1) {
-            return Err(Errno::NOSPC);
-        }
-        Ok(())
+        Ok(Arc::clone(object))
     }
 
     /// Starts a fetch: of the whole chunk if it is to be stored, else of what
     /// the request needs.
-    fn lead(&mut self, slot: usize, waiter: Waiter, chunk: Option<u64>) {
-        let request = &mut self.requests[slot];
+    fn lead(&mut self, waiter: Waiter, chunk: Option<u64>) {
+        let request = &mut self.requests[waiter.request];
         let version = Arc::clone(&request.version);
-        request.cursor += waiter.length;
         request.outstanding += 1;
         if request.miss_reason == MissReason::None {
             request.miss_reason = version.reason;
@@ -105,13 +132,13 @@ impl Shard {
             lent,
             buffer: None,
             good: None,
-            stored: 0,
+            claim: None,
             state: State::Starved,
             waiters: vec![waiter],
             deadline: None,
         });
         if let Some(flight) = flight {
-            self.flights.insert(flight, fetch);
+            self.flights.insert(flight, Flight::Fetch(fetch));
         }
         if let Some(lent) = lent {
             return self.read_straight(fetch, lent);

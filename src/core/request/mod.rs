@@ -4,7 +4,8 @@
 //! submit ── hit at once ──────────────────────────────▶ the caller
 //!    │
 //!    └─▶ advance ─▶ plan ─┬─ present ─▶ hit ───────────┐
-//!                         └─ missing ─▶ miss ─▶ fill ──┴─▶ complete
+//!                         └─ missing ─▶ miss ─▶ fill ──┼─▶ complete
+//!                            (a copy-fill)  └─▶ copy ──┘
 //! ```
 //!
 //! `submit` runs on the caller's thread; all else on the shard of the file's
@@ -16,20 +17,24 @@
 mod batch;
 mod bounce;
 mod complete;
+mod copy;
 mod fill;
 mod hit;
 mod miss;
 mod plan;
 mod sink;
+#[cfg(feature = "bench")]
+pub(crate) mod steps;
 mod submit;
 
-use crate::buf::Lent;
+use crate::buf::{Buffer, Lent, PoolBuf};
 use crate::completion::{MissReason, Operation};
 use crate::error::Errno;
 use crate::exec::Shard;
 use crate::file::{FileInner, Version};
-use crate::io::{Priority, Terms};
-use crate::limits::{RACY_WINDOW_WHOLE_SECONDS_NS, VERSION_RETRIES_MAX};
+use crate::io::{Op, Priority, Terms, Verb};
+use crate::limits::{CLAIM_WAIT_MS, RACY_WINDOW_WHOLE_SECONDS_NS, VERSION_RETRIES_MAX};
+use crate::store::{Direct, Object};
 use crate::token::VersionToken;
 use plan::Step;
 use std::sync::Arc;
@@ -39,6 +44,7 @@ use std::time::{Duration, Instant};
 pub use batch::{Item, submit_batch};
 pub(crate) use bounce::Bounce;
 pub(crate) use complete::{Served, count, count_hits, hit_completion};
+pub(crate) use copy::{CopyWorkers, Copying, Failure, Flight, Method, Part, Survey, workers};
 pub(crate) use fill::Fetch;
 pub(crate) use hit::{distrust, straight};
 pub(crate) use sink::{Remote, Sink};
@@ -86,6 +92,28 @@ impl Target {
             rest = later;
         }
         debug_assert!(rest.is_empty(), "the target is as long as the request");
+    }
+}
+
+/// The write of bytes of a file to its object: past the page cache if it is direct,
+/// but for the last chunk of a file that does not end with a page.
+fn store_op(
+    object: &Object,
+    (buffer, length): (Arc<PoolBuf>, usize),
+    offset: u64,
+    terms: Terms,
+) -> Op {
+    let direct = object.direct().filter(|direct| direct.takes(length));
+    Op {
+        verb: Verb::Write,
+        file: Arc::clone(direct.map_or(object.data(), Direct::file)),
+        buffer: Buffer::Shared(buffer, length),
+        offset,
+        terms: Terms {
+            direct: direct.map(Direct::block),
+            elsewhere: object.store().elsewhere(),
+            ..terms
+        },
     }
 }
 
@@ -137,6 +165,8 @@ enum Again {
     Changed(VersionToken),
     /// Cached bytes could not be read back.
     Unreadable,
+    /// Another process is writing what a fill wants to be there.
+    Claimed,
 }
 
 /// One read or fill that a shard serves.
@@ -161,6 +191,12 @@ pub(crate) struct Request {
     failure: Option<Errno>,
     again: Option<Again>,
     retries: u32,
+    /// What is known of the file to copy.
+    survey: Option<Survey>,
+    /// It is being looked at, and nothing can be planned before.
+    surveying: bool,
+    /// Chunks that one call copies: it grows while calls are short.
+    run_chunks: u64,
     started: Instant,
     priority: Priority,
     /// When it fails with ETIMEDOUT.
@@ -183,6 +219,18 @@ impl Request {
 
     fn restart(&mut self, again: Again) {
         self.again.get_or_insert(again);
+    }
+
+    /// Nothing more is to be begun for it.
+    fn is_stopped(&self) -> bool {
+        self.failure.is_some() || self.again.is_some()
+    }
+
+    /// Reads past the page cache turned out not to work.
+    fn read_indirectly(&mut self) {
+        if let Some(survey) = &mut self.survey {
+            survey.read_indirectly();
+        }
     }
 
     /// Counts bytes of a fill that are in the cache.
@@ -241,8 +289,8 @@ impl Shard {
     pub(crate) fn advance(&mut self, slot: usize) {
         loop {
             let request = &self.requests[slot];
-            let stopped = request.failure.is_some() || request.again.is_some();
-            if stopped || request.outstanding >= self.config.fill_depth {
+            let busy = request.outstanding >= self.depth(slot) || request.surveying;
+            if request.is_stopped() || busy {
                 break;
             }
             match plan::next(request, self.config.chunk_bytes) {
@@ -254,7 +302,11 @@ impl Shard {
                     request.filled(length);
                 }
                 Step::Hit(length) => self.read_hit(slot, length),
-                Step::Miss(chunk, length) => self.miss(slot, chunk, length),
+                Step::Miss(chunk, length) => {
+                    if !self.miss(slot, chunk, length) {
+                        break;
+                    }
+                }
             }
         }
         let request = &mut self.requests[slot];
@@ -267,9 +319,21 @@ impl Shard {
         }
     }
 
+    /// Pieces that a request has under way at most. Of a copy, some are written
+    /// and wait for others, so that their version is asked for once.
+    fn depth(&self, slot: usize) -> u32 {
+        let depth = self.config.fill_depth;
+        if self.copies(slot) {
+            depth + depth / 2
+        } else {
+            depth
+        }
+    }
+
     fn begin_again(&mut self, slot: usize, again: Again) {
         let request = &mut self.requests[slot];
-        request.retries += 1;
+        // Others may hold their claims for as long as they like.
+        request.retries += u32::from(!matches!(again, Again::Claimed));
         if request.retries > VERSION_RETRIES_MAX {
             // A file that changes faster than it can be read has no version
             // that could be returned.
@@ -277,13 +341,15 @@ impl Shard {
             self.complete(slot);
             return;
         }
-        match again {
+        match &again {
             Again::Changed(token) => {
-                request.version = request.file.refresh(&token);
+                request.version = request.file.refresh(token);
                 request.miss_reason = MissReason::VersionChanged;
             }
             Again::Unreadable => request.miss_reason = MissReason::CacheError,
+            Again::Claimed => {}
         }
+        request.survey = None;
         request.cursor = request.offset.min(request.end());
         request.from_cache = 0;
         request.from_origin = 0;
@@ -291,7 +357,9 @@ impl Shard {
         if let Some(progress) = &request.progress {
             progress.store(0, Ordering::Relaxed);
         }
-        match request.must_wait() {
+        let claimed = matches!(again, Again::Claimed);
+        let pause = claimed.then_some(Duration::from_millis(CLAIM_WAIT_MS));
+        match request.must_wait().or(pause) {
             Some(delay) => {
                 let request = self.take_out(slot);
                 self.delay(delay, request);

@@ -28,9 +28,12 @@ impl Health {
         });
     }
 
-    /// The cache device took something.
+    /// The cache device took something. During a pause nothing is begun, so that
+    /// what succeeds then was begun before the failure and says nothing.
     pub(crate) fn succeeded(&self) {
-        if let Some(pause) = self.0.lock().take() {
+        let mut pause = self.0.lock();
+        let over = |pause: &mut Pause| Instant::now() >= pause.until;
+        if let Some(pause) = pause.take_if(over) {
             tracing::info!("the cache stores again; it had paused: {}", pause.reason);
         }
     }
@@ -47,5 +50,26 @@ impl Health {
     /// Why nothing is stored, or None.
     pub(crate) fn reason(&self) -> Option<String> {
         self.0.lock().as_ref().map(|pause| pause.reason.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_begun_before_a_failure_does_not_end_the_pause() {
+        let health = Health::default();
+        health.failed(&Error::new(Errno::NOSPC, "full"));
+        health.succeeded();
+        assert_eq!(health.may_store(), Err(Errno::NOSPC));
+        assert!(health.reason().is_some());
+        let mut pause = health.0.lock();
+        pause.as_mut().unwrap().until = Instant::now();
+        drop(pause);
+        assert_eq!(health.may_store(), Ok(()), "it is tried again");
+        assert!(health.reason().is_some(), "and not forgotten before that");
+        health.succeeded();
+        assert!(health.reason().is_none());
     }
 }

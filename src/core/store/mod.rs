@@ -8,12 +8,14 @@
 //! its user keeps on it.
 
 mod bitmap;
+mod claim;
 mod direct;
 mod directory;
 mod health;
 mod layout;
 mod lock;
 mod object;
+mod preallocate;
 mod scan;
 
 use crate::completion::MissReason;
@@ -39,10 +41,13 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
+pub(crate) use claim::Claim;
 pub(crate) use direct::Direct;
 pub(crate) use directory::blocks_writing;
 pub use directory::is_cache;
+pub(crate) use layout::Geometry;
 pub(crate) use object::Object;
+pub(crate) use preallocate::{Blocks, Preallocation};
 
 /// Where the files of an object are, below `objects`.
 impl Key {
@@ -92,6 +97,7 @@ pub(crate) struct Store {
     direct_io: bool,
     /// It was said that it cannot.
     direct_refused: AtomicBool,
+    pub(crate) preallocation: Preallocation,
     counters: Arc<Counters>,
     /// In parts, so that opens of different files need not wait for each other.
     open: [Mutex<OpenObjects>; OPEN_PARTS],
@@ -156,6 +162,7 @@ impl Store {
             health: Health::default(),
             direct_io: config.direct_io != 0,
             direct_refused: AtomicBool::new(false),
+            preallocation: Preallocation::default(),
             counters,
             open: Default::default(),
         });
@@ -208,7 +215,7 @@ impl Store {
             Found::Object(object) => (*object, MissReason::NeverCached),
             _ => self.find_or_make(key, identity, token, path)?,
         };
-        let bytes = object.header.file_bytes() + on_disk(object.bytes_present());
+        let bytes = object.header.file_bytes() + object.room_taken();
         self.accounts.used(key, object.header.nonce, bytes);
         let object = Arc::new(object);
         open.insert(key, &object);
@@ -512,6 +519,9 @@ impl Store {
         self.accounts.forget(key, nonce);
     }
 }
+
+/// Bytes of a block in `st_blocks`, whatever the file system's own are (stat(2)).
+const STAT_BLOCK_BYTES: u64 = 512;
 
 /// What bytes of a file take on disk. Chunks are multiples of blocks, but for
 /// the last one of a file.

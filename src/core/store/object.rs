@@ -4,6 +4,7 @@ use super::Store;
 use super::bitmap::Bitmap;
 use super::direct::Direct;
 use super::layout::{Geometry, Header};
+use super::{STAT_BLOCK_BYTES, on_disk};
 use crate::error::{Context, Errno, Error, Result};
 use crate::ids::Key;
 use rustix::fs::{Mode, OFlags};
@@ -26,7 +27,7 @@ pub(crate) struct Object {
     pub(super) store: Arc<Store>,
 }
 
-/// The data file: never truncated or punched.
+/// The data file: never truncated, and punched only where nothing is published.
 pub(super) struct Data {
     /// For reading and writing through the page cache.
     pub(super) buffered: Arc<OwnedFd>,
@@ -89,6 +90,14 @@ impl Object {
         } else {
             self.bitmap.bytes(self.geometry())
         }
+    }
+
+    /// What its present bytes take on disk: holes take nothing.
+    pub(super) fn room_taken(&self) -> u64 {
+        let present = on_disk(self.bytes_present());
+        rustix::fs::fstat(self.data()).map_or(present, |stat| {
+            present.min(stat.st_blocks as u64 * STAT_BLOCK_BYTES)
+        })
     }
 
     /// Makes a chunk visible to everybody; its bytes are in the data file.

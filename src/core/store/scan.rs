@@ -2,15 +2,12 @@
 
 use super::bitmap::Bitmap;
 use super::layout::Header;
-use super::{ObjectInfo, Store, read_header};
+use super::{ObjectInfo, STAT_BLOCK_BYTES, Store, read_header};
 use crate::error::{Context, Errno, Result};
 use crate::ids::Key;
 use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags};
 use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};
-
-/// Bytes of a block in `st_blocks`, whatever the file system's own are (stat(2)).
-const STAT_BLOCK_BYTES: u64 = 512;
 
 /// Enters every object into the accounts, the longest unused first, and removes
 /// the remains of processes that were killed while they made or removed one.

@@ -373,11 +373,11 @@ impl Engine for Sim {
         self.publish();
     }
 
-    fn cancel(&mut self, which: Which<'_>) -> usize {
+    fn cancel(&mut self, which: Which) -> usize {
         let lost = self.host.manners().cancel_lost;
         let mut count = 0;
         for (_, slot) in self.slots.iter_mut() {
-            if slot.doomed || !which.is(slot.tag, &slot.op.file) {
+            if slot.doomed || !which.is(slot.tag) {
                 continue;
             }
             count += 1;

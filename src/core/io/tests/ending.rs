@@ -10,7 +10,6 @@ on_each_engine!(
     priorities_are_accepted;
     a_read_that_hangs_ends_with_its_time,
     the_time_goes_on_over_short_transfers,
-    the_operations_of_a_file_are_cancelled_alone,
     all_operations_can_be_cancelled,
     a_cancelled_read_takes_nothing_from_a_pipe,
 );
@@ -129,22 +128,6 @@ fn the_time_goes_on_over_short_transfers(make: Make) {
     assert_eq!(buffer.bytes(8), b"halfmore");
 }
 
-fn the_operations_of_a_file_are_cancelled_alone(make: Make) {
-    let (pipes, pool) = ([pipe(), pipe()], Pool::new(8, 4096, Pages::Small).unwrap());
-    let mut engine = make(8);
-    for tag in 0..8 {
-        let (reader, _) = &pipes[tag as usize % 2];
-        engine.push(tag, pipe_read(&pool, reader, 3)).unwrap();
-    }
-    engine.flush();
-    assert_eq!(engine.cancel(Which::File(&pipes[1].0)), 4);
-    rustix::io::write(&*pipes[0].1, b"onetwosixten").unwrap();
-    for outcome in reap_all(&mut *engine, 8) {
-        let canceled = (outcome.tag % 2 == 1).then_some(Errno::CANCELED);
-        assert_eq!(errno(&outcome), canceled, "{outcome:?}");
-    }
-}
-
 fn all_operations_can_be_cancelled(make: Make) {
     let (reader, _writer) = pipe();
     let pool = Pool::new(8, 4096, Pages::Small).unwrap();
@@ -194,7 +177,6 @@ fn an_operation_that_has_ended_cannot_be_cancelled(make: Make) {
     engine.push(1, read(&pool, &file, 64, 0)).unwrap();
     reap_all(&mut *engine, 1);
     assert_eq!(engine.cancel(Which::Tag(1)), 0);
-    assert_eq!(engine.cancel(Which::File(&file)), 0);
     // The tag is free for another.
     engine.push(1, read(&pool, &file, 64, 0)).unwrap();
     let outcomes = reap_all(&mut *engine, 1);
@@ -295,4 +277,40 @@ fn what_no_thread_has_begun_is_cancelled_on_psync() {
     let canceled = Some(Errno::CANCELED);
     assert_eq!(errnos, [None, None, canceled, canceled]);
     assert_eq!(metrics.snapshot().cancels_won, 2);
+}
+
+/// The kernel ends what a thread has pushed when that thread exits.
+#[test]
+fn a_read_outlives_the_thread_that_pushed_it_on_a_ring() {
+    if !rings_are_granted() {
+        return;
+    }
+    let (reader, writer) = pipe();
+    let pool = Pool::new(2, 4096, Pages::Small).unwrap();
+    let metrics: Arc<metrics::Metrics> = Arc::default();
+    let (plan, owner) = (plan(|_| ()), Owner::Program { movable: true });
+    let ring = uring::Uring::new(&plan, 8, owner, Arc::default(), metrics.meter());
+    let mut ring = ring.unwrap();
+    let thread = std::thread::spawn(move || {
+        ring.push(1, pipe_read(&pool, &reader, 4)).unwrap();
+        ring.push(2, within(pipe_read(&pool, &reader, 4), LIMIT))
+            .unwrap();
+        ring.flush();
+        ring
+    });
+    let mut ring = thread.join().unwrap();
+    // However long the kernel takes over the end of a thread.
+    for _ in 0..10 {
+        let mut outcomes = Vec::new();
+        let limit = Instant::now() + Duration::from_millis(10);
+        ring.reap(Wait::For(1, Some(limit)), &mut outcomes);
+        assert!(outcomes.is_empty(), "nobody asked for it: {outcomes:?}");
+    }
+    rustix::io::write(&*writer, b"fourfour").unwrap();
+    for outcome in reap_all(&mut ring, 2) {
+        assert!(
+            matches!(outcome.result, Ok(Output::Bytes(4))),
+            "{outcome:?}"
+        );
+    }
 }

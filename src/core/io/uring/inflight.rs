@@ -181,14 +181,11 @@ impl Inflight {
     }
 
     /// Marks operations as cancelled; gives each one's `user_data`.
-    pub(super) fn cancel(&mut self, which: Which<'_>, mut each: impl FnMut(u64)) -> usize {
+    pub(super) fn cancel(&mut self, which: Which, mut each: impl FnMut(u64)) -> usize {
         let mut count = 0;
         for index in 0..self.slots.len() as u32 {
             let slot = &mut self.slots[index as usize];
-            if let Some(op) = &slot.op
-                && !slot.cancelled
-                && which.is(slot.tag, &op.file)
-            {
+            if slot.op.is_some() && !slot.cancelled && which.is(slot.tag) {
                 slot.cancelled = true;
                 count += 1;
                 each(self.user_data(index));

@@ -22,6 +22,8 @@ pub(crate) mod probe;
 mod registered;
 mod ring;
 pub(crate) mod setup;
+#[cfg(feature = "bench")]
+pub(crate) mod turns;
 mod waker;
 
 pub(crate) use ring::Uring;

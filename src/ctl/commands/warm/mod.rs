@@ -5,10 +5,11 @@
 
 mod copy;
 mod progress;
-mod stop;
 mod tally;
 mod walk;
+mod ways;
 
+use super::stop::{self, Stop};
 use crate::args::Warm;
 use crate::console::Console;
 use crate::context::Context;
@@ -22,7 +23,6 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
-use stop::Stop;
 use tally::Tally;
 
 /// Files that the walk may be ahead of the copies: the total of the progress
@@ -137,16 +137,16 @@ fn wait(job: &Job, ended: &Receiver<Infallible>) {
 
 fn finish(job: &Job, cache: &Cache) -> Outcome {
     if !job.quiet {
-        let evictions = cache.stats().evictions;
-        match evictions {
-            0 => job.console.say(&job.tally),
-            _ => {
-                let evicted = crate::show::count(evictions, "object");
-                let tally = &job.tally;
-                job.console
-                    .say(format_args!("{tally}; {evicted} evicted to make room"));
-            }
+        let stats = cache.stats();
+        let mut summary = job.tally.to_string();
+        if let Some(ways) = ways::tell(&stats) {
+            summary += &format!("; {ways}");
         }
+        if stats.evictions > 0 {
+            let evicted = crate::show::count(stats.evictions, "object");
+            summary += &format!("; {evicted} evicted to make room");
+        }
+        job.console.say(summary);
     }
     match job.tally.failed() {
         0 => Ok(()),

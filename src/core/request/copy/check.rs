@@ -1,0 +1,252 @@
+//! The version of what was copied, and what is told to whom.
+
+use super::way::Way;
+use super::{Copy, Failure, Shard, State};
+use crate::buf::Buffer;
+use crate::completion::Operation;
+use crate::error::{Errno, Error, describe};
+use crate::exec::OpTarget;
+use crate::file::FileInner;
+use crate::io::{Op, Output, Terms, Verb};
+use crate::request::Again;
+use crate::request::fill::Waiter;
+use crate::stats::Counters;
+use crate::token::VersionToken;
+use std::sync::Arc;
+
+/// The copies of one file that wait for its version together.
+pub(super) struct Batch {
+    /// Keeps its address from naming another file.
+    _file: Arc<FileInner>,
+    /// Copies that are not copied yet.
+    pub(super) active: u32,
+    /// Those that are, and whose version has not been asked for.
+    copied: Vec<usize>,
+    /// Those that an answer under way is for.
+    asked: Option<Vec<usize>>,
+}
+
+fn address(file: &Arc<FileInner>) -> usize {
+    Arc::as_ptr(file).addr()
+}
+
+impl Shard {
+    pub(super) fn batch_of(&mut self, file: &Arc<FileInner>) -> &mut Batch {
+        let batches = &mut self.copying.batches;
+        batches.entry(address(file)).or_insert_with(|| Batch {
+            _file: Arc::clone(file),
+            active: 0,
+            copied: Vec::new(),
+            asked: None,
+        })
+    }
+
+    /// A copy leaves its batch; `state` is what it was in.
+    pub(super) fn leave_batch(&mut self, slot: usize, file: &Arc<FileInner>, state: State) {
+        match state {
+            State::Waiting | State::Working => self.batch_of(file).active -= 1,
+            State::Copied => self.batch_of(file).copied.retain(|one| *one != slot),
+            // Overdue: it has left already.
+            State::Checking | State::Overdue => {}
+        }
+        self.check_copies(file);
+    }
+
+    /// What was under way for a copy has ended.
+    pub(super) fn copy_ended(&mut self, slot: usize, result: Result<(), Failure>) {
+        let copy = &mut self.copying.copies[slot];
+        if copy.state == State::Overdue {
+            return self.drop_copy(slot);
+        }
+        match result {
+            Ok(()) => self.await_check(slot, None),
+            // A file that has changed may fail in any way: its version tells.
+            Err(Failure::Origin(errno)) => self.await_check(slot, Some(errno)),
+            Err(Failure::Cache(errno)) => self.not_stored(slot, errno),
+            Err(Failure::Refused | Failure::Unclear) => {
+                self.copy_otherwise(slot, result.expect_err("matched"));
+            }
+            Err(Failure::Stopped) if copy.waiters.is_empty() => self.drop_copy(slot),
+            // Somebody has come who wants it after all.
+            Err(Failure::Stopped) => self.start_copy(slot, false),
+        }
+    }
+
+    fn await_check(&mut self, slot: usize, unless_changed: Option<Errno>) {
+        let timeout = self.config.origin_timeout;
+        let copy = &mut self.copying.copies[slot];
+        copy.state = State::Copied;
+        copy.unless_changed = unless_changed;
+        copy.deadline = copy.deadline.map(|deadline| deadline + timeout);
+        let file = Arc::clone(&copy.file);
+        let batch = self.batch_of(&file);
+        batch.active -= 1;
+        batch.copied.push(slot);
+        self.check_copies(&file);
+    }
+
+    /// Asks for the version of what is copied of a file, once enough is, or
+    /// nothing more is to come, or somebody reads.
+    pub(super) fn check_copies(&mut self, file: &Arc<FileInner>) {
+        let key = address(file);
+        let enough = (self.config.fill_depth as usize / 2).max(1);
+        let Some(batch) = self.copying.batches.get_mut(&key) else {
+            return;
+        };
+        if batch.asked.is_some() {
+            return;
+        }
+        let (copies, requests) = (&mut self.copying.copies, &self.requests);
+        if batch.copied.is_empty() {
+            if batch.active == 0 {
+                self.copying.batches.remove(&key);
+            }
+            return;
+        }
+        let reads = |waiter: &Waiter| requests[waiter.request].operation == Operation::Read;
+        let read = |slot: &usize| copies[*slot].waiters.iter().any(reads);
+        let due = batch.copied.len() >= enough
+            || batch.active == 0
+            || batch
+                .copied
+                .iter()
+                .any(|slot| read(slot) || copies[*slot].way.blocks());
+        if !due {
+            return;
+        }
+        for slot in &batch.copied {
+            copies[*slot].state = State::Checking;
+        }
+        batch.asked = Some(std::mem::take(&mut batch.copied));
+        let op = Op {
+            verb: Verb::Stat,
+            file: Arc::clone(super::descriptor(file).expect("it was copied")),
+            buffer: Buffer::None,
+            offset: 0,
+            terms: Terms::default(),
+        };
+        let check = self.copying.checks.insert(Arc::clone(file));
+        self.push(OpTarget::Check(check), op);
+    }
+
+    /// The version of a batch is known.
+    pub(crate) fn checked(&mut self, check: usize, result: Result<Output, Errno>) {
+        let file = self.copying.checks.remove(check);
+        let token = result.map(|output| match output {
+            Output::Attributes(attributes) => VersionToken::from(attributes),
+            Output::Bytes(_) => unreachable!("a stat moves no bytes"),
+        });
+        let asked = self.batch_of(&file).asked.take().unwrap_or_default();
+        for slot in asked {
+            self.copy_checked(slot, token);
+        }
+        self.check_copies(&file);
+    }
+
+    fn copy_checked(&mut self, slot: usize, token: Result<VersionToken, Errno>) {
+        let copy = &mut self.copying.copies[slot];
+        if copy.state == State::Overdue {
+            return self.drop_copy(slot);
+        }
+        let waiters = std::mem::take(&mut copy.waiters);
+        match token {
+            Err(errno) => {
+                self.drop_copy(slot);
+                self.fail_waiters(waiters, errno);
+            }
+            Ok(token) if token != copy.version.token => {
+                self.counters.stale_fetches.add(1);
+                self.drop_copy(slot);
+                self.tell_waiters(waiters, |request, _| request.restart(Again::Changed(token)));
+            }
+            Ok(_) => match copy.unless_changed {
+                None => self.publish_copy(slot, waiters),
+                Some(errno) => {
+                    tracing::error!("the origin did not give what it has: {}", describe(errno));
+                    self.drop_copy(slot);
+                    self.fail_waiters(waiters, errno);
+                }
+            },
+        }
+    }
+
+    fn publish_copy(&mut self, slot: usize, waiters: Vec<Waiter>) {
+        let copy = &mut self.copying.copies[slot];
+        for chunk in copy.chunks.clone() {
+            copy.object().publish(chunk);
+        }
+        self.counters
+            .chunks_stored
+            .add(copy.chunks.end - copy.chunks.start);
+        copy.object().store().health.succeeded();
+        copy.room = 0;
+        count_bytes(copy, &self.counters);
+        self.drop_copy(slot);
+        let (reads, fills) = self.reads_and_fills(waiters);
+        self.tell_waiters(fills, |request, length| {
+            request.from_origin += length;
+            request.filled(length);
+        });
+        for waiter in reads {
+            self.requests[waiter.request].outstanding -= 1;
+            self.read_present_part(waiter.request, waiter.offset, waiter.length);
+            self.advance(waiter.request);
+        }
+    }
+
+    fn reads_and_fills(&self, waiters: Vec<Waiter>) -> (Vec<Waiter>, Vec<Waiter>) {
+        let reads = |waiter: &Waiter| self.requests[waiter.request].operation == Operation::Read;
+        waiters.into_iter().partition(reads)
+    }
+
+    /// The cache could not take it: fills fail, and reads go to the origin.
+    fn not_stored(&mut self, slot: usize, errno: Errno) {
+        let copy = &mut self.copying.copies[slot];
+        let chunks = copy.chunks.end - copy.chunks.start;
+        self.counters.store_errors.add(chunks);
+        let text = format!("write to the cache: {}", describe(errno));
+        copy.object()
+            .store()
+            .health
+            .failed(&Error::new(errno, text));
+        let waiters = std::mem::take(&mut copy.waiters);
+        self.drop_copy(slot);
+        let (reads, fills) = self.reads_and_fills(waiters);
+        self.fail_waiters(fills, errno);
+        for waiter in reads {
+            self.requests[waiter.request].outstanding -= 1;
+            self.bypass(waiter);
+        }
+    }
+
+    /// It took too long, on whichever side: reads ask the origin themselves.
+    pub(super) fn copy_timed_out(&mut self, waiters: Vec<Waiter>) {
+        let (reads, fills) = self.reads_and_fills(waiters);
+        self.fail_waiters(fills, Errno::TIMEDOUT);
+        for waiter in reads {
+            self.requests[waiter.request].outstanding -= 1;
+            self.bypass(waiter);
+        }
+    }
+
+    fn fail_waiters(&mut self, waiters: Vec<Waiter>, errno: Errno) {
+        self.tell_waiters(waiters, |request, _| request.fail(errno));
+    }
+}
+
+fn count_bytes(copy: &Copy, counters: &Counters) {
+    let (_, length) = copy.extent();
+    match copy.way {
+        Way::Hole => return counters.bytes_of_holes.add(length),
+        Way::Reflink => counters.bytes_reflinked.add(length),
+        Way::CopyFileRange => counters.bytes_copied_in_kernel.add(length),
+        Way::Splice => counters.bytes_spliced.add(length),
+        Way::Ring => {
+            counters.bytes_copied_by_ring.add(length);
+            if copy.direct.is_some() {
+                counters.bytes_read_directly.add(length);
+            }
+        }
+    }
+    counters.bytes_from_origin.add(length);
+}

@@ -1,0 +1,173 @@
+//! System calls that copy files and look at what is in them.
+
+use super::{check, last_errno, to_off};
+use crate::error::Errno;
+use rustix::fs::SeekFrom;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+/// What copy_file_range(2) and FICLONERANGE of ioctl_ficlonerange(2) are given.
+#[derive(Clone, Copy)]
+pub(crate) struct Files<'a> {
+    pub(crate) source: BorrowedFd<'a>,
+    pub(crate) target: BorrowedFd<'a>,
+}
+
+/// Has the target share the blocks of the source in a range (FICLONERANGE).
+pub(crate) fn reflink(files: Files<'_>, offset: u64, length: u64) -> Result<(), Errno> {
+    let range = libc::file_clone_range {
+        src_fd: files.source.as_raw_fd().into(),
+        src_offset: offset,
+        src_length: length,
+        dest_offset: offset,
+    };
+    // SAFETY: the ioctl reads one structure during the call; both descriptors are borrowed.
+    let result = unsafe {
+        libc::ioctl(
+            files.target.as_raw_fd(),
+            libc::FICLONERANGE,
+            &raw const range,
+        )
+    };
+    check(result as isize).map(drop)
+}
+
+/// copy_file_range(2) to the same place; 0 at the end of the source.
+pub(crate) fn copy_range(files: Files<'_>, offset: u64, length: usize) -> Result<usize, Errno> {
+    let (mut from, mut to) = (offset, offset);
+    rustix::fs::copy_file_range(
+        files.source,
+        Some(&mut from),
+        files.target,
+        Some(&mut to),
+        length,
+    )
+}
+
+/// Where there is data from `offset` on: its first byte, and the first byte of
+/// the hole behind it (lseek(2), SEEK_DATA). None: there is none up to the end.
+pub(crate) fn data_from(file: BorrowedFd<'_>, offset: u64) -> Result<Option<(u64, u64)>, Errno> {
+    let begin = match rustix::fs::seek(file, SeekFrom::Data(offset)) {
+        Err(Errno::NXIO) => return Ok(None),
+        other => other?,
+    };
+    let end = rustix::fs::seek(file, SeekFrom::Hole(begin))?;
+    Ok(Some((begin, end)))
+}
+
+/// Makes a part of a file a hole (fallocate(2), FALLOC_FL_PUNCH_HOLE).
+pub(crate) fn punch(file: BorrowedFd<'_>, offset: u64, length: u64) -> Result<(), Errno> {
+    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    super::fallocate(file, mode, offset, length)
+}
+
+/// Opens an open file again for reads past the page cache. None: its file system
+/// does not say that it can (statx(2), STATX_DIOALIGN, Linux 6.1), or not with
+/// offsets and memory that are multiples of `unit`.
+pub(crate) fn open_direct(file: BorrowedFd<'_>, unit: u32) -> Option<OwnedFd> {
+    // SAFETY: `statx` is a C structure of integers, for which zero is a value.
+    let mut raw: libc::statx = unsafe { std::mem::zeroed() };
+    let (fd, mask) = (file.as_raw_fd(), libc::STATX_DIOALIGN);
+    // SAFETY: the path is a C string, and `raw` is writable during the call.
+    let result = unsafe { libc::statx(fd, c"".as_ptr(), libc::AT_EMPTY_PATH, mask, &raw mut raw) };
+    let aligns = [raw.stx_dio_mem_align, raw.stx_dio_offset_align];
+    let fits = |align: &u32| *align != 0 && unit.is_multiple_of(*align);
+    if result != 0 || raw.stx_mask & mask == 0 || !aligns.iter().all(fits) {
+        return None;
+    }
+    use rustix::fs::{Mode, OFlags};
+    // Through /proc: the name may lead to another file by now.
+    let path = format!("/proc/self/fd/{fd}");
+    let flags = OFlags::RDONLY | OFlags::DIRECT | OFlags::CLOEXEC | OFlags::NOCTTY;
+    rustix::fs::open(path, flags, Mode::empty()).ok()
+}
+
+/// Pages of a range that are in the page cache, and how many of them have not
+/// been written back (cachestat(2), Linux 6.5).
+pub(crate) fn pages_cached(
+    file: BorrowedFd<'_>,
+    offset: u64,
+    length: u64,
+) -> Result<(u64, u64), Errno> {
+    const CACHESTAT: libc::c_long = 451;
+    let range = [offset, length];
+    let mut counts = [0u64; 5];
+    // SAFETY: cachestat(2) reads two numbers and writes five during the call.
+    let result = unsafe {
+        libc::syscall(
+            CACHESTAT,
+            file.as_raw_fd(),
+            range.as_ptr(),
+            counts.as_mut_ptr(),
+            0,
+        )
+    };
+    check(result as isize)?;
+    Ok((counts[0], counts[1] + counts[2]))
+}
+
+/// Which file system a file is on, as long as it is mounted.
+pub(crate) fn device(file: BorrowedFd<'_>) -> Result<u64, Errno> {
+    Ok(rustix::fs::fstat(file.as_fd())?.st_dev)
+}
+
+/// Locks a range of a file against other open files, or unlocks it, without
+/// waiting (fcntl(2), F_OFD_SETLK). EAGAIN: another one has a part of it.
+pub(crate) fn lock_range(
+    file: BorrowedFd<'_>,
+    (offset, length): (u64, u64),
+    lock: bool,
+) -> Result<(), Errno> {
+    // SAFETY: `flock` is a C structure of integers, for which zero is a value.
+    let mut range: libc::flock = unsafe { std::mem::zeroed() };
+    range.l_type = if lock { libc::F_WRLCK } else { libc::F_UNLCK } as libc::c_short;
+    range.l_whence = libc::SEEK_SET as libc::c_short;
+    (range.l_start, range.l_len) = (to_off(offset)?, to_off(length)?);
+    loop {
+        // SAFETY: fcntl(2) reads one `flock` during the call; the descriptor is borrowed.
+        let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const range) };
+        match last_of(result) {
+            Err(Errno::INTR) => {}
+            Err(Errno::ACCESS) => return Err(Errno::AGAIN),
+            other => return other,
+        }
+    }
+}
+
+fn last_of(result: libc::c_int) -> Result<(), Errno> {
+    if result < 0 {
+        Err(last_errno())
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::FileExt;
+
+    #[test]
+    fn data_is_found_between_holes() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(4 << 20).unwrap();
+        assert_eq!(data_from(file.as_fd(), 0), Ok(None));
+        file.write_all_at(b"x", 1 << 20).unwrap();
+        let (begin, end) = data_from(file.as_fd(), 0).unwrap().unwrap();
+        assert!(begin <= 1 << 20 && end > 1 << 20 && end < 4 << 20);
+        assert_eq!(data_from(file.as_fd(), end), Ok(None));
+        punch(file.as_fd(), begin, end - begin).unwrap();
+        assert_eq!(data_from(file.as_fd(), 0), Ok(None));
+    }
+
+    #[test]
+    fn a_range_is_locked_against_other_open_files() {
+        let named = tempfile::NamedTempFile::new().unwrap();
+        let (one, other) = (named.reopen().unwrap(), named.reopen().unwrap());
+        assert_eq!(lock_range(one.as_fd(), (0, 10), true), Ok(()));
+        assert_eq!(lock_range(one.as_fd(), (5, 10), true), Ok(()), "its own");
+        assert_eq!(lock_range(other.as_fd(), (9, 1), true), Err(Errno::AGAIN));
+        assert_eq!(lock_range(other.as_fd(), (15, 1), true), Ok(()));
+        assert_eq!(lock_range(one.as_fd(), (0, 10), false), Ok(()));
+        assert_eq!(lock_range(other.as_fd(), (9, 1), true), Ok(()));
+    }
+}
