@@ -2,7 +2,7 @@
 //! what fails is told to whom it concerns, and to nobody else.
 
 use super::core_door::SimDoor;
-use super::door::{Door, LIMIT, Place, QueueDoor, Settings};
+use super::door::{Door, LIMIT, Place, QueueDoor, Settings, WAYS, Way};
 use super::origin::{byte_at, content, write_file};
 use super::random::Random;
 use cachefs_core::{
@@ -339,4 +339,128 @@ fn an_origin_that_hangs_now_and_then_and_late_wakes_hold_up_nobody_for_long() {
     allowed.insert(libc::ETIMEDOUT);
     let seen = told.errnos;
     assert!(seen.is_subset(&allowed), "{seen:?} but for {allowed:?}");
+}
+
+/// Whether reads of the whole file give the origin's bytes, by every way.
+fn serves_the_origin(cache: &SimDoor<false>, file: &File, number: usize) {
+    for way in WAYS {
+        let length = SIZES[number] as usize;
+        let bytes = cache.read_by(way, file, length, 0).unwrap();
+        assert!(
+            bytes == content(number as u64, 0, length),
+            "{way:?} of {number}"
+        );
+    }
+}
+
+#[test]
+fn what_a_crash_of_the_host_tore_is_never_served() {
+    let mut random = Random::new();
+    let place = Place::new();
+    write_files(&place.origin());
+    let host = Simulation::new(random.next());
+    host.keep_back(4 * KIB * KIB);
+    let settings = Settings {
+        chunk_bytes: CHUNK_BYTES,
+        ..Settings::new(EngineChoice::Auto)
+    };
+    let mut lost = 0;
+    for _ in 0..10 {
+        {
+            let cache = SimDoor::<false>::on(&place.cache(), &settings, &host).unwrap();
+            let origin = cache.directory(&place.origin()).unwrap();
+            let files = open_all(&cache, &origin);
+            for _ in 0..12 {
+                let number = random.below(SIZES.len() as u64) as usize;
+                if random.below(4) == 0 {
+                    cache.fill(&files[number], &mut |_, _| true).unwrap();
+                }
+                let (offset, length) = any_range(&mut random, number);
+                let got = cache.read_by(WAYS[number % 3], &files[number], length as usize, offset);
+                let bytes = got.unwrap();
+                assert!(bytes == content(number as u64, offset, bytes.len()));
+            }
+        }
+        lost += host.crash();
+        let cache = SimDoor::<false>::on(&place.cache(), &settings, &host).unwrap();
+        let origin = cache.directory(&place.origin()).unwrap();
+        for (number, file) in open_all(&cache, &origin).iter().enumerate() {
+            serves_the_origin(&cache, file, number);
+        }
+    }
+    assert!(lost > 100, "{lost} sectors were torn");
+}
+
+#[test]
+fn what_outlives_the_process_is_served_without_the_origin() {
+    let mut random = Random::new();
+    let place = Place::new();
+    write_files(&place.origin());
+    let host = Simulation::new(random.next());
+    let settings = Settings::new(EngineChoice::Auto);
+    for pass in 0..2 {
+        let cache = SimDoor::<false>::on(&place.cache(), &settings, &host).unwrap();
+        let origin = cache.directory(&place.origin()).unwrap();
+        for (number, file) in open_all(&cache, &origin).iter().enumerate() {
+            cache.fill(file, &mut |_, _| true).unwrap();
+            serves_the_origin(&cache, file, number);
+        }
+        let read = cache.stats().bytes_from_origin;
+        assert_eq!(read > 0, pass == 0, "{read} bytes in pass {pass}");
+    }
+}
+
+/// A disk that hangs has no time limit of its own: a close ends it.
+#[test]
+fn a_close_ends_what_hangs_on_the_disk() {
+    let mut random = Random::new();
+    for deaf in [0, 1000] {
+        let place = Place::new();
+        write_files(&place.origin());
+        let host = Simulation::new(random.next());
+        let settings = Settings {
+            chunk_bytes: CHUNK_BYTES,
+            close_timeout_ms: 300,
+            ..Settings::new(EngineChoice::Auto)
+        };
+        let cache = SimDoor::<false>::on(&place.cache(), &settings, &host).unwrap();
+        let origin = cache.directory(&place.origin()).unwrap();
+        let files = open_all(&cache, &origin);
+        // The first chunk of two, so that a read of all goes to a library thread.
+        for file in &files[2..] {
+            cache.read_by(Way::Callback, file, 10, 0).unwrap();
+        }
+        // What was read is stored a moment after it was answered.
+        while cache.stats().chunks_stored < 2 {
+            std::thread::yield_now();
+        }
+        host.set_faults_below(
+            &place.cache(),
+            Faults {
+                hung: Rates::all(1000),
+                deaf,
+                ..Faults::none()
+            },
+        );
+        let start = |number: usize| cache.read_async(&files[number], SIZES[number] as usize, 0);
+        let pending: Vec<_> = [2, 3, 2, 3].map(|number| start(number).unwrap()).into();
+        while host.take_injections().is_empty() {
+            std::thread::yield_now();
+        }
+        let begin = Instant::now();
+        cache.close();
+        assert!(begin.elapsed() < LIMIT / 2, "{:?}", begin.elapsed());
+        for (index, pending) in pending.into_iter().enumerate() {
+            let (buffer, done) = pending.done.recv_timeout(LIMIT).expect("a completion");
+            let errno = -done.result as i32;
+            // EBUSY says that the memory may still be written to.
+            let allowed = [libc::ECANCELED, libc::EBUSY];
+            assert!(allowed.contains(&errno), "{errno} of request {index}");
+            assert!(deaf > 0 || errno == libc::ECANCELED, "{errno}");
+            if errno == libc::EBUSY {
+                std::mem::forget(buffer);
+            }
+        }
+        assert_eq!(cache.stats().in_flight, 0);
+    }
 }
