@@ -7,6 +7,7 @@
 mod c_door;
 mod core_door;
 mod door;
+mod faults;
 mod log;
 mod origin;
 mod random;
