@@ -28,7 +28,7 @@ mod way;
 
 use super::fill::Waiter;
 use super::{Again, Shard};
-use crate::completion::Operation;
+use crate::completion::{MissReason, Operation};
 use crate::error::Errno;
 use crate::file::{FileInner, Version};
 use crate::io::{Priority, Terms};
@@ -340,7 +340,9 @@ impl Shard {
         };
         request.cursor += waiter.length;
         request.outstanding += 1;
-        request.miss_reason = request.version.reason;
+        if request.miss_reason == MissReason::None {
+            request.miss_reason = request.version.reason;
+        }
         let survey = request.survey.as_ref().expect("it chose the way");
         let copy = Copy {
             file: Arc::clone(&request.file),
