@@ -513,7 +513,10 @@ typedef struct cachefs_cache_options {
      */
     uint32_t huge_pages;
     /**
-     * 1: new objects are read and written past the page cache (O_DIRECT).
+     * 1: new objects are read and written past the page cache (O_DIRECT). A read of
+     * one goes straight to the caller where address, offset and length are aligned
+     * to the blocks of the file system, else through a buffer of the library's; at
+     * the end of the file the rest of the last block counts as part of the buffer.
      */
     uint32_t direct_io;
     /**
@@ -780,7 +783,9 @@ typedef struct cachefs_completion {
      */
     uint64_t tag;
     /**
-     * Bytes read or filled, or a negative errno.
+     * Bytes read or filled, or a negative errno. After -EBUSY, which comes only from
+     * the close of a cache whose own device hangs, the kernel may still write to the
+     * request's buffer: it must stay allocated, and unused, until the process ends.
      */
     int64_t result;
     /**
@@ -816,7 +821,8 @@ typedef struct cachefs_completion {
  * library lock held. It must return soon, since other requests wait behind it,
  * and may call everything but what would wait for a library thread:
  * cachefs_fill(), cachefs_queue_wait() and cachefs_cache_close() answer -EDEADLK
- * there, as do cachefs_read() and cachefs_readv() unless all bytes are cached.
+ * there, as do cachefs_read() and cachefs_readv() unless all bytes are cached
+ * (and, of a file that was cached with the option direct_io, aligned).
  */
 typedef void (*cachefs_completion_callback)(void *user,
                                             const struct cachefs_completion *completion);
@@ -971,6 +977,11 @@ typedef struct cachefs_statistics {
      * Requests accepted and not completed (now).
      */
     uint64_t in_flight;
+    /**
+     * Those of bytes_from_origin that went straight to their reader's memory,
+     * since they were not kept.
+     */
+    uint64_t bytes_straight;
     /**
      * Bytes that fills had the object share with the origin's file (reflink).
      */
@@ -1253,7 +1264,10 @@ int32_t cachefs_cache_open(const char *dir,
  * Its origins, files and queues stay to be closed, before or after; their other
  * functions then answer -ESHUTDOWN, a queue's once its completions are fetched.
  * I/O that does not end within `close_timeout_ms` is left to the kernel with its
- * memory, and logged.
+ * memory, and logged. Where that memory is a request's buffer, which happens when
+ * the cache's own device hangs, the request completes with -EBUSY: see
+ * cachefs_completion. A read that the kernel has begun on the thread of its caller
+ * cannot be ended; it returns when the device answers.
  *
  * cache  NULL is ignored
  *
@@ -1490,13 +1504,16 @@ void cachefs_file_close(struct cachefs_file *file);
  * offset  where in the file
  *
  * Returns the bytes read: fewer than `length` only at the end of the file, 0
- * behind it. Or a negative errno; the buffer's content is then undefined:
+ * behind it. Or a negative errno. What of the buffer no bytes were read to is
+ * undefined:
  *   -EINVAL    NULL, or `length` of 2^63 or more      -EBADF  not an open file
  *   -EIO, -EACCES, -ESTALE …  the origin's error, as it gave it
  *   -ESTALE    the origin's file changed again and again while it was read
  *   -ETIMEDOUT the origin did not answer within `origin_timeout_ms`
  *   -ECANCELED the cache was closed meanwhile      -ESHUTDOWN  it was closed before
+ *   -EBUSY     the same, and the buffer is still the kernel's: see cachefs_completion
  *   -EDEADLK   inside a completion callback, and not all bytes are in the cache
+ *              (or not aligned: see cachefs_completion_callback)
  *   -ENOTRECOVERABLE  a bug in the library was caught      -ECHILD  see cachefs_cache_open()
  *
  * Thread-safety: any thread. Blocks: while the origin is read. Since: 0.1.
@@ -1541,7 +1558,7 @@ int64_t cachefs_readv(struct cachefs_file *file,
  *           before the callback is called
  *
  * Returns 0 if the read was accepted, and the callback is called exactly once:
- * its `result` is what cachefs_read() would return, or -ECANCELED. Or a negative
+ * its `result` is what cachefs_read() would return, -ECANCELED or -EBUSY. Or a negative
  * errno, and it is not called:
  *   -EINVAL  NULL      -EBADF  not an open file      -ESHUTDOWN  the cache is closed
  *   -EAGAIN  `async_limit` requests are in flight: try again after a completion
@@ -1678,6 +1695,10 @@ int32_t cachefs_queue_open(struct cachefs_cache *cache,
 /**
  * Closes a queue: cancels its requests and waits for their end. Completions
  * that were not fetched are dropped; afterwards no buffer is touched.
+ *
+ * But for those of requests that do not end within `close_timeout_ms`: the log
+ * counts them, and their buffers must stay. To know which they are, close the cache
+ * first, and then fetch the completions: they have -EBUSY.
  *
  * queue  NULL is ignored; not an open queue: nothing is done, and
  *        cachefs_last_error() says so
@@ -1849,7 +1870,8 @@ int32_t cachefs_queue_submit(struct cachefs_queue *queue);
  *   -EINVAL  NULL, or `min` above `max`      -EDEADLK  inside a completion callback
  *   else as cachefs_queue_cancel()
  *
- * Thread-safety: the queue's thread. Blocks: as told. Since: 0.1.
+ * Thread-safety: the queue's thread. Blocks: as told; once the cache is closed and
+ * its device hangs, also up to `close_timeout_ms`. Since: 0.1.
  *
  * Safety: `completions` must be writable for `max` elements.
  */

@@ -1,44 +1,56 @@
 //! Scenarios that run through every door (the core's API and the C functions)
 //! and on every engine, each defined once.
+//!
+//! `auto` is io_uring where the system grants it, and what a program gets where
+//! it does not: the same tests run in both, and one of them tells which it is.
 
 mod c_door;
 mod core_door;
 mod door;
+mod log;
 mod origin;
 mod random;
 mod scenarios;
 mod volume;
 
-/// Expands each scenario into a test per door and engine.
+/// Expands each scenario into a test per door and engine; new objects are direct
+/// or not.
 macro_rules! scenarios {
-    ($($module:ident: $($scenario:ident),+;)+) => {
-        mod core_uring {
-            $crate::tests::door_tests!(core_door::CoreDoor, Uring; $($module: $($scenario),+;)+);
+    (direct: $direct:literal; $($module:ident: $($scenario:ident),+;)+) => {
+        mod core_auto {
+            $crate::tests::door_tests!(
+                core_door::CoreDoor, $direct, Auto; $($module: $($scenario),+;)+
+            );
         }
         mod core_psync {
-            $crate::tests::door_tests!(core_door::CoreDoor, Psync; $($module: $($scenario),+;)+);
+            $crate::tests::door_tests!(
+                core_door::CoreDoor, $direct, Psync; $($module: $($scenario),+;)+
+            );
         }
-        mod c_uring {
-            $crate::tests::door_tests!(c_door::CDoor, Uring; $($module: $($scenario),+;)+);
+        mod c_auto {
+            $crate::tests::door_tests!(
+                c_door::CDoor, $direct, Auto; $($module: $($scenario),+;)+
+            );
         }
         mod c_psync {
-            $crate::tests::door_tests!(c_door::CDoor, Psync; $($module: $($scenario),+;)+);
+            $crate::tests::door_tests!(
+                c_door::CDoor, $direct, Psync; $($module: $($scenario),+;)+
+            );
         }
     };
 }
 
 macro_rules! door_tests {
-    ($door_module:ident::$door:ident, $engine:ident; $($module:ident: $($scenario:ident),+;)+) => {
+    (
+        $door_module:ident::$door:ident, $direct:literal, $engine:ident;
+        $($module:ident: $($scenario:ident),+;)+
+    ) => {
         $($(
             #[test]
             fn $scenario() {
-                let engine = cachefs_core::EngineChoice::$engine;
-                if $crate::tests::door::refused(engine) {
-                    return;
-                }
                 $crate::tests::scenarios::$module::$scenario::<
-                    $crate::tests::$door_module::$door,
-                >(engine);
+                    $crate::tests::$door_module::$door<$direct>,
+                >(cachefs_core::EngineChoice::$engine);
             }
         )+)+
     };
@@ -46,6 +58,12 @@ macro_rules! door_tests {
 pub(crate) use door_tests;
 
 scenarios! {
+    direct: false;
+    bypass: what_is_not_kept_goes_straight_to_its_reader,
+        a_bypassed_read_of_a_changed_file_starts_again;
+    environment: the_engine_is_what_the_system_grants,
+        an_engine_that_is_refused_is_an_error_only_by_name,
+        registered_memory_works_whether_or_not_it_can_be_pinned;
     reading: random_ranges_equal_the_origin_by_each_way, many_readers_share_one_fetch,
         a_second_pass_does_no_origin_io, a_read_ends_at_the_end_of_the_file,
         each_completion_says_where_its_bytes_came_from;
@@ -55,7 +73,19 @@ scenarios! {
     filling: a_file_of_the_future_is_not_waited_for,
         a_filled_file_is_complete_and_has_a_descriptor, a_fill_can_be_cancelled,
         a_fill_without_room_says_so, progress_goes_from_nothing_to_all;
-    copying: files_of_every_size_are_copied_by_each_way, a_memory_file_system_is_copied_from_and_to, holes_are_not_copied_and_stay_holes, a_file_that_changed_since_it_was_opened_is_copied_as_it_is, a_file_that_changes_while_it_is_copied_is_never_mixed, a_copy_that_is_cancelled_completes_once_and_can_go_on, closing_ends_a_copy, readers_join_a_copy, processes_that_copy_one_file_agree, a_device_that_fills_up_during_a_copy_says_so, blocks_are_shared_where_the_file_system_can, a_way_that_is_refused_is_followed_by_a_plainer_one, blocks_are_allocated_before_direct_writes_and_not_for_holes;
+    copying: files_of_every_size_are_copied_by_each_way,
+        a_memory_file_system_is_copied_from_and_to,
+        holes_are_not_copied_and_stay_holes,
+        a_file_that_changed_since_it_was_opened_is_copied_as_it_is,
+        a_file_that_changes_while_it_is_copied_is_never_mixed,
+        a_copy_that_is_cancelled_completes_once_and_can_go_on,
+        closing_ends_a_copy,
+        readers_join_a_copy,
+        processes_that_copy_one_file_agree,
+        a_device_that_fills_up_during_a_copy_says_so,
+        blocks_are_shared_where_the_file_system_can,
+        a_way_that_is_refused_is_followed_by_a_plainer_one,
+        blocks_are_allocated_before_direct_writes_and_not_for_holes;
     failing: an_origin_error_is_the_readers_and_is_not_cached,
         a_short_origin_read_is_an_error_and_never_zeros,
         an_origin_that_hangs_times_out_and_recovers,
@@ -71,4 +101,25 @@ scenarios! {
         an_unwritable_cache_passes_through, a_full_cache_device_passes_through,
         an_origin_inside_the_cache_is_refused;
     waiting: a_queue_descriptor_tells_of_every_completion, a_wait_ends_with_its_time;
+}
+
+/// Those that depend on how objects are read and written.
+mod direct {
+    scenarios! {
+        direct: true;
+        alignment: reads_of_any_alignment_equal_the_file,
+            what_was_written_is_there_without_the_page_cache,
+            an_object_is_used_in_its_own_mode;
+        reading: some_random_ranges_equal_the_origin, a_second_pass_does_no_origin_io,
+            a_read_ends_at_the_end_of_the_file,
+            each_completion_says_where_its_bytes_came_from;
+        versions: a_file_that_changed_between_opens_is_served_anew,
+            a_replaced_file_is_served_anew;
+        filling: a_filled_file_is_complete_and_has_a_descriptor, a_fill_can_be_cancelled;
+        copying: files_of_every_size_are_copied_by_each_way, holes_are_not_copied_and_stay_holes,
+            a_file_that_changed_since_it_was_opened_is_copied_as_it_is,
+            a_copy_that_is_cancelled_completes_once_and_can_go_on, readers_join_a_copy,
+            processes_that_copy_one_file_agree, blocks_are_shared_where_the_file_system_can;
+        failing: bytes_that_cannot_be_read_back_come_from_the_origin;
+    }
 }

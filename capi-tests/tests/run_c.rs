@@ -4,7 +4,7 @@
 //! A program passes with exit status 0, is skipped with 77 (the reason is the
 //! last line it wrote), and has failed with any other, or when it takes too
 //! long. It runs in a directory of its own, given in `T_DIR`; `T_ENGINE` names
-//! the engine, and `T_VALGRIND` is set under valgrind.
+//! the engine, `T_HUNG_FS` the file system of `t_hung.h`, and `T_VALGRIND` is set under valgrind.
 
 use std::env;
 use std::fs;
@@ -164,6 +164,7 @@ fn run(command: &mut Command, way: Way) -> Result<Outcome, Failed> {
     command.current_dir(directory.path());
     command
         .env("T_DIR", directory.path())
+        .env("T_HUNG_FS", env!("CARGO_BIN_EXE_hung-fs"))
         .env("T_ENGINE", way.engine());
     let outcome = program::run(command, &directory.path().join("output"), way.limit());
     // What a test mounted and could not unmount, because it was killed, must not

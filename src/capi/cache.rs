@@ -73,7 +73,10 @@ pub unsafe extern "C" fn cachefs_cache_open(
 /// Its origins, files and queues stay to be closed, before or after; their other
 /// functions then answer -ESHUTDOWN, a queue's once its completions are fetched.
 /// I/O that does not end within `close_timeout_ms` is left to the kernel with its
-/// memory, and logged.
+/// memory, and logged. Where that memory is a request's buffer, which happens when
+/// the cache's own device hangs, the request completes with -EBUSY: see
+/// cachefs_completion. A read that the kernel has begun on the thread of its caller
+/// cannot be ended; it returns when the device answers.
 ///
 /// cache  NULL is ignored
 ///

@@ -62,6 +62,10 @@ pub unsafe extern "C" fn cachefs_queue_open(
 /// Closes a queue: cancels its requests and waits for their end. Completions
 /// that were not fetched are dropped; afterwards no buffer is touched.
 ///
+/// But for those of requests that do not end within `close_timeout_ms`: the log
+/// counts them, and their buffers must stay. To know which they are, close the cache
+/// first, and then fetch the completions: they have -EBUSY.
+///
 /// queue  NULL is ignored; not an open queue: nothing is done, and
 ///        cachefs_last_error() says so
 ///
@@ -318,7 +322,8 @@ pub extern "C" fn cachefs_queue_submit(queue: *mut cachefs_queue) -> i32 {
 ///   -EINVAL  NULL, or `min` above `max`      -EDEADLK  inside a completion callback
 ///   else as cachefs_queue_cancel()
 ///
-/// Thread-safety: the queue's thread. Blocks: as told. Since: 0.1.
+/// Thread-safety: the queue's thread. Blocks: as told; once the cache is closed and
+/// its device hangs, also up to `close_timeout_ms`. Since: 0.1.
 ///
 /// # Safety
 /// `completions` must be writable for `max` elements.

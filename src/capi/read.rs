@@ -21,13 +21,16 @@ use std::ffi::c_void;
 /// offset  where in the file
 ///
 /// Returns the bytes read: fewer than `length` only at the end of the file, 0
-/// behind it. Or a negative errno; the buffer's content is then undefined:
+/// behind it. Or a negative errno. What of the buffer no bytes were read to is
+/// undefined:
 ///   -EINVAL    NULL, or `length` of 2^63 or more      -EBADF  not an open file
 ///   -EIO, -EACCES, -ESTALE …  the origin's error, as it gave it
 ///   -ESTALE    the origin's file changed again and again while it was read
 ///   -ETIMEDOUT the origin did not answer within `origin_timeout_ms`
 ///   -ECANCELED the cache was closed meanwhile      -ESHUTDOWN  it was closed before
+///   -EBUSY     the same, and the buffer is still the kernel's: see cachefs_completion
 ///   -EDEADLK   inside a completion callback, and not all bytes are in the cache
+///              (or not aligned: see cachefs_completion_callback)
 ///   -ENOTRECOVERABLE  a bug in the library was caught      -ECHILD  see cachefs_cache_open()
 ///
 /// Thread-safety: any thread. Blocks: while the origin is read. Since: 0.1.
@@ -92,7 +95,7 @@ pub unsafe extern "C" fn cachefs_readv(
 ///           before the callback is called
 ///
 /// Returns 0 if the read was accepted, and the callback is called exactly once:
-/// its `result` is what cachefs_read() would return, or -ECANCELED. Or a negative
+/// its `result` is what cachefs_read() would return, -ECANCELED or -EBUSY. Or a negative
 /// errno, and it is not called:
 ///   -EINVAL  NULL      -EBADF  not an open file      -ESHUTDOWN  the cache is closed
 ///   -EAGAIN  `async_limit` requests are in flight: try again after a completion

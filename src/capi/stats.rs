@@ -42,6 +42,7 @@ pub unsafe extern "C" fn cachefs_stats(
             cached_bytes: stats.cached_bytes,
             cached_objects: stats.cached_objects,
             in_flight: stats.in_flight,
+            bytes_straight: stats.bytes_straight,
             bytes_reflinked: stats.bytes_reflinked,
             bytes_copied_in_kernel: stats.bytes_copied_in_kernel,
             bytes_copied_by_ring: stats.bytes_copied_by_ring,

@@ -132,7 +132,10 @@ pub struct cachefs_cache_options {
     /// Pages of buffers. 0: transparent huge ones where they are large enough; 1: no
     /// huge ones; 2: huge ones of the reserve (vm.nr_hugepages), if there are some.
     pub huge_pages: u32,
-    /// 1: new objects are read and written past the page cache (O_DIRECT).
+    /// 1: new objects are read and written past the page cache (O_DIRECT). A read of
+    /// one goes straight to the caller where address, offset and length are aligned
+    /// to the blocks of the file system, else through a buffer of the library's; at
+    /// the end of the file the rest of the last block counts as part of the buffer.
     pub direct_io: u32,
     /// CACHEFS_COPY_…
     pub copy_method: u32,
@@ -403,7 +406,9 @@ pub const CACHEFS_MISS_CACHE_ERROR: u32 = 4;
 pub struct cachefs_completion {
     /// The request's tag; of a callback request, its id.
     pub tag: u64,
-    /// Bytes read or filled, or a negative errno.
+    /// Bytes read or filled, or a negative errno. After -EBUSY, which comes only from
+    /// the close of a cache whose own device hangs, the kernel may still write to the
+    /// request's buffer: it must stay allocated, and unused, until the process ends.
     pub result: i64,
     /// Bytes of `result` that came from the cache.
     pub bytes_from_cache: u64,
@@ -425,7 +430,8 @@ pub struct cachefs_completion {
 /// library lock held. It must return soon, since other requests wait behind it,
 /// and may call everything but what would wait for a library thread:
 /// cachefs_fill(), cachefs_queue_wait() and cachefs_cache_close() answer -EDEADLK
-/// there, as do cachefs_read() and cachefs_readv() unless all bytes are cached.
+/// there, as do cachefs_read() and cachefs_readv() unless all bytes are cached
+/// (and, of a file that was cached with the option direct_io, aligned).
 pub type cachefs_completion_callback = Option<
     unsafe extern "C" fn(user: *mut core::ffi::c_void, completion: *const cachefs_completion),
 >;
@@ -551,6 +557,9 @@ pub struct cachefs_statistics {
     pub cached_objects: u64,
     /// Requests accepted and not completed (now).
     pub in_flight: u64,
+    /// Those of bytes_from_origin that went straight to their reader's memory,
+    /// since they were not kept.
+    pub bytes_straight: u64,
     /// Bytes that fills had the object share with the origin's file (reflink).
     pub bytes_reflinked: u64,
     /// Bytes that fills copied by copy_file_range(2).

@@ -9,10 +9,10 @@ use crate::io::Simulation;
 use crate::io::{
     EngineFactory, EngineKind, EngineOptions, EngineStats, FeatureSet, Owner, Refusal,
 };
-use crate::limits::{ORIGIN_NAME_BYTES_MAX, POOL_BUFFERS_MIN};
+use crate::limits::{BOUNCE_BUFFERS, ORIGIN_NAME_BYTES_MAX, POOL_BUFFERS_MIN};
 use crate::origin::{Custom, CustomOrigin, Directory, Inner, Origin, OriginJob};
 use crate::queue::{Queue, QueueOptions};
-use crate::request::{self, CopyConfig, Copying, Method};
+use crate::request::{self, Copying, Method};
 use crate::shared::{Shared, with_log};
 use crate::stats::{Counters, Stats};
 use crate::store::{self, ObjectInfo, Store, StoreOpened};
@@ -118,6 +118,7 @@ impl Cache {
             async_in_flight: AtomicU64::new(0),
             ids: AtomicU64::new(1),
             closed: AtomicBool::new(false),
+            queues: Mutex::default(),
             log: config.log.clone(),
         });
         // From here on, an error closes what has been started.
@@ -266,10 +267,7 @@ impl Cache {
             origin_timeout: Duration::from_millis(config.origin_timeout_ms),
             close_timeout: self.shared.close_timeout,
         };
-        let copying = CopyConfig {
-            method: Method::from_number(config.copy_method),
-            direct_target: config.direct_io != 0,
-        };
+        let method = Method::from_number(config.copy_method);
         let life: Arc<Life> = Arc::default();
         let ending = Ending(Arc::clone(&life));
         let port = Arc::clone(&self.shared.ports[index]);
@@ -277,7 +275,7 @@ impl Cache {
         let log = self.shared.log.clone();
         let body = move || {
             with_log(&log, || {
-                run_shard(shared, port, (shard_config, copying), &ending.0);
+                run_shard(shared, port, (shard_config, method), &ending.0);
             });
         };
         let thread = sys::spawn(format!("cachefs-io-{index}"), body).map_err(|error| {
@@ -299,9 +297,12 @@ impl Cache {
             // A port that is closed belongs to a shard that has ended.
             drop(port.post(Message::Close));
         }
+        self.shared.wake_queues();
         for ShardThread { thread, life } in self.threads.lock().drain(..) {
             if !life.ended(deadline) {
                 tracing::error!("a library thread is inside a callback: it is left there");
+            } else if !life.can_exit() {
+                tracing::error!("a library thread stays until the kernel is done with its I/O");
             } else if thread.join().is_err() {
                 tracing::error!("a library thread had panicked");
             }
@@ -329,17 +330,18 @@ impl Drop for Cache {
 fn run_shard(
     shared: Arc<Shared>,
     port: Arc<Port>,
-    (config, copying): (ShardConfig, CopyConfig),
+    (config, method): (ShardConfig, Method),
     life: &Life,
 ) {
     let buffer_bytes = config.chunk_bytes as usize;
-    let pool = match shared.engines.pool(config.pool_buffers, buffer_bytes) {
+    let buffers = config.pool_buffers + BOUNCE_BUFFERS;
+    let pool = match shared.engines.pool(buffers, buffer_bytes) {
         Ok(pool) => pool,
         Err(error) => return life.fail(error),
     };
     let engine = shared.engines.create(config.depth, Owner::Library);
     let counters = Arc::clone(&shared.counters);
-    let copying = Copying::new(copying, Arc::clone(&shared.copy_workers));
+    let copying = Copying::new(method, Arc::clone(&shared.copy_workers));
     drop(shared);
     let mut shard = Shard::new(port, counters, config, engine, pool, copying);
     life.run();
@@ -350,5 +352,7 @@ fn run_shard(
             Errno::NOTRECOVERABLE
         }
     };
-    shard.close(reason);
+    if shard.close(reason) > 0 {
+        life.leave_behind();
+    }
 }

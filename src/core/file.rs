@@ -20,6 +20,8 @@ pub struct File(pub(crate) Arc<FileInner>);
 pub(crate) struct FileInner {
     pub(crate) origin: Arc<Inner>,
     pub(crate) source: Source,
+    /// See [`crate::origin::Opened`].
+    pub(crate) near: bool,
     identity: Identity,
     /// As it was opened: for messages and for people who list objects.
     pub(crate) path: Vec<u8>,
@@ -70,6 +72,12 @@ pub struct Residency {
 }
 
 impl Version {
+    /// Whether its object is read and written past the page cache.
+    pub(crate) fn is_direct(&self) -> bool {
+        let object = self.object.as_ref();
+        object.is_some_and(|object| object.direct().is_some())
+    }
+
     /// How many bytes from `start`, up to `end`, are present in one run.
     pub(crate) fn present_run(&self, start: u64, end: u64) -> u64 {
         let Some(object) = &self.object else {
@@ -100,6 +108,7 @@ impl Origin {
         Ok(File(Arc::new(FileInner {
             origin: Arc::clone(inner),
             source: opened.source,
+            near: opened.near,
             identity: opened.identity,
             path: path.to_vec(),
             shard,

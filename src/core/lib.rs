@@ -19,6 +19,7 @@ mod error;
 mod evict;
 mod exec;
 mod file;
+mod filesystem;
 mod ids;
 mod io;
 pub mod limits;

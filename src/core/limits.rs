@@ -93,6 +93,15 @@ pub const SQ_ENTRIES_MIN: u32 = 16;
 pub const SQ_ENTRIES_MAX: u32 = 1024;
 /// Requests of one batch with one callback.
 pub const BATCH_MAX: usize = 4096;
+/// Bytes to which O_DIRECT may ask for alignment, at most: what the pool's
+/// buffers have. Objects on file systems that ask for more are buffered.
+pub const DIRECT_ALIGNMENT_MAX: u32 = 4096;
+/// Buffers of each library thread that only hits use, so that an origin that
+/// hangs never has all of them.
+pub const BOUNCE_BUFFERS: usize = 1;
+/// Milliseconds after which a thread that waits for several completions of a queue
+/// looks whether the cache was closed: a wake counts as no more than one of them.
+pub const CLOSE_LOOK_MS: u64 = 250;
 /// Segments of one vectored read, as IOV_MAX of the kernel.
 pub const SEGMENTS_MAX: usize = 1024;
 

@@ -4,16 +4,16 @@
 //! caller's memory; everything else is handed to the shard of its object,
 //! which leaves the completion in [`Remote`].
 
-use crate::buf::{Buffer, Lent};
+use crate::buf::Lent;
 use crate::completion::{Completion, Operation};
 use crate::error::{Context, Errno, Error, Result};
 use crate::exec::on_shard;
 use crate::file::{File, FileInner, Version};
-use crate::io::{Engine, Op, Outcome, Output, Owner, Verb, Wait, Which, signal};
-use crate::limits::{QUEUE_DEPTH_DEFAULT, QUEUE_DEPTH_MAX};
+use crate::io::{Engine, Op, Outcome, Output, Owner, Wait, Which, signal};
+use crate::limits::{CLOSE_LOOK_MS, QUEUE_DEPTH_DEFAULT, QUEUE_DEPTH_MAX};
 use crate::request::{
     NewRequest, Remote, Served, Sink, Target, Treatment, count, count_hits, distrust,
-    hit_completion, submit, total,
+    hit_completion, straight, submit, total,
 };
 use crate::shared::Shared;
 use crate::sys;
@@ -24,6 +24,8 @@ use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+const CLOSE_LOOK: Duration = Duration::from_millis(CLOSE_LOOK_MS);
 
 /// Options of a queue.
 #[derive(Clone, Copy, Debug, Default)]
@@ -88,6 +90,8 @@ impl Queue {
             return Err(Error::new(Errno::INVAL, text));
         }
         let depth = options.depth as usize;
+        let remote = Arc::default();
+        shared.add_queue(&remote);
         Ok(Self {
             shared,
             options,
@@ -98,7 +102,7 @@ impl Queue {
             handed: HashMap::with_capacity(depth),
             ready: VecDeque::with_capacity(depth),
             outcomes: Vec::with_capacity(depth),
-            remote: Arc::default(),
+            remote,
             event: None,
         })
     }
@@ -176,7 +180,8 @@ impl Queue {
         Err(Error::new(Errno::PERM, text))
     }
 
-    fn engine(&mut self) -> &mut Box<dyn Engine + Send> {
+    /// Makes the engine if there is none yet.
+    fn start_engine(&mut self) {
         if self.engine.get().is_none() {
             let shared = Arc::clone(&self.shared);
             shared.logged(|| {
@@ -186,7 +191,14 @@ impl Queue {
                 self.attach(engine);
             });
         }
-        self.engine.get_mut().expect("made above")
+    }
+
+    /// Uses the engine. What it has to say goes to the cache's log, also from
+    /// the program's thread.
+    fn with_engine<T>(&mut self, body: impl FnOnce(&mut dyn Engine) -> T) -> T {
+        self.start_engine();
+        let engine = self.engine.get_mut().expect("made above");
+        self.shared.logged(|| body(engine.as_mut()))
     }
 
     fn attach(&mut self, mut engine: Box<dyn Engine + Send>) {
@@ -199,20 +211,10 @@ impl Queue {
         assert!(self.engine.set(engine).is_ok(), "one engine a queue");
     }
 
-    /// Has the queue's own engine read `length` present bytes of a hit.
-    fn read_hit(&mut self, hit: Hit, length: usize) {
-        let version = self.files.version(hit.file);
-        let object = version.object.as_ref();
-        let object = object.expect("present bytes are of an object");
-        let op = Op {
-            verb: Verb::Read,
-            file: Arc::clone(object.data()),
-            buffer: Buffer::Lent(hit.target.slice(0, length)),
-            offset: hit.offset,
-            terms: hit.treatment.terms(),
-        };
+    fn read_hit(&mut self, hit: Hit, op: Op) {
         let slot = self.hits.insert(hit);
-        if self.engine().push(slot as u64, op).is_err() {
+        let pushed = self.with_engine(|engine| engine.push(slot as u64, op));
+        if pushed.is_err() {
             unreachable!("an engine is as deep as its queue");
         }
     }
@@ -245,7 +247,7 @@ impl Queue {
     /// Hands what was queued to the kernel. Never waits.
     pub fn submit(&mut self) -> Result<()> {
         self.claim()?;
-        self.engine().flush();
+        self.with_engine(|engine| engine.flush());
         Ok(())
     }
 
@@ -267,7 +269,8 @@ impl Queue {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let min = min.min(self.held());
         // Before looking: what a shard leaves afterwards finds a waker to wake.
-        self.engine();
+        self.start_engine();
+        self.follow_close();
         self.collect();
         if self.ready.len() >= min {
             self.reap(Wait::No);
@@ -276,7 +279,9 @@ impl Queue {
             let missing = min - self.ready.len();
             // What the shards leave wakes the engine, and may be all that comes.
             let want = if self.handed.is_empty() { missing } else { 1 };
-            self.reap(Wait::For(want, deadline));
+            let look = (want > 1).then(|| Instant::now() + CLOSE_LOOK);
+            self.reap(Wait::For(want, deadline.into_iter().chain(look).min()));
+            self.follow_close();
             let over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
             if over || timeout == Some(Duration::ZERO) {
                 break;
@@ -292,9 +297,28 @@ impl Queue {
         Ok(fetched)
     }
 
+    /// Once the cache is closed, its device has as long as the close itself has to
+    /// give back what the queue reads from it. What it then still has completes with
+    /// EBUSY: the kernel may write to that memory at any later time.
+    fn follow_close(&mut self) {
+        if self.hits.is_empty() || !self.shared.is_closed() {
+            return;
+        }
+        let deadline = Instant::now() + self.shared.close_timeout;
+        self.with_engine(|engine| engine.cancel(Which::All));
+        while !self.hits.is_empty() && Instant::now() < deadline {
+            self.reap(Wait::For(1, Some(deadline)));
+        }
+        self.shared.logged(|| tell_left(self.hits.len()));
+        for hit in std::mem::take(&mut self.hits) {
+            self.files.release(hit.1.file);
+            self.fail(&hit.1, Errno::BUSY);
+        }
+    }
+
     fn reap(&mut self, wait: Wait) {
         let mut outcomes = std::mem::take(&mut self.outcomes);
-        self.engine().reap(wait, &mut outcomes);
+        self.with_engine(|engine| engine.reap(wait, &mut outcomes));
         if !outcomes.is_empty() {
             // One look at the clock and one count for the whole batch.
             let now = Instant::now();
@@ -313,7 +337,10 @@ impl Queue {
 
     /// The engine has read present bytes, or could not.
     fn hit_ended(&mut self, outcome: Outcome, now: Instant, served: &mut Served) {
-        let hit = self.hits.remove(outcome.tag as usize);
+        let Some(hit) = self.hits.try_remove(outcome.tag as usize) else {
+            // Given up after the close, and come back after all.
+            return;
+        };
         let asked = outcome.buffer.len();
         match outcome.result {
             Ok(Output::Bytes(count)) if count == asked => {
@@ -397,7 +424,7 @@ impl Queue {
         let slots: Vec<usize> = hits.map(|(slot, _)| slot).collect();
         let mut asked = 0;
         for slot in slots {
-            asked += self.engine().cancel(Which::Tag(slot as u64));
+            asked += self.with_engine(|engine| engine.cancel(Which::Tag(slot as u64)));
         }
         let handed = self.handed.iter();
         for (id, _) in handed.filter(|(_, handed)| is(handed.tag, &handed.file)) {
@@ -462,9 +489,16 @@ impl Queue {
             tracing::error!("{count} requests of a queue did not end in time");
         }
         if let Some(mut engine) = self.engine.take() {
-            engine.shut_down(deadline);
+            tell_left(engine.shut_down(deadline));
         }
         self.shared.counters.in_flight.sub(self.hits.len() as u64);
+    }
+}
+
+/// Says how many reads of a queue the kernel still has.
+fn tell_left(count: usize) {
+    if count > 0 {
+        tracing::error!("{count} reads of a queue did not end in time: their buffers must stay");
     }
 }
 
@@ -491,10 +525,13 @@ impl Batch<'_> {
             queue.end(hit_completion(tag, 0, 0));
             return Ok(());
         }
-        if version.present_run(offset, end) < length {
+        let present = version.present_run(offset, end) == length;
+        let way = present.then(|| straight(version, target, offset, length as usize));
+        let Some(way) = way.flatten() else {
             queue.files.release(known);
             return self.hand_over(file, Target::One(target), (offset, asked), tag, treatment);
-        }
+        };
+        let op = way.op(target, offset, length as usize, treatment.terms());
         self.begun += 1;
         let hit = Hit {
             tag,
@@ -504,7 +541,7 @@ impl Batch<'_> {
             offset,
             started: self.now,
         };
-        queue.read_hit(hit, length as usize);
+        queue.read_hit(hit, op);
         Ok(())
     }
 

@@ -5,12 +5,13 @@ use crate::error::{Errno, Error, Result};
 use crate::exec::{Message, Port};
 use crate::ids::Identity;
 use crate::io::EngineFactory;
-use crate::request::CopyWorkers;
+use crate::request::{CopyWorkers, Remote};
 use crate::stats::Counters;
 use crate::store::{Object, Store, blocks_writing};
 use crate::token::VersionToken;
-use std::sync::Arc;
+use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// Bits of a request's id that number it within its shard.
@@ -33,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) async_in_flight: AtomicU64,
     pub(crate) ids: AtomicU64,
     pub(crate) closed: AtomicBool,
+    /// Those who have to hear of the close.
+    pub(crate) queues: Mutex<Vec<Weak<Remote>>>,
     /// None: what the calling thread has.
     pub(crate) log: Option<tracing::Dispatch>,
 }
@@ -43,9 +46,28 @@ impl Shared {
         with_log(&self.log, body)
     }
 
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// A queue that is to be woken when the cache is closed.
+    pub(crate) fn add_queue(&self, remote: &Arc<Remote>) {
+        let mut queues = self.queues.lock();
+        queues.retain(|queue| queue.strong_count() > 0);
+        queues.push(Arc::downgrade(remote));
+    }
+
+    /// Wakes the queues: their own reads have to be ended by their own threads.
+    pub(crate) fn wake_queues(&self) {
+        let queues = self.queues.lock();
+        for remote in queues.iter().filter_map(Weak::upgrade) {
+            remote.wake();
+        }
+    }
+
     /// ESHUTDOWN once the cache is closed.
     pub(crate) fn check_open(&self) -> Result<()> {
-        if self.closed.load(Ordering::Acquire) {
+        if self.is_closed() {
             return Err(Error::new(Errno::SHUTDOWN, "the cache is closed"));
         }
         Ok(())

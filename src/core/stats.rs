@@ -44,6 +44,8 @@ counters! {
     bytes_from_cache,
     /// Bytes that were read from origins.
     bytes_from_origin,
+    /// Those of them that went straight to their reader's memory, and were not kept.
+    bytes_straight,
     /// Reads of origins: of at most one chunk each, or of a run of chunks that a
     /// fill has the kernel copy.
     origin_reads,

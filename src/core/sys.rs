@@ -7,6 +7,7 @@ pub(crate) use copying::{
 };
 
 use crate::error::Errno;
+use rustix::event::epoll;
 use std::cell::Cell;
 use std::io;
 use std::mem::MaybeUninit;
@@ -253,8 +254,48 @@ impl From<&libc::statx> for Attributes {
     }
 }
 
+/// What O_DIRECT asks for, in bytes. Powers of two; 0: the file cannot have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DirectAlignment {
+    /// Of addresses.
+    pub(crate) memory: u32,
+    /// Of offsets and lengths.
+    pub(crate) offset: u32,
+}
+
+/// What an open file asks of O_DIRECT (statx(2), STATX_DIOALIGN); None where the
+/// file system or the kernel (before 6.1) does not tell.
+pub(crate) fn direct_alignment(fd: BorrowedFd<'_>) -> Result<Option<DirectAlignment>, Errno> {
+    let raw = statx(fd, libc::STATX_DIOALIGN)?;
+    Ok(
+        (raw.stx_mask & libc::STATX_DIOALIGN != 0).then_some(DirectAlignment {
+            memory: raw.stx_dio_mem_align,
+            offset: raw.stx_dio_offset_align,
+        }),
+    )
+}
+
+/// Whether the file's file system answers poll(2) for it: epoll_ctl(2) refuses
+/// those that do not with EPERM. With any other errno nobody can tell: true is the
+/// careful answer. `poller` is an epoll descriptor.
+pub(crate) fn has_poll(poller: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> bool {
+    let nothing = epoll::EventData::new_u64(0);
+    match epoll::add(poller, fd, nothing, epoll::EventFlags::empty()) {
+        Ok(()) => {
+            // What is left goes with the file.
+            let _gone = epoll::delete(poller, fd);
+            true
+        }
+        Err(errno) => errno != Errno::PERM,
+    }
+}
+
 /// statx(2) of an open file.
 pub(crate) fn attributes(fd: BorrowedFd<'_>) -> Result<Attributes, Errno> {
+    Ok(Attributes::from(&statx(fd, STATX_MASK)?))
+}
+
+fn statx(fd: BorrowedFd<'_>, mask: u32) -> Result<libc::statx, Errno> {
     // SAFETY: `statx` is a C structure of integers, for which zero is a value.
     let mut raw: libc::statx = unsafe { std::mem::zeroed() };
     // SAFETY: the path is a C string, and `raw` is writable during the call.
@@ -263,10 +304,10 @@ pub(crate) fn attributes(fd: BorrowedFd<'_>) -> Result<Attributes, Errno> {
             fd.as_raw_fd(),
             c"".as_ptr(),
             libc::AT_EMPTY_PATH,
-            STATX_MASK,
+            mask,
             &raw mut raw,
         )
     };
     check(result as isize)?;
-    Ok(Attributes::from(&raw))
+    Ok(raw)
 }

@@ -65,6 +65,7 @@ pub enum Command {
     /// List what is in the cache
     Ls(Ls),
     /// Check whether this system can run a cache, and how well
+    #[command(visible_alias = "check-io-uring")]
     Doctor(Options),
     /// List the cache options
     Options(Options),

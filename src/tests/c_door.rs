@@ -1,9 +1,10 @@
 //! The C functions as a door: called as a C program calls them.
 
 use super::door::{Done, Door, Pending, QueueDoor, Settings};
+use super::log::log_callback;
 use super::origin::TestOrigin;
 use crate::capi::types::*;
-use crate::capi::{cache, file, fill, origin, queue, read, stats};
+use crate::capi::{buffer, cache, file, fill, origin, queue, read, stats};
 use cachefs_core::{CustomOrigin, EngineChoice, Residency, Stats};
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
@@ -14,15 +15,16 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
 
-pub(crate) struct CDoor(*mut cachefs_cache);
+/// New objects are direct if the parameter says so.
+pub(crate) struct CDoor<const DIRECT: bool>(*mut cachefs_cache);
 pub(crate) struct COrigin(*mut cachefs_origin);
 pub(crate) struct CFile(*mut cachefs_file);
 pub(crate) struct CQueue(*mut cachefs_queue);
 
 // SAFETY: handles are numbers; the header lets every thread use these.
-unsafe impl Send for CDoor {}
+unsafe impl<const DIRECT: bool> Send for CDoor<DIRECT> {}
 // SAFETY: as above.
-unsafe impl Sync for CDoor {}
+unsafe impl<const DIRECT: bool> Sync for CDoor<DIRECT> {}
 // SAFETY: as above.
 unsafe impl Send for COrigin {}
 // SAFETY: as above.
@@ -64,7 +66,7 @@ fn sized<T: Copy>() -> T {
     value
 }
 
-impl Door for CDoor {
+impl<const DIRECT: bool> Door for CDoor<DIRECT> {
     type Origin = COrigin;
     type File = CFile;
     type Queue = CQueue;
@@ -82,7 +84,12 @@ impl Door for CDoor {
         options.close_timeout_ms = settings.close_timeout_ms as u32;
         options.async_limit = settings.async_limit as u32;
         options.copy_method = settings.copy_method as u32;
-        options.direct_io = settings.direct_io.into();
+        options.direct_io = (DIRECT || settings.direct).into();
+        if let Some(log) = settings.log {
+            options.log = Some(log_callback);
+            options.log_user = log.user();
+            options.log_level = CACHEFS_LOG_TRACE;
+        }
         let mut cache = null_mut();
         // SAFETY: the strings and structures live during the call.
         status(unsafe { cache::cachefs_cache_open(path(dir).as_ptr(), &options, &mut cache) })?;
@@ -93,9 +100,15 @@ impl Door for CDoor {
         report(self.0).state == CACHEFS_STATE_NORMAL
     }
 
-    fn engine_is(&self, engine: EngineChoice) -> bool {
-        let psync = report(self.0).engine == CACHEFS_ENGINE_PSYNC;
-        psync == (engine == EngineChoice::Psync)
+    fn engine(&self) -> (EngineChoice, String) {
+        let report = report(self.0);
+        let engine = match report.engine {
+            CACHEFS_ENGINE_PSYNC => EngineChoice::Psync,
+            _ => EngineChoice::Uring,
+        };
+        // SAFETY: the library ends the text with a NUL.
+        let reason = unsafe { CStr::from_ptr(report.engine_reason.as_ptr()) };
+        (engine, reason.to_string_lossy().into_owned())
     }
 
     fn stats(&self) -> Stats {
@@ -115,6 +128,7 @@ impl Door for CDoor {
             stale_fetches: value.stale_fetches,
             evictions: value.evictions,
             in_flight: value.in_flight,
+            bytes_straight: value.bytes_straight,
             bytes_reflinked: value.bytes_reflinked,
             bytes_copied_in_kernel: value.bytes_copied_in_kernel,
             bytes_copied_by_ring: value.bytes_copied_by_ring,
@@ -237,6 +251,20 @@ impl Door for CDoor {
         CQueue(opened)
     }
 
+    fn allocate(&self, length: usize) -> *mut u8 {
+        let mut memory = null_mut();
+        // SAFETY: the place is writable during the call.
+        let result = unsafe { buffer::cachefs_buffer_alloc(self.0, length as u64, &mut memory) };
+        assert_eq!(result, 0);
+        memory.cast()
+    }
+
+    fn free(&self, memory: *mut u8) {
+        // SAFETY: the scenarios free what no request uses any more.
+        let result = unsafe { buffer::cachefs_buffer_free(self.0, memory.cast()) };
+        assert_eq!(result, 0);
+    }
+
     fn close(&self) {
         // The drop comes again, and finds it closed.
         cache::cachefs_cache_close(self.0);
@@ -250,7 +278,7 @@ fn report(cache: *mut cachefs_cache) -> cachefs_report {
     value
 }
 
-impl Drop for CDoor {
+impl<const DIRECT: bool> Drop for CDoor<DIRECT> {
     fn drop(&mut self) {
         cache::cachefs_cache_close(self.0);
     }
@@ -274,7 +302,7 @@ impl Drop for CQueue {
     }
 }
 
-impl QueueDoor<CDoor> for CQueue {
+impl<const DIRECT: bool> QueueDoor<CDoor<DIRECT>> for CQueue {
     fn read(&mut self, file: &CFile, buffer: &mut [u8], offset: u64, tag: u64) -> Result<(), i32> {
         let (start, size) = (buffer.as_mut_ptr().cast(), buffer.len() as u64);
         // SAFETY: the scenarios keep the buffer until the completion.

@@ -1,6 +1,7 @@
 //! The core's own API as a door.
 
 use super::door::{Done, Door, Pending, QueueDoor, Settings};
+use super::log::Log;
 use super::origin::TestOrigin;
 use crate::capi::read::convert;
 use cachefs_core::{
@@ -13,7 +14,8 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-pub(crate) struct CoreDoor(Cache);
+/// New objects are direct if the parameter says so.
+pub(crate) struct CoreDoor<const DIRECT: bool>(Cache);
 
 fn errno(error: Error) -> i32 {
     error.errno().raw_os_error()
@@ -30,7 +32,7 @@ fn done(completion: &Completion) -> Done {
     }
 }
 
-impl Door for CoreDoor {
+impl<const DIRECT: bool> Door for CoreDoor<DIRECT> {
     type Origin = Origin;
     type File = File;
     type Queue = Queue;
@@ -44,7 +46,8 @@ impl Door for CoreDoor {
             close_timeout_ms: settings.close_timeout_ms,
             async_limit: settings.async_limit,
             copy_method: settings.copy_method,
-            direct_io: settings.direct_io.into(),
+            direct_io: (DIRECT || settings.direct).into(),
+            log: settings.log.map(Log::dispatch),
             ..Config::default()
         };
         Cache::open(dir, &config).map(Self).map_err(errno)
@@ -54,12 +57,13 @@ impl Door for CoreDoor {
         self.0.report().state == State::Normal
     }
 
-    fn engine_is(&self, engine: EngineChoice) -> bool {
-        let wanted = match engine {
-            EngineChoice::Psync => EngineKind::Psync,
-            _ => EngineKind::Uring,
+    fn engine(&self) -> (EngineChoice, String) {
+        let report = self.0.report();
+        let engine = match report.engine {
+            EngineKind::Psync => EngineChoice::Psync,
+            EngineKind::Uring => EngineChoice::Uring,
         };
-        self.0.report().engine == wanted
+        (engine, report.engine_reason)
     }
 
     fn stats(&self) -> Stats {
@@ -126,12 +130,21 @@ impl Door for CoreDoor {
             .unwrap()
     }
 
+    fn allocate(&self, length: usize) -> *mut u8 {
+        self.0.allocate(length).unwrap()
+    }
+
+    fn free(&self, memory: *mut u8) {
+        // SAFETY: the scenarios free what no request uses any more.
+        unsafe { self.0.free(memory) }.unwrap();
+    }
+
     fn close(&self) {
         self.0.close().unwrap();
     }
 }
 
-impl QueueDoor<CoreDoor> for Queue {
+impl<const DIRECT: bool> QueueDoor<CoreDoor<DIRECT>> for Queue {
     fn read(&mut self, file: &File, buffer: &mut [u8], offset: u64, tag: u64) -> Result<(), i32> {
         // SAFETY: the scenarios keep the buffer until the completion.
         let lent = unsafe { Lent::new(buffer.as_mut_ptr(), buffer.len()) };

@@ -1,8 +1,9 @@
 //! What a scenario can do, whichever door it goes through.
 
+use super::log::Log;
 use super::origin::TestOrigin;
 use cachefs_core::{EngineChoice, Residency, Stats};
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -19,7 +20,9 @@ pub(crate) struct Settings {
     pub(crate) async_limit: u64,
     /// The number of a word of the option `copy_method`.
     pub(crate) copy_method: u64,
-    pub(crate) direct_io: bool,
+    /// A door of direct objects needs not be told.
+    pub(crate) direct: bool,
+    pub(crate) log: Option<&'static Log>,
 }
 
 impl Settings {
@@ -32,7 +35,8 @@ impl Settings {
             close_timeout_ms: 0,
             async_limit: 0,
             copy_method: 0,
-            direct_io: false,
+            direct: false,
+            log: None,
         }
     }
 }
@@ -79,7 +83,8 @@ pub(crate) trait Door: Sized + Send + Sync {
     fn open(dir: &Path, settings: &Settings) -> Result<Self, i32>;
     /// Whether it stores.
     fn is_normal(&self) -> bool;
-    fn engine_is(&self, engine: EngineChoice) -> bool;
+    /// The engine by its name, and the text about it.
+    fn engine(&self) -> (EngineChoice, String);
     fn stats(&self) -> Stats;
     fn directory(&self, root: &Path) -> Result<Self::Origin, i32>;
     fn custom(&self, name: &str, code: Arc<TestOrigin>) -> Self::Origin;
@@ -92,6 +97,9 @@ pub(crate) trait Door: Sized + Send + Sync {
     fn residency(&self, file: &Self::File) -> Residency;
     fn descriptor(&self, file: &Self::File) -> Result<OwnedFd, i32>;
     fn queue(&self, depth: u32) -> Self::Queue;
+    /// Memory that the engine knows; give it back to `free`.
+    fn allocate(&self, length: usize) -> *mut u8;
+    fn free(&self, memory: *mut u8);
     /// Closes it; what is open of it stays.
     fn close(&self);
 
@@ -163,16 +171,33 @@ pub(crate) trait QueueDoor<D: Door> {
 /// Longer than anything may take on a busy machine; a hang fails the test.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
-/// Whether this system refuses the engine: said, so that a skip is seen.
-pub(crate) fn refused(engine: EngineChoice) -> bool {
-    let refused = engine == EngineChoice::Uring
-        && cachefs_core::probe(&cachefs_core::EngineOptions::default())
-            .first()
-            .is_none_or(|found| found.granted.is_err());
-    if refused {
-        eprintln!("skipped: io_uring is refused here");
+/// The engine that `auto` has to take: what CACHEFS_EXPECT_ENGINE says, else
+/// what the kernel says when it is asked without the library. None: it is a
+/// matter of what other tests have at the same moment.
+pub(crate) fn granted_engine() -> Option<EngineChoice> {
+    match std::env::var("CACHEFS_EXPECT_ENGINE").as_deref() {
+        Ok("uring") => Some(EngineChoice::Uring),
+        Ok("psync") => Some(EngineChoice::Psync),
+        Ok("any") => None,
+        Ok(other) => panic!("there is no engine {other}"),
+        Err(_) if grants_io_uring() => Some(EngineChoice::Uring),
+        Err(_) => Some(EngineChoice::Psync),
     }
-    refused
+}
+
+fn grants_io_uring() -> bool {
+    /// IORING_FEAT_NODROP and IORING_FEAT_EXT_ARG of io_uring_setup(2).
+    const NEEDED: u32 = 1 << 1 | 1 << 8;
+    // `struct io_uring_params` has 120 bytes; the sixth word is `features`.
+    let mut parameters = [0u32; 30];
+    // SAFETY: the call writes no more than the structure.
+    let ring = unsafe { libc::syscall(libc::SYS_io_uring_setup, 8, parameters.as_mut_ptr()) };
+    if ring < 0 {
+        return false;
+    }
+    // SAFETY: a new descriptor, which is ours.
+    drop(unsafe { OwnedFd::from_raw_fd(ring as RawFd) });
+    parameters[5] & NEEDED == NEEDED
 }
 
 /// A directory for the cache and one for the origin.

@@ -1,6 +1,9 @@
 //! The scenarios: one behaviour each, named after it.
 
+pub(crate) mod alignment;
+pub(crate) mod bypass;
 pub(crate) mod copying;
+pub(crate) mod environment;
 pub(crate) mod failing;
 pub(crate) mod filling;
 pub(crate) mod limits;

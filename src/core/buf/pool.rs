@@ -44,7 +44,13 @@ impl Pool {
 
     /// A free buffer, or None. Its bytes are whatever was there before.
     pub(crate) fn take(&self) -> Option<PoolBuf> {
-        let index = self.0.free.lock().pop()?;
+        self.take_leaving(0)
+    }
+
+    /// The same, or None if fewer than `spare` would be left.
+    pub(crate) fn take_leaving(&self, spare: usize) -> Option<PoolBuf> {
+        let mut free = self.0.free.lock();
+        let index = if free.len() > spare { free.pop() } else { None }?;
         Some(PoolBuf {
             region: Arc::clone(&self.0),
             index,
@@ -128,6 +134,15 @@ mod tests {
         assert!(pool.take().is_none());
         drop(first);
         assert!(pool.take().is_some());
+    }
+
+    #[test]
+    fn what_is_to_be_left_is_left() {
+        let pool = Pool::new(2, 4096, Pages::Small).unwrap();
+        let first = pool.take_leaving(1).unwrap();
+        assert!(pool.take_leaving(1).is_none());
+        assert!(pool.take().is_some());
+        drop(first);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::error::{Errno, Error, Result};
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// Told by the thread, waited for by who opens and closes the cache.
@@ -10,6 +11,8 @@ use std::time::Instant;
 pub(crate) struct Life {
     state: Mutex<State>,
     changed: Condvar,
+    /// It left operations in the kernel.
+    left_behind: AtomicBool,
 }
 
 #[derive(Default)]
@@ -35,6 +38,17 @@ impl Life {
     /// The thread could not start.
     pub(crate) fn fail(&self, error: Error) {
         self.set(State::Ended(Err(error)));
+    }
+
+    /// The kernel still has operations of the thread, whose exit waits for them
+    /// (`io_wq_put_and_exit`): nobody may wait for it in turn.
+    pub(crate) fn leave_behind(&self) {
+        self.left_behind.store(true, Ordering::Release);
+    }
+
+    /// Whether the thread, which has ended, may be waited for.
+    pub(crate) fn can_exit(&self) -> bool {
+        !self.left_behind.load(Ordering::Acquire)
     }
 
     /// Waits until the thread runs, or says why it does not.

@@ -8,7 +8,7 @@ use crate::buf::Pool;
 use crate::completion::Completion;
 use crate::error::Errno;
 use crate::io::{Engine, Op, Outcome, Wait, Which};
-use crate::request::{Copying, Fetch, Flight, Part, Request, Sink};
+use crate::request::{Bounce, Copying, Fetch, Flight, Part, Request, Sink};
 use crate::stats::Counters;
 use slab::Slab;
 use std::cell::Cell;
@@ -36,13 +36,16 @@ pub(crate) struct ShardConfig {
     pub(crate) close_timeout: Duration,
 }
 
-/// Whose operation it is: the upper bits of an engine's tag.
+/// Whose operation it is, and its slot: the lower and the upper bits of an
+/// engine's tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     /// A read of cached bytes for the request in this slot.
     Request(usize),
     /// A step of the fetch in this slot.
     Fetch(usize),
+    /// A read of cached bytes into a buffer, for the bounce in this slot.
+    Bounce(usize),
     /// A part of the copy in this slot.
     Copy(usize, Part),
     /// The blocks for the copy in this slot.
@@ -63,6 +66,7 @@ impl Target {
             Target::Copy(slot, Part::Out) => (slot, 3),
             Target::Blocks(slot) => (slot, 4),
             Target::Check(slot) => (slot, 5),
+            Target::Bounce(slot) => (slot, 6),
         };
         (slot as u64) << TAG_KIND_BITS | kind
     }
@@ -75,7 +79,8 @@ impl Target {
             2 => Target::Copy(slot, Part::In),
             3 => Target::Copy(slot, Part::Out),
             4 => Target::Blocks(slot),
-            _ => Target::Check(slot),
+            5 => Target::Check(slot),
+            _ => Target::Bounce(slot),
         }
     }
 }
@@ -100,6 +105,9 @@ pub(crate) struct Shard {
     pub(crate) copying: Copying,
     /// Fetches that wait for a buffer, the oldest first.
     pub(crate) starved: VecDeque<usize>,
+    pub(crate) bounces: Slab<Bounce>,
+    /// Bounces that wait for a buffer, the oldest first.
+    pub(crate) waiting_bounces: VecDeque<usize>,
     /// When a fetch last moved on: what waits for buffers has no time of its own.
     pub(crate) progress: Instant,
     /// Fills of files that are too young to be trusted yet.
@@ -135,6 +143,8 @@ impl Shard {
             flights: HashMap::new(),
             copying,
             starved: VecDeque::new(),
+            bounces: Slab::new(),
+            waiting_bounces: VecDeque::new(),
             progress: Instant::now(),
             delayed: Vec::new(),
             finished: Vec::new(),
@@ -194,7 +204,7 @@ impl Shard {
                 buffer,
             } => {
                 if self.is_current(fetch) {
-                    self.fetch_read(fetch.slot, result, buffer);
+                    self.fetch_read(fetch.slot, result, Some(buffer));
                 }
             }
             Message::OriginStat { fetch, result } => {
@@ -217,6 +227,7 @@ impl Shard {
         match Target::of(outcome.tag) {
             Target::Request(slot) => self.hit_ended(slot, outcome.result, outcome.buffer),
             Target::Fetch(slot) => self.fetch_ended(slot, outcome.result, outcome.buffer),
+            Target::Bounce(slot) => self.bounce_ended(slot, outcome.result, outcome.buffer),
             Target::Copy(slot, part) => {
                 // Its buffer first: the pool may be waited for.
                 drop(outcome.buffer);
@@ -263,7 +274,7 @@ impl Shard {
     /// Gives the engine and the fetches what has become free.
     fn feed(&mut self) {
         self.push_overflow();
-        self.feed_starved();
+        self.feed_waiting();
         self.feed_copies();
         let now = Instant::now();
         while let Some(index) = self.delayed.iter().position(|(at, _)| *at <= now) {
@@ -297,7 +308,8 @@ impl Shard {
     }
 
     /// Ends a request early. What the engine has of it must end first; what
-    /// waits for a fetch need not, since a fetch has its own buffer.
+    /// waits for a fetch need not, since a fetch has its own buffer, but for
+    /// those that read straight into the caller's memory.
     fn cancel(&mut self, id: u64) {
         if let Some(index) = self.delayed.iter().position(|(_, one)| one.id == id) {
             let (_, request) = self.delayed.swap_remove(index);
@@ -312,12 +324,9 @@ impl Shard {
 
     /// Fails a request as soon as the engine has nothing of it.
     pub(crate) fn abandon(&mut self, slot: usize, errno: Errno) {
-        for (_, fetch) in self.fetches.iter_mut() {
-            let before = fetch.waiters.len();
-            fetch.waiters.retain(|waiter| waiter.request != slot);
-            self.requests[slot].outstanding -= (before - fetch.waiters.len()) as u32;
-        }
+        self.abandon_fetches(slot);
         self.leave_copies(slot);
+        self.abandon_bounces(slot);
         let tag = Target::Request(slot).tag();
         let (out, keep): (VecDeque<_>, _) = self
             .overflow
@@ -379,7 +388,8 @@ impl Shard {
     }
 
     /// Ends the shard: everybody is told, and what the kernel still has is leaked.
-    pub(crate) fn close(mut self, reason: Errno) {
+    /// Returns how many operations that are.
+    pub(crate) fn close(mut self, reason: Errno) -> usize {
         let deadline = self
             .closing
             .unwrap_or_else(|| Instant::now() + self.config.close_timeout);
@@ -395,13 +405,26 @@ impl Shard {
         for (_, request) in std::mem::take(&mut self.delayed) {
             self.reject(request, reason);
         }
-        for request in std::mem::take(&mut self.requests) {
-            self.reject(Box::new(request.1), reason);
-        }
-        self.tell_at_the_end();
         for (_, mut fetch) in std::mem::take(&mut self.fetches) {
+            for waiter in std::mem::take(&mut fetch.waiters) {
+                self.requests[waiter.request].outstanding -= 1;
+            }
             fetch.give_back_room();
         }
         self.abandon_copies();
+        for (tag, _) in std::mem::take(&mut self.overflow) {
+            if let Target::Request(slot) = Target::of(tag) {
+                self.requests[slot].outstanding -= 1;
+            }
+        }
+        for (_, request) in std::mem::take(&mut self.requests) {
+            // What is still outstanding is at the engine, with the caller's memory,
+            // which nobody but the caller can keep.
+            let is_lent = stuck > 0 && request.outstanding > 0;
+            let errno = if is_lent { Errno::BUSY } else { reason };
+            self.reject(Box::new(request), errno);
+        }
+        self.tell_at_the_end();
+        stuck
     }
 }

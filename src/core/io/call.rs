@@ -11,7 +11,7 @@ use std::os::fd::AsFd;
 /// at most `limit` bytes, and blocks for as long as the kernel does.
 pub(super) fn call(op: &Op, done: usize, limit: usize) -> Result<Output, Errno> {
     let left = op.buffer.len() - done;
-    let length = left.min(limit).min(TRANSFER_BYTES_MAX);
+    let length = op.terms.span(left).min(limit).min(TRANSFER_BYTES_MAX);
     let file = op.file.as_fd();
     let offset = after(op.offset, done as u64);
     // SAFETY: `done` is at most the length, so the address stays in the buffer.

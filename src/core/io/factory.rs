@@ -8,8 +8,9 @@ use super::uring::Uring;
 use super::uring::setup::Plan;
 use super::{Engine, EngineStats, Feature, FeatureSet, Owner};
 use crate::buf::{Pages, Pool, Regions};
-use crate::error::Result;
+use crate::error::{Context, Errno, Error, Result};
 use parking_lot::Mutex;
+use rustix::event::{EventfdFlags, eventfd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -148,7 +149,7 @@ impl EngineFactory {
     fn try_uring(&mut self) -> Result<()> {
         let plan = Plan::new(&self.options);
         let owner = Owner::Program { movable: false };
-        let ring = self.uring(&plan, self.options.depth, owner)?;
+        let ring = can_notify(self.uring(&plan, self.options.depth, owner)?)?;
         self.kind = EngineKind::Uring;
         self.granted = ring.granted();
         self.refused = ring.refused().to_vec();
@@ -254,5 +255,16 @@ impl EngineFactory {
     /// Ends the psync threads; returns how many were still inside a system call.
     pub(crate) fn shut_down(&self, deadline: Instant) -> usize {
         self.psync.shut_down(deadline)
+    }
+}
+
+/// Gives the ring back if it can tell an eventfd of completions: without that the
+/// descriptor of a queue would be silent about hits, so io_uring is as good as
+/// refused (by a filter of io_uring_register(2); kernels have had it since 5.2).
+fn can_notify(mut ring: Uring) -> Result<Uring> {
+    let event = eventfd(0, EventfdFlags::CLOEXEC).context(|| "create an eventfd")?;
+    match ring.notify(Arc::new(event)) {
+        Ok(()) => Ok(ring),
+        Err(error) => Err(Error::new(Errno::OPNOTSUPP, error.to_string())),
     }
 }

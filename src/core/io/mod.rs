@@ -29,7 +29,9 @@ pub(crate) mod uring;
 
 use crate::buf::{Buffer, Piece};
 use crate::error::{Errno, Result};
+use crate::limits::{DIRECT_ALIGNMENT_MAX, TRANSFER_BYTES_MAX};
 use crate::sys::Attributes;
+use std::num::NonZeroU32;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -131,10 +133,37 @@ pub(crate) struct Terms {
     /// The operation that is pushed next begins only once this one has done all
     /// that it was to do, and has ECANCELED if it has not.
     pub(crate) linked: bool,
-    /// The file is open with O_DIRECT, and all is aligned: a device that can be
-    /// polled is.
-    pub(crate) direct: bool,
+    /// The file is open with O_DIRECT, which moves whole blocks of so many bytes:
+    /// address and offset are aligned, and there is memory for the whole of the
+    /// last block, whose rest may be written to. A device that can be polled is.
+    pub(crate) direct: Option<NonZeroU32>,
+    /// A thread of the kernel does it, however ready the file says that it is.
+    ///
+    /// io_uring reads a file on the submitting thread if that will not block. Of
+    /// file systems that do not tell it asks poll(2) for that (`file_can_poll` in
+    /// io_uring/rw.c), and FUSE answers for regular files, too: always ready. So
+    /// a server that does not answer would hold up all that the thread does.
+    pub(crate) elsewhere: bool,
 }
+
+impl Terms {
+    /// Bytes to ask the kernel for where `left` are wanted.
+    pub(crate) fn span(&self, left: usize) -> usize {
+        self.direct
+            .map_or(left, |block| left.next_multiple_of(block.get() as usize))
+    }
+
+    /// Whether a transfer that stopped after `done` bytes has met the end of the
+    /// file: elsewhere whole blocks are moved, and the rest of a block cannot be
+    /// asked for.
+    pub(crate) fn met_the_end(&self, done: usize) -> bool {
+        self.direct
+            .is_some_and(|block| !done.is_multiple_of(block.get() as usize))
+    }
+}
+
+// A transfer that the kernel cuts must not look like one that met the end.
+const _: () = assert!(TRANSFER_BYTES_MAX.is_multiple_of(DIRECT_ALIGNMENT_MAX as usize));
 
 /// One operation. The engine owns all of it until its outcome.
 #[derive(Debug)]
@@ -144,6 +173,13 @@ pub(crate) struct Op {
     pub(crate) buffer: Buffer,
     pub(crate) offset: u64,
     pub(crate) terms: Terms,
+}
+
+impl Op {
+    /// Bytes of memory that the kernel may touch.
+    fn span(&self) -> usize {
+        self.terms.span(self.buffer.len())
+    }
 }
 
 /// What came of an operation.

@@ -2,7 +2,7 @@
 //! interruptions, whatever tells it of them.
 
 use super::errno::{Verdict, judge};
-use super::{Output, Verb};
+use super::{Output, Terms, Verb};
 use crate::error::Errno;
 use crate::limits::INTERRUPTS_MAX;
 
@@ -18,10 +18,11 @@ pub(super) struct Progress {
 impl Progress {
     /// A submission has moved bytes. The bytes of the operation if it has ended,
     /// which it has at the end of the file; None: the rest is to be submitted.
-    pub(super) fn moved(&mut self, moved: usize, whole: usize) -> Option<usize> {
+    pub(super) fn moved(&mut self, moved: usize, whole: usize, terms: &Terms) -> Option<usize> {
         self.done += moved;
         self.interrupts = 0;
-        (moved == 0 || self.done >= whole).then_some(self.done)
+        let ended = moved == 0 || self.done >= whole || terms.met_the_end(self.done);
+        ended.then_some(self.done.min(whole))
     }
 
     /// A submission has failed. The errno of the operation if it has ended; None:
@@ -51,11 +52,15 @@ mod tests {
     #[test]
     fn an_operation_goes_on_until_all_is_moved_or_the_file_ends() {
         let mut progress = Progress::default();
-        assert_eq!(progress.moved(3, 10), None);
-        assert_eq!(progress.moved(7, 10), Some(10));
+        assert_eq!(progress.moved(3, 10, &Terms::default()), None);
+        assert_eq!(progress.moved(7, 10, &Terms::default()), Some(10));
         let mut progress = Progress::default();
-        assert_eq!(progress.moved(3, 10), None);
-        assert_eq!(progress.moved(0, 10), Some(3), "the end of the file");
+        assert_eq!(progress.moved(3, 10, &Terms::default()), None);
+        assert_eq!(
+            progress.moved(0, 10, &Terms::default()),
+            Some(3),
+            "the end of the file"
+        );
     }
 
     #[test]
@@ -66,7 +71,7 @@ mod tests {
                 assert_eq!(progress.failed(Verb::Read, Errno::INTR), None, "{round}");
             }
             if round == 0 {
-                assert_eq!(progress.moved(1, 10), None);
+                assert_eq!(progress.moved(1, 10, &Terms::default()), None);
             }
         }
         assert_eq!(progress.failed(Verb::Read, Errno::INTR), Some(Errno::INTR));

@@ -154,7 +154,7 @@ fn perform(task: &Task) -> (std::result::Result<Output, Errno>, u64) {
         calls += 1;
         let ended = match call(op, progress.done, TRANSFER_BYTES_MAX) {
             Ok(Output::Bytes(moved)) => progress
-                .moved(moved, whole)
+                .moved(moved, whole, &op.terms)
                 .map(|all| Ok(Output::Bytes(all))),
             Ok(attributes) => Some(Ok(attributes)),
             Err(errno) => progress.failed(op.verb, errno).map(Err),

@@ -2,13 +2,15 @@
 
 use super::Source;
 use crate::error::{Context, Errno, Error, Result};
+use crate::filesystem::{self, Distance};
 use crate::sys::{self, Attributes};
 use crate::token::VersionToken;
 use parking_lot::Mutex;
+use rustix::event::epoll;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use std::collections::HashMap;
 use std::ffi::{CStr, OsStr};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,14 +22,24 @@ pub(crate) struct Directory {
     root: OwnedFd,
     /// Without links.
     path: PathBuf,
-    /// The mount of the root itself.
+    /// The mount of the root itself; 0 where mounts cannot be told apart.
     mount: u64,
+    /// The root's file system is on a device of this host.
+    near: bool,
     /// A cache directory inside this origin, whose files are refused.
     cache: Option<PathBuf>,
-    /// Where the file systems below the root are mounted, relative to it: part
-    /// of a file's identity in place of the device number, which network file
-    /// systems change from mount to mount.
-    mounts: Mutex<HashMap<u64, Arc<[u8]>>>,
+    /// Tells what a file's reads may do; an epoll descriptor.
+    poller: OwnedFd,
+    /// The file systems below the root.
+    mounts: Mutex<HashMap<u64, Arc<Mount>>>,
+}
+
+/// A file system below the root.
+struct Mount {
+    /// Where it is, relative to the root: part of a file's identity in place of
+    /// the device number, which network file systems change from mount to mount.
+    place: Box<[u8]>,
+    near: bool,
 }
 
 impl Directory {
@@ -48,8 +60,11 @@ impl Directory {
             .context(|| format!("stat the origin {shown}"))?
             .mount;
         Ok(Self {
+            near: mount != 0 && is_near(fd.as_fd()),
             root: fd,
             mount,
+            poller: epoll::create(epoll::CreateFlags::CLOEXEC)
+                .context(|| "create an epoll descriptor")?,
             cache: cache
                 .filter(|cache| cache.starts_with(&path))
                 .map(Path::to_owned),
@@ -62,8 +77,9 @@ impl Directory {
         self.path.as_os_str().as_bytes().to_vec()
     }
 
-    /// Opens a regular file below the root; gives its identity and version.
-    pub(super) fn open(&self, path: &CStr) -> Result<(Source, Vec<u8>, VersionToken)> {
+    /// Opens a regular file below the root; gives its identity and version, and
+    /// whether it is on a device of this host.
+    pub(super) fn open(&self, path: &CStr) -> Result<(Source, Vec<u8>, VersionToken, bool)> {
         let shown = || format!("open {}", path.to_string_lossy());
         let fd = self.resolve(path).context(shown)?;
         let attributes = sys::attributes(fd.as_fd()).context(shown)?;
@@ -76,11 +92,16 @@ impl Directory {
             }
         }
         self.refuse_own_cache(&fd).context(shown)?;
-        let identity = self.identity(&attributes);
+        let (identity, near) = self.identity(&fd, &attributes);
+        let elsewhere = sys::has_poll(self.poller.as_fd(), fd.as_fd());
         Ok((
-            Source::Descriptor(Arc::new(fd)),
+            Source::Descriptor {
+                file: Arc::new(fd),
+                elsewhere,
+            },
             identity,
             attributes.into(),
+            near,
         ))
     }
 
@@ -124,26 +145,37 @@ impl Directory {
         Ok(())
     }
 
-    /// The inode and the place of its file system below the root.
-    fn identity(&self, attributes: &Attributes) -> Vec<u8> {
+    /// The inode and the place of its file system below the root; and whether that
+    /// is near.
+    fn identity(&self, fd: &OwnedFd, attributes: &Attributes) -> (Vec<u8>, bool) {
         let mut identity = attributes.inode.to_string().into_bytes();
-        if attributes.mount != self.mount {
-            identity.push(b' ');
-            identity.extend_from_slice(&self.mount_place(attributes.mount));
+        if attributes.mount == self.mount {
+            return (identity, self.near);
         }
-        identity
+        let mount = self.mount_of(fd, attributes.mount);
+        identity.push(b' ');
+        identity.extend_from_slice(&mount.place);
+        (identity, mount.near)
     }
 
-    fn mount_place(&self, mount: u64) -> Arc<[u8]> {
+    fn mount_of(&self, fd: &OwnedFd, mount: u64) -> Arc<Mount> {
         let mut mounts = self.mounts.lock();
-        let place = mounts.entry(mount).or_insert_with(|| {
+        let known = mounts.entry(mount).or_insert_with(|| {
             // Unknown places get the number, which is good until the next mount.
             let place = mount_point(mount).unwrap_or_else(|| mount.to_string().into());
             let below = place.strip_prefix(&self.path).unwrap_or(&place);
-            below.as_os_str().as_bytes().into()
+            Arc::new(Mount {
+                place: below.as_os_str().as_bytes().into(),
+                near: is_near(fd.as_fd()),
+            })
         });
-        Arc::clone(place)
+        Arc::clone(known)
     }
+}
+
+fn is_near(fd: BorrowedFd<'_>) -> bool {
+    // What does not even tell its type is not trusted to answer.
+    filesystem::distance(fd).is_ok_and(|distance| distance != Distance::Remote)
 }
 
 /// Where a mount is, from /proc/self/mountinfo (proc(5)): fields 1 and 5.

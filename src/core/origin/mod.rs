@@ -35,7 +35,11 @@ enum Kind {
 /// What reads one file of an origin.
 pub(crate) enum Source {
     /// On an engine, through a descriptor.
-    Descriptor(Arc<OwnedFd>),
+    Descriptor {
+        file: Arc<OwnedFd>,
+        /// See [`crate::io::Terms`].
+        elsewhere: bool,
+    },
     /// By the origin's own code.
     Path(Arc<CString>),
 }
@@ -43,6 +47,8 @@ pub(crate) enum Source {
 /// A file of an origin, opened and checked.
 pub(crate) struct Opened {
     pub(crate) source: Source,
+    /// It is on a device of this host: reads of it end.
+    pub(crate) near: bool,
     pub(crate) identity: Identity,
     pub(crate) token: VersionToken,
 }
@@ -76,9 +82,12 @@ impl Inner {
         }
         let path =
             CString::new(path).map_err(|_| Error::new(Errno::INVAL, "the path contains a NUL"))?;
-        let (source, file, token) = match &self.kind {
+        let (source, file, token, near) = match &self.kind {
             Kind::Directory(directory) => directory.open(&path)?,
-            Kind::Custom(custom) => custom.open(path)?,
+            Kind::Custom(custom) => {
+                let (source, file, token) = custom.open(path)?;
+                (source, file, token, false)
+            }
         };
         if token.size > i64::MAX as u64 {
             // Offsets are signed in every system call (off_t).
@@ -94,6 +103,7 @@ impl Inner {
         };
         Ok(Opened {
             source,
+            near,
             identity,
             token,
         })

@@ -7,16 +7,18 @@
 //!                                   gives it back
 //! ```
 
-use super::{Again, Request, Shard, store_op};
-use crate::buf::{Buffer, PoolBuf};
+use super::{Again, Request, Shard};
+use crate::buf::{Buffer, Lent, PoolBuf};
 use crate::completion::Operation;
 use crate::error::{Errno, Error, describe};
 use crate::exec::{FetchId, OpTarget};
 use crate::file::{FileInner, Version};
 use crate::io::{Op, Output, Priority, Terms, Verb};
+use crate::limits::BOUNCE_BUFFERS;
 use crate::origin::{OriginRead, ReadReply, Source, StatReply};
-use crate::store::{Claim, Geometry};
+use crate::store::{Claim, Direct, Geometry, Object};
 use crate::token::VersionToken;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -77,6 +79,8 @@ pub(crate) struct Fetch {
     pub(super) flight: Option<(u64, u64)>,
     pub(super) offset: u64,
     pub(super) length: usize,
+    /// The memory of the only request that waits, if the bytes go straight there.
+    pub(super) lent: Option<Lent>,
     /// None while the engine or the origin has it.
     pub(super) buffer: Option<PoolBuf>,
     /// The good bytes: shared with the engine while it writes them, since
@@ -84,6 +88,8 @@ pub(crate) struct Fetch {
     pub(super) good: Option<Arc<PoolBuf>>,
     /// The chunk is being written, by nobody else.
     pub(super) claim: Option<Claim>,
+    /// How many of them are written.
+    pub(super) stored: usize,
     pub(super) state: State,
     pub(crate) waiters: Vec<Waiter>,
     /// When whoever waits is told that the origin does not answer.
@@ -105,6 +111,11 @@ impl Fetch {
         }
     }
 
+    /// Whether the engine may be writing to the memory of the request that waits.
+    fn has_lent_memory(&self) -> bool {
+        self.lent.is_some() && matches!(self.state, State::Reading | State::Overdue)
+    }
+
     /// Copies a request's share of the good bytes to it.
     fn copy_to(&self, request: &mut Request, waiter: &Waiter) {
         let good = self.good.as_ref().expect("the version was checked");
@@ -121,33 +132,105 @@ impl Fetch {
     }
 }
 
+/// The write of a part of a chunk's bytes, or of the first of it, to the object:
+/// of a direct object the whole pages past the page cache, then what is left
+/// through it. `offset` is where the chunk is.
+pub(super) fn store_op(
+    object: &Object,
+    bytes: &Arc<PoolBuf>,
+    offset: u64,
+    part: Range<usize>,
+    terms: Terms,
+) -> Op {
+    let whole_pages = |direct: &Direct| direct.whole_pages(part.end);
+    let direct = object.direct();
+    let direct = direct.filter(|direct| part.start < whole_pages(direct));
+    let (file, end) = match direct {
+        Some(direct) => (direct.file(), whole_pages(direct)),
+        None => (object.data(), part.end),
+    };
+    Op {
+        verb: Verb::Write,
+        file: Arc::clone(file),
+        buffer: Buffer::Shared(Arc::clone(bytes), part.start..end),
+        offset: offset + part.start as u64,
+        terms: Terms {
+            direct: direct.map(Direct::block),
+            elsewhere: object.store().elsewhere(),
+            ..terms
+        },
+    }
+}
+
 impl Shard {
-    /// Gives buffers to the fetches that wait for one.
-    pub(crate) fn feed_starved(&mut self) {
+    /// Gives buffers to who waits for one. Fetches leave some, so that hits do not
+    /// wait for an origin.
+    pub(crate) fn feed_waiting(&mut self) {
         while !self.starved.is_empty() {
-            let Some(buffer) = self.pool.take() else {
-                return;
+            let Some(buffer) = self.pool.take_leaving(BOUNCE_BUFFERS) else {
+                break;
             };
             let slot = self.starved.pop_front().expect("checked above");
             self.read_origin(slot, buffer);
         }
+        while !self.waiting_bounces.is_empty() {
+            let Some(buffer) = self.pool.take() else {
+                return;
+            };
+            let slot = self.waiting_bounces.pop_front().expect("checked above");
+            self.read_bounce(slot, buffer);
+        }
     }
 
-    fn read_origin(&mut self, slot: usize, buffer: PoolBuf) {
+    fn begin_read(&mut self, slot: usize) -> &Fetch {
         self.progress = Instant::now();
+        self.counters.origin_reads.add(1);
         let fetch = &mut self.fetches[slot];
         fetch.state = State::Reading;
         fetch.deadline = Some(self.progress + self.config.origin_timeout);
-        self.counters.origin_reads.add(1);
+        fetch
+    }
+
+    /// Has the engine read bytes that are not kept into the memory of who waits.
+    pub(super) fn read_straight(&mut self, slot: usize, lent: Lent) {
+        let fetch = self.begin_read(slot);
+        let Source::Descriptor {
+            file: descriptor,
+            elsewhere,
+        } = &fetch.file.source
+        else {
+            unreachable!("custom origins get buffers of ours");
+        };
+        let op = Op {
+            verb: Verb::Read,
+            file: Arc::clone(descriptor),
+            buffer: Buffer::Lent(lent),
+            offset: fetch.offset,
+            terms: Terms {
+                elsewhere: *elsewhere,
+                ..fetch.terms()
+            },
+        };
+        self.push(OpTarget::Fetch(slot), op);
+    }
+
+    fn read_origin(&mut self, slot: usize, buffer: PoolBuf) {
+        let fetch = self.begin_read(slot);
         let file = Arc::clone(&fetch.file);
         match &file.source {
-            Source::Descriptor(descriptor) => {
+            Source::Descriptor {
+                file: descriptor,
+                elsewhere,
+            } => {
                 let op = Op {
                     verb: Verb::Read,
                     file: Arc::clone(descriptor),
                     buffer: Buffer::Pool(buffer, fetch.length),
                     offset: fetch.offset,
-                    terms: fetch.terms(),
+                    terms: Terms {
+                        elsewhere: *elsewhere,
+                        ..fetch.terms()
+                    },
                 };
                 self.push(OpTarget::Fetch(slot), op);
             }
@@ -183,19 +266,20 @@ impl Shard {
         result: Result<Output, Errno>,
         buffer: Buffer,
     ) {
+        let whole = buffer.len();
         let pool_buffer = match buffer {
             Buffer::Pool(buffer, _) => Some(buffer),
             _ => None,
         };
         match (self.fetches[slot].state, result) {
-            (State::Overdue, _) => self.drop_fetch(slot),
+            // Whoever lent it memory waits for this, and has failed already.
+            (State::Overdue, _) => self.end_fetch(slot, |_, _| ()),
             (State::Reading, result) => {
                 let count = result.map(|output| match output {
                     Output::Bytes(count) => count,
                     Output::Attributes(_) => unreachable!("a read moves bytes"),
                 });
-                let buffer = pool_buffer.expect("a read has a buffer");
-                self.fetch_read(slot, count, buffer);
+                self.fetch_read(slot, count, pool_buffer);
             }
             (State::Checking { .. }, result) => {
                 let token = result.map(|output| match output {
@@ -209,14 +293,20 @@ impl Shard {
                     Output::Bytes(count) => count,
                     Output::Attributes(_) => unreachable!("a write moves bytes"),
                 });
-                self.fetch_stored(slot, count);
+                self.fetch_stored(slot, count, whole);
             }
             (State::Starved, _) => unreachable!("a starved fetch has nothing under way"),
         }
     }
 
-    /// The origin has given its bytes, or an error.
-    pub(crate) fn fetch_read(&mut self, slot: usize, read: Result<usize, Errno>, buffer: PoolBuf) {
+    /// The origin has given its bytes, or an error. None: they are in the memory
+    /// of who waits.
+    pub(crate) fn fetch_read(
+        &mut self,
+        slot: usize,
+        read: Result<usize, Errno>,
+        buffer: Option<PoolBuf>,
+    ) {
         self.progress = Instant::now();
         let fetch = &mut self.fetches[slot];
         if fetch.state == State::Overdue {
@@ -224,9 +314,9 @@ impl Shard {
             self.drop_fetch(slot);
             return;
         }
-        fetch.buffer = Some(buffer);
+        fetch.buffer = buffer;
         let checked_by_read = match &fetch.file.source {
-            Source::Descriptor(_) => false,
+            Source::Descriptor { .. } => false,
             Source::Path(_) => fetch.file.origin.custom_code().checks_version(),
         };
         match read {
@@ -258,10 +348,10 @@ impl Shard {
         let fetch = &self.fetches[slot];
         let file = Arc::clone(&fetch.file);
         match &file.source {
-            Source::Descriptor(descriptor) => {
+            Source::Descriptor { file, .. } => {
                 let op = Op {
                     verb: Verb::Stat,
-                    file: Arc::clone(descriptor),
+                    file: Arc::clone(file),
                     buffer: Buffer::None,
                     offset: 0,
                     terms: Terms::default(),
@@ -307,29 +397,44 @@ impl Shard {
     /// is written afterwards.
     fn answer(&mut self, slot: usize) {
         let fetch = &mut self.fetches[slot];
+        if fetch.lent.is_some() {
+            self.counters.bytes_straight.add(fetch.length as u64);
+            self.end_fetch(slot, |request, length| {
+                request.from_origin += length;
+                request.bypassed += length;
+            });
+            return;
+        }
         fetch.deadline = None;
         fetch.state = State::Storing;
-        let good = Arc::new(fetch.buffer.take().expect("the origin gave it back"));
-        fetch.good = Some(Arc::clone(&good));
-        let store = fetch.chunk.and(fetch.version.object.as_ref());
-        let claim = store.map(|object| Claim::take(object, fetch.offset, fetch.length as u64));
-        let write = match (store, claim) {
-            (Some(object), Some(Ok(claim))) => {
-                fetch.claim = Some(claim);
-                let buffer = Buffer::Shared(good, fetch.length);
-                Ok(Some(store_op(object, buffer, fetch.offset, fetch.terms())))
-            }
-            (_, Some(Err(errno))) => Err(errno),
-            (_, _) => Ok(None),
-        };
+        let good = fetch.buffer.take().expect("the origin gave it back");
+        fetch.good = Some(Arc::new(good));
+        let object = fetch.chunk.and(fetch.version.object.as_ref());
+        let claim = object.map(|object| Claim::take(object, fetch.offset, fetch.length as u64));
         self.deliver(slot);
-        match write {
-            Ok(Some(op)) => self.push(OpTarget::Fetch(slot), op),
-            Ok(None) => self.drop_fetch(slot),
+        match claim {
+            Some(Ok(claim)) => {
+                self.fetches[slot].claim = Some(claim);
+                self.store(slot);
+            }
             // Another process is writing it: it will be there in a moment.
-            Err(Errno::AGAIN) => self.end_fetch(slot, |request, _| request.restart(Again::Claimed)),
-            Err(errno) => self.fail_fetch(slot, errno),
+            Some(Err(Errno::AGAIN)) => {
+                self.end_fetch(slot, |request, _| request.restart(Again::Claimed));
+            }
+            Some(Err(errno)) => self.fail_fetch(slot, errno),
+            None => self.drop_fetch(slot),
         }
+    }
+
+    /// Has the engine write the next part of good bytes to the object.
+    fn store(&mut self, slot: usize) {
+        let fetch = &self.fetches[slot];
+        let object = fetch.version.object.as_ref();
+        let object = object.expect("a chunk is of an object");
+        let good = fetch.good.as_ref().expect("the version was checked");
+        let part = fetch.stored..fetch.length;
+        let op = store_op(object, good, fetch.offset, part, fetch.terms());
+        self.push(OpTarget::Fetch(slot), op);
     }
 
     /// Copies good bytes to the reads that wait. Fills wait until they are stored.
@@ -360,12 +465,19 @@ impl Shard {
         }
     }
 
-    /// The object has been written, or could not be. Only fills still wait.
-    fn fetch_stored(&mut self, slot: usize, written: Result<usize, Errno>) {
+    /// `whole` bytes have been written to the object, or could not be. Only fills
+    /// still wait.
+    fn fetch_stored(&mut self, slot: usize, written: Result<usize, Errno>, whole: usize) {
         let fetch = &mut self.fetches[slot];
         let object = fetch.version.object.as_ref().expect("it was being stored");
         let failure = match written {
-            Ok(count) if count == fetch.length => None,
+            Ok(count) if count == whole => {
+                fetch.stored += whole;
+                if fetch.stored < fetch.length {
+                    return self.store(slot);
+                }
+                None
+            }
             Ok(_) => Some(Errno::NOSPC),
             Err(errno) => Some(errno),
         };
@@ -442,6 +554,7 @@ impl Shard {
     }
 
     /// Nobody waits any more; the buffer stays where it is until it comes back.
+    /// Who lent memory has to wait for just that.
     fn give_up(&mut self, slot: usize) {
         let fetch = &mut self.fetches[slot];
         tracing::warn!(
@@ -449,9 +562,33 @@ impl Shard {
             fetch.length,
             fetch.offset
         );
+        if fetch.has_lent_memory() {
+            for waiter in &fetch.waiters {
+                self.requests[waiter.request].fail(Errno::TIMEDOUT);
+            }
+            return self.detach(slot);
+        }
         let waiters = std::mem::take(&mut fetch.waiters);
         self.detach(slot);
         self.tell_waiters(waiters, |request, _| request.fail(Errno::TIMEDOUT));
+    }
+
+    /// Takes a request that ends early out of the fetches that it waits for. Of
+    /// those that have its memory, it asks for the end and waits on.
+    pub(crate) fn abandon_fetches(&mut self, request: usize) {
+        let mut reading = Vec::new();
+        for (slot, fetch) in self.fetches.iter_mut() {
+            let before = fetch.waiters.len();
+            if before > 0 && fetch.has_lent_memory() {
+                reading.extend((fetch.waiters[0].request == request).then_some(slot));
+                continue;
+            }
+            fetch.waiters.retain(|waiter| waiter.request != request);
+            self.requests[request].outstanding -= (before - fetch.waiters.len()) as u32;
+        }
+        for slot in reading {
+            self.cancel_op(OpTarget::Fetch(slot));
+        }
     }
 
     /// Drops what has not begun; the rest is dropped as it ends.

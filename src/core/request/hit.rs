@@ -1,4 +1,5 @@
-//! Bytes that are present: read from the object into the caller's memory.
+//! Bytes that are present: read from the object, straight into the caller's memory
+//! where that is possible.
 
 use super::{Again, Shard, Target};
 use crate::buf::{Buffer, Lent};
@@ -8,37 +9,90 @@ use crate::file::Version;
 use crate::io::{Op, Output, Terms, Verb};
 use crate::limits::TRANSFER_BYTES_MAX;
 use crate::sys;
-use std::os::fd::AsFd;
+use std::num::NonZeroU32;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-/// Reads present bytes on the calling thread: a plain pread(2), without a hop.
-/// Anything else than all of them is an error of the cache.
-pub(super) fn read_present(version: &Version, target: Lent, offset: u64) -> Result<(), Errno> {
-    let object = version
-        .object
-        .as_ref()
-        .expect("present bytes are of an object");
-    let mut done = 0;
-    while done < target.len() {
-        let length = (target.len() - done).min(TRANSFER_BYTES_MAX);
-        let piece = target.slice(done, length);
-        // SAFETY: the contract of `Lent` makes the memory ours to write.
-        let read = unsafe {
-            sys::pread(
-                object.data().as_fd(),
-                piece.as_ptr(),
-                length,
-                offset + done as u64,
-            )
-        };
-        match read {
-            Ok(0) => return Err(Errno::NODATA),
-            Ok(count) => done += count,
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
+/// How present bytes go straight to the caller's memory.
+pub(crate) struct Straight<'a> {
+    file: &'a Arc<OwnedFd>,
+    /// As in [`Terms::direct`].
+    direct: Option<NonZeroU32>,
+    /// As in [`Terms::elsewhere`].
+    elsewhere: bool,
+}
+
+/// Whether and how `length` present bytes at `offset` can be read straight to
+/// `target`, which may be longer. None: they are a direct object's and something
+/// is not aligned, so they go through a buffer of a shard. Queues, shards and
+/// blocking reads all ask here.
+pub(crate) fn straight(
+    version: &Version,
+    target: Lent,
+    offset: u64,
+    length: usize,
+) -> Option<Straight<'_>> {
+    let object = version.object.as_ref();
+    let object = object.expect("present bytes are of an object");
+    let elsewhere = object.store().elsewhere();
+    let Some(direct) = object.direct() else {
+        return Some(Straight {
+            file: object.data(),
+            direct: None,
+            elsewhere,
+        });
+    };
+    let address = target.as_ptr().addr();
+    direct
+        .fits(address, target.len(), offset, length)
+        .then(|| Straight {
+            file: direct.file(),
+            direct: Some(direct.block()),
+            elsewhere,
+        })
+}
+
+impl Straight<'_> {
+    /// As an engine's operation.
+    pub(crate) fn op(&self, target: Lent, offset: u64, length: usize, terms: Terms) -> Op {
+        Op {
+            verb: Verb::Read,
+            file: Arc::clone(self.file),
+            buffer: Buffer::Lent(target.slice(0, length)),
+            offset,
+            terms: Terms {
+                direct: self.direct,
+                elsewhere: self.elsewhere,
+                ..terms
+            },
         }
     }
-    Ok(())
+
+    /// On the calling thread: a plain pread(2), without a hop. Anything else than
+    /// all of the bytes is an error of the cache.
+    pub(super) fn read_here(&self, target: Lent, offset: u64, length: usize) -> Result<(), Errno> {
+        let terms = Terms {
+            direct: self.direct,
+            ..Terms::default()
+        };
+        let mut done = 0;
+        while done < length {
+            let span = terms.span(length - done).min(TRANSFER_BYTES_MAX);
+            let piece = target.slice(done, span);
+            let offset = offset + done as u64;
+            // SAFETY: the contract of `Lent` makes the memory ours to write.
+            match unsafe { sys::pread(self.file.as_fd(), piece.as_ptr(), span, offset) } {
+                Ok(0) => return Err(Errno::NODATA),
+                Ok(count) => done += count,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno),
+            }
+            if done < length && terms.met_the_end(done) {
+                return Err(Errno::NODATA);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Stops serving from an object whose bytes could not be read back.
@@ -61,40 +115,50 @@ impl Shard {
     /// Has the engine read present bytes that the cursor has passed.
     pub(super) fn read_present_part(&mut self, slot: usize, mut offset: u64, length: u64) {
         let request = &mut self.requests[slot];
-        let object = request
-            .version
-            .object
-            .as_ref()
-            .expect("present bytes are of an object");
-        let file = Arc::clone(object.data());
+        let version = Arc::clone(&request.version);
         let terms = Terms {
             priority: request.priority,
             ..Terms::default()
         };
         let start = (offset - request.offset) as usize;
+        // Bytes that cannot go straight, one behind the other.
+        let mut aside = offset..offset;
         // Aside while its pieces are handed out, so that none is allocated.
         let target = std::mem::replace(&mut request.target, Target::Nothing);
-        for piece in target.pieces(start, length as usize) {
-            let op = Op {
-                verb: Verb::Read,
-                file: Arc::clone(&file),
-                buffer: Buffer::Lent(piece),
-                offset,
-                terms,
-            };
-            offset += piece.len() as u64;
-            self.requests[slot].outstanding += 1;
-            self.push(OpTarget::Request(slot), op);
+        for (memory, count) in target.shares(start, length as usize) {
+            let end = offset + count as u64;
+            if let Some(way) = straight(&version, memory, offset, count) {
+                self.bounce(slot, aside);
+                aside = end..end;
+                self.requests[slot].outstanding += 1;
+                let op = way.op(memory, offset, count, terms);
+                self.push(OpTarget::Request(slot), op);
+            } else {
+                aside.end = end;
+            }
+            offset = end;
         }
         self.requests[slot].target = target;
+        self.bounce(slot, aside);
     }
 
     /// The engine has read a piece, or could not.
     pub(crate) fn hit_ended(&mut self, slot: usize, result: Result<Output, Errno>, buffer: Buffer) {
+        self.piece_ended(slot, result, buffer.len());
+        self.advance(slot);
+    }
+
+    /// A piece of a request has ended, of which `wanted` bytes were to be read.
+    pub(super) fn piece_ended(
+        &mut self,
+        slot: usize,
+        result: Result<Output, Errno>,
+        wanted: usize,
+    ) {
         let request = &mut self.requests[slot];
         request.outstanding -= 1;
         match result {
-            Ok(Output::Bytes(count)) if count == buffer.len() => {
+            Ok(Output::Bytes(count)) if count == wanted => {
                 request.from_cache += count as u64;
             }
             Err(Errno::CANCELED) => request.fail(Errno::CANCELED),
@@ -103,6 +167,5 @@ impl Shard {
                 request.restart(Again::Unreadable);
             }
         }
-        self.advance(slot);
     }
 }

@@ -1,13 +1,25 @@
 //! Bytes that are not present: join the fetch of their chunk, or lead one.
 
-use super::Shard;
 use super::copy::Flight;
 use super::fill::{Fetch, State, Waiter};
+use super::{Request, Shard};
+use crate::buf::Lent;
 use crate::completion::{MissReason, Operation};
 use crate::error::Errno;
 use crate::store::Object;
 use std::sync::Arc;
 use std::time::Instant;
+
+impl Request {
+    /// The memory for bytes that will not be kept, if the origin may be given it:
+    /// one that may never answer may not, since the request could not end then.
+    fn straight_memory(&self, waiter: &Waiter) -> Option<Lent> {
+        let start = (waiter.offset - self.offset) as usize;
+        let (memory, count) = self.target.shares(start, waiter.length as usize).next()?;
+        let whole = count as u64 == waiter.length;
+        (self.file.near && whole).then(|| memory.slice(0, count))
+    }
+}
 
 impl Shard {
     /// Gets `length` bytes of `chunk`, from the request's cursor, fetched. False:
@@ -102,6 +114,11 @@ impl Shard {
         let flight = object
             .zip(chunk)
             .map(|(object, chunk)| (object.header.nonce, chunk));
+        let lent = if chunk.is_none() {
+            request.straight_memory(&waiter)
+        } else {
+            None
+        };
         self.fetch_serial += 1;
         let fetch = self.fetches.insert(Fetch {
             serial: self.fetch_serial,
@@ -112,9 +129,11 @@ impl Shard {
             flight,
             offset,
             length: length as usize,
+            lent,
             buffer: None,
             good: None,
             claim: None,
+            stored: 0,
             state: State::Starved,
             waiters: vec![waiter],
             deadline: None,
@@ -122,11 +141,14 @@ impl Shard {
         if let Some(flight) = flight {
             self.flights.insert(flight, Flight::Fetch(fetch));
         }
+        if let Some(lent) = lent {
+            return self.read_straight(fetch, lent);
+        }
         if self.starved.is_empty() {
             // What waits for buffers is timed from the last fetch that moved.
             self.progress = Instant::now();
         }
         self.starved.push_back(fetch);
-        self.feed_starved();
+        self.feed_waiting();
     }
 }

@@ -15,6 +15,7 @@
 //! byte, so that what it returns is of one version.
 
 mod batch;
+mod bounce;
 mod complete;
 mod copy;
 mod fill;
@@ -24,14 +25,13 @@ mod plan;
 mod sink;
 mod submit;
 
-use crate::buf::{Buffer, Lent};
+use crate::buf::Lent;
 use crate::completion::{MissReason, Operation};
 use crate::error::Errno;
 use crate::exec::Shard;
 use crate::file::{FileInner, Version};
-use crate::io::{Op, Priority, Terms, Verb};
+use crate::io::{Priority, Terms};
 use crate::limits::{CLAIM_WAIT_MS, RACY_WINDOW_WHOLE_SECONDS_NS, VERSION_RETRIES_MAX};
-use crate::store::Object;
 use crate::token::VersionToken;
 use plan::Step;
 use std::sync::Arc;
@@ -39,12 +39,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 pub use batch::{Item, submit_batch};
+pub(crate) use bounce::Bounce;
 pub(crate) use complete::{Served, count, count_hits, hit_completion};
-pub(crate) use copy::{
-    CopyConfig, CopyWorkers, Copying, Failure, Flight, Method, Part, Survey, workers,
-};
+pub(crate) use copy::{CopyWorkers, Copying, Failure, Flight, Method, Part, Survey, workers};
 pub(crate) use fill::Fetch;
-pub(crate) use hit::distrust;
+pub(crate) use hit::{distrust, straight};
 pub(crate) use sink::{Remote, Sink};
 pub(crate) use submit::{NewRequest, submit};
 
@@ -68,44 +67,28 @@ impl Target {
         }
     }
 
-    /// The memory for `length` bytes from byte `start` of the request.
-    fn pieces(&self, start: usize, length: usize) -> impl Iterator<Item = Lent> {
-        let segments = match self {
+    fn segments(&self) -> &[Lent] {
+        match self {
             Target::Nothing => &[],
             Target::One(lent) => std::slice::from_ref(lent),
             Target::Many(segments) => segments,
-        };
-        let mut skip = start;
-        let mut left = length;
-        segments.iter().filter_map(move |segment| {
-            let from = skip.min(segment.len());
-            skip -= from;
-            let take = left.min(segment.len() - from);
-            left -= take;
-            (take > 0).then(|| segment.slice(from, take))
-        })
+        }
+    }
+
+    /// See [`shares`].
+    fn shares(&self, start: usize, length: usize) -> impl Iterator<Item = (Lent, usize)> {
+        shares(self.segments(), start, length)
     }
 
     /// Copies `bytes` to byte `start` of the request.
     fn write(&self, start: usize, bytes: &[u8]) {
         let mut rest = bytes;
-        for piece in self.pieces(start, bytes.len()) {
-            let (now, later) = rest.split_at(piece.len());
-            piece.write(0, now);
+        for (memory, count) in self.shares(start, bytes.len()) {
+            let (now, later) = rest.split_at(count);
+            memory.write(0, now);
             rest = later;
         }
         debug_assert!(rest.is_empty(), "the target is as long as the request");
-    }
-}
-
-/// The write of bytes of a file to its object.
-fn store_op(object: &Object, buffer: Buffer, offset: u64, terms: Terms) -> Op {
-    Op {
-        verb: Verb::Write,
-        file: Arc::clone(object.data()),
-        buffer,
-        offset,
-        terms,
     }
 }
 
@@ -133,6 +116,22 @@ impl Treatment {
             ..Terms::default()
         }
     }
+}
+
+/// The memory for `length` bytes from byte `start` of what several segments hold:
+/// from where each piece begins to the end of its segment, and how many bytes are
+/// for it, which are fewer only at the end.
+fn shares(segments: &[Lent], start: usize, length: usize) -> impl Iterator<Item = (Lent, usize)> {
+    let mut skip = start;
+    let mut left = length;
+    segments.iter().filter_map(move |segment| {
+        let from = skip.min(segment.len());
+        skip -= from;
+        let room = segment.len() - from;
+        let take = left.min(room);
+        left -= take;
+        (take > 0).then(|| (segment.slice(from, room), take))
+    })
 }
 
 /// Why a request has to start again.

@@ -16,7 +16,8 @@ pub(super) enum Step {
     Miss(u64, u64),
 }
 
-/// Runs of present chunks become one step; each missing chunk is its own.
+/// Runs of present chunks become one step, but for direct objects; each missing
+/// chunk is its own.
 pub(super) fn next(request: &Request, chunk_bytes: u64) -> Step {
     let (cursor, end) = (request.cursor, request.end());
     if cursor >= end {
@@ -29,6 +30,11 @@ pub(super) fn next(request: &Request, chunk_bytes: u64) -> Step {
         return Step::Miss(chunk, chunk_end.min(end) - cursor);
     }
     match request.operation {
+        // Without readahead, several reads at a time are faster than one.
+        Operation::Read if request.version.is_direct() => {
+            let chunk_end = (cursor / chunk_bytes + 1) * chunk_bytes;
+            Step::Hit(run.min(chunk_end - cursor))
+        }
         Operation::Read => Step::Hit(run),
         Operation::Fill => Step::Skip(run),
     }

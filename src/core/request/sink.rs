@@ -78,6 +78,16 @@ impl Remote {
         self.event.set(event).is_ok()
     }
 
+    /// Wakes the queue's thread for another reason than a completion.
+    pub(crate) fn wake(&self) {
+        if let Some(waker) = self.waker.get() {
+            waker.wake();
+        }
+        if let Some(event) = self.event.get() {
+            signal(event.as_fd());
+        }
+    }
+
     /// Takes what was left, with the ids of the requests.
     pub(crate) fn take(&self) -> Vec<(u64, Completion)> {
         std::mem::take(&mut self.done.lock())

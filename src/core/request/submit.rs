@@ -1,9 +1,9 @@
 //! How a request comes in: served at once if every byte is present, else
 //! handed to the shard of its object.
 
-use super::hit::{distrust, read_present};
+use super::hit::{distrust, straight};
 use super::sink::{Sink, Waiting};
-use super::{Request, Target, Treatment, total};
+use super::{Request, Target, Treatment, shares, total};
 use crate::buf::Lent;
 use crate::completion::{Completion, MissReason, Operation};
 use crate::error::{Errno, Error, Result, describe};
@@ -182,7 +182,7 @@ impl FileInner {
             return None;
         }
         match read_segments(&version, segments, offset, length) {
-            Ok(()) => Some(length),
+            Ok(straight) => straight.then_some(length),
             Err(errno) => {
                 self.origin.cache.logged(|| distrust(&version, errno));
                 None
@@ -282,20 +282,29 @@ impl FileInner {
     }
 }
 
-/// Reads present bytes into segments on this thread.
+/// Reads present bytes into segments on this thread. False: they cannot all go
+/// straight there, and nothing was read.
 fn read_segments(
     version: &Version,
     segments: &[Lent],
-    mut offset: u64,
-    mut left: u64,
-) -> std::result::Result<(), Errno> {
-    for segment in segments {
-        let take = left.min(segment.len() as u64) as usize;
-        if take > 0 {
-            read_present(version, segment.slice(0, take), offset)?;
-        }
-        offset += take as u64;
-        left -= take as u64;
+    offset: u64,
+    length: u64,
+) -> std::result::Result<bool, Errno> {
+    let ways = || {
+        let mut at = offset;
+        shares(segments, 0, length as usize).map(move |(memory, count)| {
+            let begin = at;
+            at += count as u64;
+            let way = straight(version, memory, begin, count);
+            (way, memory, begin, count)
+        })
+    };
+    if version.is_direct() && ways().any(|(way, ..)| way.is_none()) {
+        return Ok(false);
     }
-    Ok(())
+    for (way, memory, begin, count) in ways() {
+        let way = way.expect("asked above");
+        way.read_here(memory, begin, count)?;
+    }
+    Ok(true)
 }

@@ -4,6 +4,8 @@ use super::layout::FORMAT;
 use super::lock::lock;
 use crate::config::default_of;
 use crate::error::{Context, Errno, Error, Result};
+use crate::sys;
+use rustix::event::epoll;
 use rustix::fs::{Access, AtFlags, FileType, FlockOperation, Mode, OFlags};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -24,6 +26,8 @@ pub(crate) struct Directory {
     pub(crate) objects: OwnedFd,
     pub(crate) chunk_bytes: u64,
     pub(crate) capacity_bytes: u64,
+    /// See [`crate::io::Terms`].
+    pub(crate) elsewhere: bool,
 }
 
 /// What became of opening a directory.
@@ -96,7 +100,16 @@ fn prepare(path: &Path, wanted: Wanted) -> Result<Directory> {
         objects,
         chunk_bytes: marker.chunk_bytes,
         capacity_bytes: marker.capacity_bytes,
+        elsewhere: blocks_unasked(&root).context(|| format!("ask for the kind of {shown}"))?,
     })
+}
+
+/// What its file system does for one of its files it does for all.
+fn blocks_unasked(root: &OwnedFd) -> std::result::Result<bool, Errno> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = rustix::fs::openat(root, MARKER, flags, Mode::empty())?;
+    let poller = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    Ok(sys::has_poll(poller.as_fd(), file.as_fd()))
 }
 
 /// What the marker says of a cache, in its lines behind the format.
@@ -190,7 +203,7 @@ fn read_marker(root: &OwnedFd, path: &Path) -> Result<Option<Marker>> {
     if format != FORMAT {
         let text = format!(
             "the cache {shown} has format {format}, this release knows {FORMAT}: \
-             use a newer release, or another directory"
+             use a release that knows it, or another directory"
         );
         return Err(Error::new(Errno::PROTONOSUPPORT, text));
     }

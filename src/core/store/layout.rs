@@ -12,7 +12,7 @@
 //! | 120..128 | nonce: part of the data file's name |
 //! | 128..144 | key: hash of the identity |
 //! | 144..156 | lengths of origin, file id and path |
-//! | 156..160 | zero |
+//! | 156..160 | flags: bit 0, the object is direct; the others are zero |
 //! | 160..168 | offset of the bitmap |
 //! | 168..176 | XXH3 of the header with this field zero |
 //! | 176..192 | zero |
@@ -28,9 +28,11 @@ use xxhash_rust::xxh3::xxh3_64;
 
 const MAGIC: &[u8; 8] = b"CACHEFSO";
 /// Raised whenever a reader of the last format would misread the new one.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 const FIXED_BYTES: usize = 192;
 const CHECKSUM: std::ops::Range<usize> = 168..176;
+/// The only flag.
+const DIRECT: u32 = 1;
 /// Bytes that a header has at most.
 pub(crate) const HEADER_BYTES_MAX: usize =
     FIXED_BYTES + ORIGIN_NAME_BYTES_MAX + 2 * PATH_BYTES_MAX + 64;
@@ -46,6 +48,8 @@ pub(crate) struct Header {
     pub(crate) token: VersionToken,
     pub(crate) boot_id: [u8; 16],
     pub(crate) nonce: u64,
+    /// Its data file is read and written with O_DIRECT, by every process.
+    pub(crate) direct: bool,
     pub(crate) identity: Identity,
     /// Where the file was when it was cached: for people only.
     pub(crate) path: Vec<u8>,
@@ -119,7 +123,8 @@ impl Header {
         number(&mut out, self.identity.origin.len());
         number(&mut out, self.identity.file.len());
         number(&mut out, self.path.len());
-        number(&mut out, 0);
+        let flags = if self.direct { DIRECT } else { 0 };
+        out.extend_from_slice(&flags.to_le_bytes());
         out.extend_from_slice(&self.bitmap_offset().to_le_bytes());
         out.resize(FIXED_BYTES, 0);
         out.extend_from_slice(&self.identity.origin);
@@ -160,7 +165,7 @@ impl Header {
         let nonce = reader.u64()?;
         let key = reader.take(16)?;
         let lengths = [reader.u32()?, reader.u32()?, reader.u32()?].map(|n| n as usize);
-        reader.u32()?;
+        let flags = reader.u32()?;
         let bitmap_offset = reader.u64()?;
         let mut texts = Reader(checked.get(FIXED_BYTES..)?);
         let header = Header {
@@ -168,6 +173,7 @@ impl Header {
             token,
             boot_id,
             nonce,
+            direct: flags & DIRECT != 0,
             identity: Identity {
                 origin: texts.take(lengths[0])?.to_vec(),
                 file: texts.take(lengths[1])?.to_vec(),
@@ -176,6 +182,7 @@ impl Header {
         };
         let sound = chunk_bytes.is_power_of_two()
             && (CHUNK_BYTES_MIN..=CHUNK_BYTES_MAX).contains(&chunk_bytes)
+            && flags & !DIRECT == 0
             && tag_length as usize <= TAG_BYTES_MAX
             && key == header.identity.key().0
             && length == header.header_bytes()
@@ -220,6 +227,7 @@ mod tests {
             },
             boot_id: [7; 16],
             nonce: 8,
+            direct: true,
             identity: Identity {
                 origin: b"/origin".to_vec(),
                 file: b"9".to_vec(),
@@ -230,7 +238,20 @@ mod tests {
 
     #[test]
     fn a_header_survives_the_round_trip() {
-        assert_eq!(Header::decode(&header().encode()), Some(header()));
+        for direct in [false, true] {
+            let header = Header { direct, ..header() };
+            assert_eq!(Header::decode(&header.encode()), Some(header));
+        }
+    }
+
+    #[test]
+    fn a_flag_of_the_future_is_not_misread() {
+        let mut bytes = header().encode();
+        bytes[156] |= 2;
+        bytes[CHECKSUM].fill(0);
+        let checksum = xxh3_64(&bytes);
+        bytes[CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
+        assert_eq!(Header::decode(&bytes), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 
 mod bitmap;
 mod claim;
+mod direct;
 mod directory;
 mod health;
 mod layout;
@@ -27,17 +28,21 @@ use crate::stats::Counters;
 use crate::sys::{self, Lock};
 use crate::token::VersionToken;
 use bitmap::Bitmap;
+use direct::Refusal;
 use directory::{Directory, Wanted};
 use health::Health;
 use layout::{HEADER_BYTES_MAX, Header};
+use object::Data;
 use parking_lot::Mutex;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 pub(crate) use claim::Claim;
+pub(crate) use direct::Direct;
 pub(crate) use directory::blocks_writing;
 pub use directory::is_cache;
 pub(crate) use layout::Geometry;
@@ -89,6 +94,10 @@ pub(crate) struct Store {
     accounts: Accounts,
     pub(crate) health: Health,
     pub(crate) preallocation: Preallocation,
+    /// New objects are direct where their file system can.
+    direct_io: bool,
+    /// It was said that it cannot.
+    direct_refused: AtomicBool,
     counters: Arc<Counters>,
     /// In parts, so that opens of different files need not wait for each other.
     open: [Mutex<OpenObjects>; OPEN_PARTS],
@@ -152,6 +161,8 @@ impl Store {
             boot_id,
             health: Health::default(),
             preallocation: Preallocation::default(),
+            direct_io: config.direct_io != 0,
+            direct_refused: AtomicBool::new(false),
             counters,
             open: Default::default(),
         });
@@ -163,6 +174,12 @@ impl Store {
     /// The directory without links.
     pub(crate) fn path(&self) -> &Path {
         &self.directory.path
+    }
+
+    /// Whether reads and writes of its files may block unasked: see
+    /// [`crate::io::Terms`].
+    pub(crate) fn elsewhere(&self) -> bool {
+        self.directory.elsewhere
     }
 
     pub(crate) fn chunk_bytes(&self) -> u64 {
@@ -257,6 +274,24 @@ impl Store {
         if let Err(errno) = rustix::fs::futimens(&metadata, &now) {
             tracing::debug!("cannot set the time of {name}: {errno}");
         }
+        let direct = if header.direct {
+            match Direct::open(data.as_fd(), |flags| self.openat(&data_name, flags)) {
+                Ok(direct) => Some(direct),
+                // It was moved to another file system, or removed just now.
+                Err(Refusal::Unable(_) | Refusal::Failed(Errno::NOENT)) => {
+                    return Ok(Found::Unusable);
+                }
+                Err(Refusal::Failed(errno)) => {
+                    return Err(errno).context(|| format!("open {data_name}"));
+                }
+            }
+        } else {
+            None
+        };
+        let data = Data {
+            buffered: Arc::new(data),
+            direct,
+        };
         let object = self.assemble(header, metadata, data)?;
         Ok(Found::Object(Box::new(object)))
     }
@@ -269,12 +304,7 @@ impl Store {
             && header.chunk_bytes == self.chunk_bytes()
     }
 
-    fn assemble(
-        self: &Arc<Self>,
-        header: Header,
-        metadata: OwnedFd,
-        data: OwnedFd,
-    ) -> Result<Object> {
+    fn assemble(self: &Arc<Self>, header: Header, metadata: OwnedFd, data: Data) -> Result<Object> {
         let bitmap = Bitmap::map(
             metadata.as_fd(),
             header.file_bytes(),
@@ -313,6 +343,8 @@ impl Store {
             token: *token,
             boot_id: self.boot_id,
             nonce: fresh_nonce()?,
+            // As `make` finds.
+            direct: false,
             identity: identity.clone(),
             path: path.to_vec(),
         };
@@ -324,13 +356,19 @@ impl Store {
     }
 
     /// Makes the files of an object; the metadata gets its name last.
-    fn make(self: &Arc<Self>, key: Key, header: Header) -> Result<Object> {
+    fn make(self: &Arc<Self>, key: Key, mut header: Header) -> Result<Object> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let data_name = key.data_name(header.nonce);
         let new_name = key.unfinished_name();
-        let make = || -> std::result::Result<(OwnedFd, OwnedFd), Errno> {
+        let mut make = || -> std::result::Result<(Data, OwnedFd), Errno> {
             let data = self.openat(&data_name, flags | OFlags::EXCL)?;
             rustix::fs::ftruncate(&data, header.token.size)?;
+            let direct = self.open_direct(&data, &data_name)?;
+            header.direct = direct.is_some();
+            let data = Data {
+                buffered: Arc::new(data),
+                direct,
+            };
             let metadata = self.openat(&new_name, flags | OFlags::TRUNC)?;
             write_whole(&metadata, &header.encode(), header.file_bytes())?;
             sys::try_lock(metadata.as_fd(), Lock::Shared)?;
@@ -344,6 +382,29 @@ impl Store {
                 self.unlink(&data_name);
                 self.unlink(&new_name);
                 Err(errno).context(|| format!("make the object {data_name}"))
+            }
+        }
+    }
+
+    /// The way past the page cache for a new object, if that is wanted and there
+    /// is one.
+    fn open_direct(
+        &self,
+        data: &OwnedFd,
+        name: &str,
+    ) -> std::result::Result<Option<Direct>, Errno> {
+        if !self.direct_io {
+            return Ok(None);
+        }
+        match Direct::open(data.as_fd(), |flags| self.openat(name, flags)) {
+            Ok(direct) => Ok(Some(direct)),
+            Err(Refusal::Failed(errno)) => Err(errno),
+            Err(Refusal::Unable(reason)) => {
+                if !self.direct_refused.swap(true, Ordering::Relaxed) {
+                    let path = self.path().display();
+                    tracing::warn!("direct_io: {path} is used through the page cache: {reason}");
+                }
+                Ok(None)
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use super::Store;
 use super::bitmap::Bitmap;
+use super::direct::Direct;
 use super::layout::{Geometry, Header};
 use super::{STAT_BLOCK_BYTES, on_disk};
 use crate::error::{Context, Errno, Error, Result};
@@ -16,8 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(crate) struct Object {
     pub(crate) header: Header,
     pub(super) key: Key,
-    /// Read and write; never truncated, and punched only where nothing is published.
-    data: Arc<OwnedFd>,
+    data: Data,
     bitmap: Bitmap,
     /// Holds the shared lock that keeps evictors of other processes away.
     _metadata: OwnedFd,
@@ -27,18 +27,26 @@ pub(crate) struct Object {
     pub(super) store: Arc<Store>,
 }
 
+/// The data file: never truncated, and punched only where nothing is published.
+pub(super) struct Data {
+    /// For reading and writing through the page cache.
+    pub(super) buffered: Arc<OwnedFd>,
+    /// Of a direct object: past it.
+    pub(super) direct: Option<Direct>,
+}
+
 impl Object {
     pub(super) fn new(
         store: Arc<Store>,
         header: Header,
         metadata: OwnedFd,
-        data: OwnedFd,
+        data: Data,
         bitmap: Bitmap,
     ) -> Self {
         Self {
             key: header.identity.key(),
             header,
-            data: Arc::new(data),
+            data,
             bitmap,
             _metadata: metadata,
             broken: AtomicBool::new(false),
@@ -50,8 +58,15 @@ impl Object {
         self.header.geometry()
     }
 
+    /// The data file through the page cache. Of a direct object, only what
+    /// `direct` cannot do may be done through it.
     pub(crate) fn data(&self) -> &Arc<OwnedFd> {
-        &self.data
+        &self.data.buffered
+    }
+
+    /// The data file past the page cache, if the object is direct.
+    pub(crate) fn direct(&self) -> Option<&Direct> {
+        self.data.direct.as_ref()
     }
 
     /// Whether a chunk can be served.
@@ -80,7 +95,7 @@ impl Object {
     /// What its present bytes take on disk: holes take nothing.
     pub(super) fn room_taken(&self) -> u64 {
         let present = on_disk(self.bytes_present());
-        rustix::fs::fstat(&self.data).map_or(present, |stat| {
+        rustix::fs::fstat(&self.data.buffered).map_or(present, |stat| {
             present.min(stat.st_blocks as u64 * STAT_BLOCK_BYTES)
         })
     }
@@ -118,7 +133,9 @@ impl Object {
     }
 
     /// A descriptor of the data file that can only read, for use outside the
-    /// library. ENODATA if a chunk is missing.
+    /// library, through the page cache also of a direct object: nothing of it is
+    /// written any more, or by a slower process, the bytes that are there.
+    /// ENODATA if a chunk is missing.
     pub(crate) fn export(&self) -> Result<OwnedFd> {
         if self.chunks_present() < self.geometry().chunks() {
             return Err(Error::new(
@@ -128,7 +145,7 @@ impl Object {
         }
         // Through /proc, since the name may have been unlinked; a duplicate
         // would be writable.
-        let path = format!("/proc/self/fd/{}", self.data.as_raw_fd());
+        let path = format!("/proc/self/fd/{}", self.data.buffered.as_raw_fd());
         rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .context(|| "open the cached file again")
     }

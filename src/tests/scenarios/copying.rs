@@ -394,7 +394,7 @@ pub(crate) fn blocks_are_allocated_before_direct_writes_and_not_for_holes<D: Doo
     file.sync_all().unwrap();
     grow_old();
     let mut settings = settings(engine, 3);
-    settings.direct_io = true;
+    settings.direct = true;
     let cache = D::open(&place.cache(), &settings).unwrap();
     let origin = cache.directory(&place.origin()).unwrap();
     fill_and_compare(&cache, &origin, &path, "direct");

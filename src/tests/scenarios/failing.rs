@@ -155,7 +155,7 @@ pub(crate) fn a_cancelled_read_completes_once<D: Door>(engine: EngineChoice) {
 }
 
 /// The only file below `directory` whose name ends so.
-fn find(directory: &Path, end: &str) -> PathBuf {
+pub(super) fn find(directory: &Path, end: &str) -> PathBuf {
     let mut found = Vec::new();
     for bucket in std::fs::read_dir(directory.join("objects")).unwrap() {
         for entry in std::fs::read_dir(bucket.unwrap().path()).unwrap() {

@@ -1,7 +1,7 @@
 //! Limits hold, at the limit.
 
 use crate::tests::door::{Door, LIMIT, Place, QueueDoor, Settings, WAYS};
-use crate::tests::origin::{TestOrigin, content};
+use crate::tests::origin::{TestOrigin, content, grow_old};
 use cachefs_core::EngineChoice;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -60,6 +60,8 @@ pub(crate) fn the_least_recently_opened_file_is_evicted<D: Door>(engine: EngineC
     let fill = |cache: &D, origin: &D::Origin, name: &[u8]| {
         let file = cache.file(origin, name).unwrap();
         assert_eq!(cache.fill(&file, &mut |_, _| true), Ok(MIB));
+        // The order is that of times that the file system keeps, in ticks.
+        grow_old();
     };
     {
         let cache = D::open(&place.cache(), &settings).unwrap();

@@ -140,7 +140,7 @@ pub(crate) fn a_newer_format_is_refused<D: Door>(engine: EngineChoice) {
     drop(D::open(&place.cache(), &settings).unwrap());
     let marker = place.cache().join("cachefs.format");
     let text = std::fs::read_to_string(&marker).unwrap();
-    let newer = text.replace("format 1", "format 2");
+    let newer = text.replace("cache format ", "cache format 9");
     for (text, errno) in [
         (newer.as_str(), libc::EPROTONOSUPPORT),
         ("something else\n", libc::EPROTONOSUPPORT),
@@ -173,7 +173,6 @@ fn passes_through<D: Door>(place: &Place, cache_dir: &Path, engine: EngineChoice
     let bytes = content(3, 0, 2 * MIB as usize + 9);
     write_file(&place.origin().join("file"), &bytes);
     let cache = D::open(cache_dir, &Settings::new(engine)).unwrap();
-    assert!(cache.engine_is(engine));
     assert!(!cache.is_normal(), "it says so");
     let origin = cache.directory(&place.origin()).unwrap();
     let file = cache.file(&origin, b"file").unwrap();

@@ -184,7 +184,9 @@ impl Sim {
         self.tally.enters += 1;
         let ended = match result {
             Ok(Output::Bytes(moved)) if slot.op.verb.moves_bytes() => {
-                let all = slot.progress.moved(moved, slot.op.buffer.len());
+                let all = slot
+                    .progress
+                    .moved(moved, slot.op.buffer.len(), &slot.op.terms);
                 self.tally.short_transfers += u64::from(all.is_none());
                 all.map(|all| Ok(Output::Bytes(all)))
             }

@@ -6,7 +6,7 @@ use crate::error::Errno;
 use crate::io::call::call;
 use crate::io::errno::expected;
 use crate::io::{NO_OFFSET, Op, Output, Verb};
-use crate::limits::{BLOCK_BYTES, TRANSFER_BYTES_MAX};
+use crate::limits::TRANSFER_BYTES_MAX;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::os::fd::AsFd;
 
@@ -89,7 +89,7 @@ fn an_errno(random: &mut Random, faults: &Faults, verb: Verb) -> Errno {
 /// At least one byte, and at most all that is left. Direct I/O moves blocks.
 fn short(random: &mut Random, op: &Op, done: usize) -> usize {
     let left = (op.buffer.len() - done) as u64;
-    let unit = if op.terms.direct { BLOCK_BYTES } else { 1 };
+    let unit = op.terms.direct.map_or(1, |block| u64::from(block.get()));
     let units = left.div_ceil(unit);
     ((1 + random.below(units)) * unit) as usize
 }

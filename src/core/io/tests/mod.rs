@@ -5,6 +5,7 @@
 //! | `contract` | one outcome, its bytes, wakes, the end |
 //! | `chains` | what is linked |
 //! | `ending` | cancellations and time-outs |
+//! | `hanging` | what never ends by itself |
 //! | `pressure` | more than a queue holds, and the numbers |
 //! | `waking` | engines that wake each other |
 //! | `model` | random operations against a model of the files |
@@ -12,6 +13,7 @@
 mod chains;
 mod contract;
 mod ending;
+mod hanging;
 mod model;
 mod pressure;
 mod waking;

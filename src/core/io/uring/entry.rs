@@ -20,12 +20,13 @@ impl Inflight {
         // A slot's number in place of a descriptor, as the flag below says.
         let file = types::Fd(named.file);
         let left = op.buffer.len() - slot.progress.done;
-        let length = left.min(TRANSFER_BYTES_MAX) as u32;
+        let length = op.terms.span(left).min(TRANSFER_BYTES_MAX) as u32;
         // SAFETY: `done` is at most the length, so the address stays in the buffer.
         let start = unsafe { op.buffer.as_ptr().add(slot.progress.done) };
         let done = slot.progress.done as u64;
         let offset = after(op.offset, done);
         let priority = op.terms.priority.0;
+        let elsewhere = op.terms.elsewhere;
         let entry = match (op.verb, named.buffer) {
             (Verb::Read, None) => opcode::Read::new(file, start, length)
                 .offset(offset)
@@ -60,11 +61,9 @@ impl Inflight {
                 .mode(FALLOC_FL_WRITE_ZEROES)
                 .build(),
         };
-        let flags = if named.is_slot {
-            squeue::Flags::FIXED_FILE
-        } else {
-            squeue::Flags::empty()
-        };
+        let mut flags = squeue::Flags::empty();
+        flags.set(squeue::Flags::FIXED_FILE, named.is_slot);
+        flags.set(squeue::Flags::ASYNC, elsewhere);
         entry.flags(flags).user_data(user_data)
     }
 

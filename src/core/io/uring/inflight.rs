@@ -208,6 +208,12 @@ impl Slot {
         self.op.as_ref().expect("only slots in use are submitted")
     }
 
+    /// See [`Progress::moved`].
+    pub(super) fn moved(&mut self, moved: usize) -> Option<usize> {
+        let op = self.op.as_ref().expect("only slots in use are submitted");
+        self.progress.moved(moved, op.buffer.len(), &op.terms)
+    }
+
     pub(super) fn verb(&self) -> Verb {
         self.op().verb
     }

@@ -64,6 +64,8 @@ struct BufferTable {
     /// The buffers of the pool that the ring's owner uses, and their state.
     own: Option<Piece>,
     own_states: Vec<Pinned>,
+    /// It was said that some cannot be pinned.
+    own_refused: bool,
 }
 
 /// A slot's memory, and whether the kernel has pinned it.
@@ -112,6 +114,7 @@ impl Registered {
                 last: 0,
                 own: None,
                 own_states: Vec::new(),
+                own_refused: false,
             }),
         }
     }
@@ -135,9 +138,7 @@ impl Registered {
             .buffers
             .as_mut()
             .filter(|_| op.buffer.len() > 0)
-            .and_then(|buffers| {
-                buffers.find(submitter, op.buffer.as_ptr().addr(), op.buffer.len())
-            });
+            .and_then(|buffers| buffers.find(submitter, op.buffer.as_ptr().addr(), op.span()));
         Named {
             file: slot.map_or_else(|| op.file.as_raw_fd(), |slot| slot as RawFd),
             is_slot: slot.is_some(),
@@ -242,7 +243,12 @@ impl BufferTable {
             *state = match update(submitter, slot, memory(begin, bytes)) {
                 Ok(()) => Pinned::Yes,
                 Err(error) => {
-                    tracing::info!("a buffer of the pool is used as ordinary memory: {error}");
+                    if !std::mem::replace(&mut self.own_refused, true) {
+                        tracing::info!(
+                            "buffers of the pool are used as ordinary memory: {error}; \
+                             RLIMIT_MEMLOCK (ulimit -l) may be too low"
+                        );
+                    }
                     Pinned::Refused
                 }
             };
@@ -263,10 +269,10 @@ impl BufferTable {
             if stays || slot.region.is_none() {
                 continue;
             }
-            if slot.state == Pinned::Yes {
-                if let Err(error) = update(submitter, index, memory(0, 0)) {
-                    tracing::warn!("unregistered memory stays pinned: {error}");
-                }
+            if slot.state == Pinned::Yes
+                && let Err(error) = update(submitter, index, memory(0, 0))
+            {
+                tracing::warn!("unregistered memory stays pinned: {error}");
             }
             self.slots[index] = Slot::default();
         }

@@ -229,7 +229,7 @@ impl Uring {
         let slot = self.inflight.slot(index);
         let op = slot.op();
         let alone = slot.until.is_none() && !op.terms.linked;
-        let polled = polls && op.terms.direct && op.verb == Verb::Read && alone;
+        let polled = polls && op.terms.direct.is_some() && op.verb == Verb::Read && alone;
         slot.polled = polled;
         let op = slot.op();
         let lane = match &mut self.polled {
@@ -365,7 +365,7 @@ impl Uring {
             }
             Ok(_) if !verb.moves_bytes() => Some(Ok(Output::Bytes(whole))),
             Ok(moved) => {
-                if let Some(all) = slot.progress.moved(moved as usize, whole) {
+                if let Some(all) = slot.moved(moved as usize) {
                     return Some(Ok(Output::Bytes(all)));
                 }
                 if slot.cancelled {

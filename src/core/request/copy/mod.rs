@@ -48,6 +48,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use survey::DirectSource;
 use way::{Circumstances, Way, Ways, choose};
 
 pub(crate) use chain::Part;
@@ -61,14 +62,6 @@ pub(crate) type CopyWorkers = Workers<CopyJob>;
 /// Threads for the calls that block; none before the first one.
 pub(crate) fn workers() -> Arc<CopyWorkers> {
     Arc::new(Workers::new("cachefs-copy", COPY_THREADS_MAX))
-}
-
-/// How a cache copies.
-#[derive(Clone, Copy)]
-pub(crate) struct CopyConfig {
-    pub(crate) method: Method,
-    /// New objects are written past the page cache.
-    pub(crate) direct_target: bool,
 }
 
 /// Why a run was not copied.
@@ -108,7 +101,7 @@ pub(crate) struct Copy {
     chunks: Range<u64>,
     way: Way,
     /// Where to read past the page cache.
-    direct: Option<Arc<OwnedFd>>,
+    direct: Option<DirectSource>,
     device: u64,
     priority: Priority,
     state: State,
@@ -132,6 +125,18 @@ impl Copy {
         object.expect("only what can be stored is copied")
     }
 
+    /// For reads of the origin.
+    fn source_terms(&self) -> Terms {
+        let elsewhere = match &self.file.source {
+            Source::Descriptor { elsewhere, .. } => *elsewhere,
+            Source::Path(_) => false,
+        };
+        Terms {
+            elsewhere,
+            ..self.terms()
+        }
+    }
+
     fn terms(&self) -> Terms {
         Terms {
             priority: self.priority,
@@ -151,7 +156,7 @@ impl Copy {
 
 fn descriptor(file: &FileInner) -> Option<&Arc<OwnedFd>> {
     match &file.source {
-        Source::Descriptor(descriptor) => Some(descriptor),
+        Source::Descriptor { file, .. } => Some(file),
         Source::Path(_) => None,
     }
 }
@@ -170,7 +175,7 @@ struct Surveying {
 
 /// What a shard has of copies.
 pub(crate) struct Copying {
-    config: CopyConfig,
+    method: Method,
     workers: Arc<CopyWorkers>,
     copies: Slab<Copy>,
     /// Those that wait for a buffer or a pipe, the oldest first.
@@ -189,9 +194,9 @@ pub(crate) struct Copying {
 }
 
 impl Copying {
-    pub(crate) fn new(config: CopyConfig, workers: Arc<CopyWorkers>) -> Self {
+    pub(crate) fn new(method: Method, workers: Arc<CopyWorkers>) -> Self {
         Self {
-            config,
+            method,
             workers,
             copies: Slab::new(),
             waiting: VecDeque::new(),
@@ -236,11 +241,11 @@ impl Shard {
             return self.survey(slot, start);
         };
         let kind = survey.kind(object.geometry(), chunk, COPY_RUN_CHUNKS_MAX);
-        let way = kind.0.unwrap_or_else(|| self.way(survey));
+        let way = kind.0.unwrap_or_else(|| self.way(survey, &object));
         if way.blocks() && request.outstanding >= COPY_RUNS_MAX {
             return false;
         }
-        let allocates = way == Way::Ring && self.copying.config.direct_target;
+        let allocates = way == Way::Ring && object.direct().is_some();
         let limit = match way {
             Way::Hole => COPY_RUN_CHUNKS_MAX,
             Way::Reflink | Way::CopyFileRange => request.run_chunks,
@@ -274,14 +279,14 @@ impl Shard {
         true
     }
 
-    fn way(&self, survey: &Survey) -> Way {
+    fn way(&self, survey: &Survey, object: &Object) -> Way {
         let refused = self.copying.refused.get(&survey.device);
         let given = Circumstances {
             refused: refused.copied().unwrap_or_default(),
             direct_source: survey.direct.is_some(),
-            direct_target: self.copying.config.direct_target,
+            direct_target: object.direct().is_some(),
         };
-        choose(self.copying.config.method, given)
+        choose(self.copying.method, given)
     }
 
     /// The chunks of a run, from its first one, that the request wants and
@@ -656,7 +661,13 @@ impl Shard {
 
     /// Ends what is left when the shard ends.
     pub(crate) fn abandon_copies(&mut self) {
+        for (_, one) in self.copying.surveys.drain() {
+            self.requests[one.request].outstanding -= 1;
+        }
         for (_, copy) in std::mem::take(&mut self.copying.copies) {
+            for waiter in &copy.waiters {
+                self.requests[waiter.request].outstanding -= 1;
+            }
             copy.object().release(copy.room);
             if copy.chain.pending > 0 || copy.allocating.is_some() {
                 // The kernel may still write: nobody else may, as long as it does.
