@@ -322,8 +322,8 @@ fn no_errno_of_the_disk_reaches_a_reader() {
 
 #[test]
 fn an_origin_that_hangs_now_and_then_and_late_wakes_hold_up_nobody_for_long() {
-    let mut origin = failing(10, &OF_ORIGINS);
-    origin.hung = Rates::all(15);
+    let mut origin = failing(40, &OF_ORIGINS);
+    origin.hung = Rates::all(30);
     let (told, _random) = run(&Weather {
         disk: failing(20, &[Errno::IO, Errno::NOSPC, Errno::ROFS]),
         origin,
@@ -332,7 +332,7 @@ fn an_origin_that_hangs_now_and_then_and_late_wakes_hold_up_nobody_for_long() {
             ..Manners::default()
         },
         origin_timeout_ms: 100,
-        rounds: 12,
+        rounds: 16,
     });
     assert!(told.good > 200, "{}", told.good);
     let mut allowed = raw(&OF_ORIGINS);

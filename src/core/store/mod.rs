@@ -211,12 +211,12 @@ impl Store {
                 return Ok((object, MissReason::NeverCached));
             }
         }
-        let (object, reason) = match self.find(key, identity, token)? {
+        let (mut object, reason) = match self.find(key, identity, token)? {
             Found::Object(object) => (*object, MissReason::NeverCached),
             _ => self.find_or_make(key, identity, token, path)?,
         };
         let bytes = object.header.file_bytes() + object.room_taken();
-        self.accounts.used(key, object.header.nonce, bytes);
+        object.account = self.accounts.used(key, object.header.nonce, bytes);
         let object = Arc::new(object);
         open.insert(key, &object);
         Ok((object, reason))
@@ -449,7 +449,7 @@ impl Store {
         while skip < EVICT_SKIPS_MAX {
             match self
                 .accounts
-                .reserve(object.key, object.header.nonce, on_disk(bytes), skip)
+                .reserve(object.key, object.account, on_disk(bytes), skip)
             {
                 Room::Granted => return true,
                 Room::Refused => return false,
@@ -461,11 +461,11 @@ impl Store {
 
     pub(super) fn release(&self, object: &Object, bytes: u64) {
         self.accounts
-            .release(object.key, object.header.nonce, on_disk(bytes));
+            .release(object.key, object.account, on_disk(bytes));
     }
 
-    pub(super) fn unused(&self, key: Key, nonce: u64) {
-        self.accounts.unused(key, nonce);
+    pub(super) fn unused(&self, key: Key, account: u64) {
+        self.accounts.unused(key, account);
     }
 
     /// Evicts until the directory is within its limit.
