@@ -416,7 +416,6 @@ impl Shard {
         for (_, bounce) in &self.bounces {
             self.requests[bounce.request].outstanding -= 1;
         }
-        self.abandon_copies();
         for (tag, _) in std::mem::take(&mut self.overflow) {
             if let Target::Request(slot) = Target::of(tag) {
                 self.requests[slot].outstanding -= 1;
