@@ -15,7 +15,7 @@ export CACHEFS_STAGE := $(STAGE)
 
 INSTALL := BUILD='$(CARGO_TARGET_DIR)/release' pkgconfig/install.sh
 
-.PHONY: all deps build stage install demo check header clean help
+.PHONY: all deps build stage install demo check bench header clean help
 
 all: build
 
@@ -24,6 +24,7 @@ help:
 	@echo 'make install    installs what was built; PREFIX LIBDIR INCLUDEDIR BINDIR DESTDIR'
 	@echo 'make check      formats, lints and runs every test; under 15 minutes'
 	@echo 'make demo       shows a first and a second pass over real files; under a minute'
+	@echo 'make bench      measures the inner parts; "cachefs bench engine" measures the whole'
 	@echo 'make stage      installs into $(STAGE), for tests and examples'
 	@echo 'make header     writes include/cachefs.h anew from src/capi'
 	@echo 'make deps       installs the Debian packages that check needs, or names them'
@@ -51,6 +52,9 @@ demo: stage
 
 check:
 	@.ci/check
+
+bench:
+	$(CARGO) bench --package cachefs-core --features bench --bench micro
 
 header:
 	UPDATE_HEADER=1 $(CARGO) test --package capi-tests --test header

@@ -27,6 +27,11 @@ macro_rules! scenarios {
                 core_door::CoreDoor, $direct, Psync; $($module: $($scenario),+;)+
             );
         }
+        mod core_sim {
+            $crate::tests::door_tests!(
+                core_door::SimDoor, $direct, Psync; $($module: $($scenario),+;)+
+            );
+        }
         mod c_auto {
             $crate::tests::door_tests!(
                 c_door::CDoor, $direct, Auto; $($module: $($scenario),+;)+

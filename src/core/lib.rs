@@ -11,6 +11,8 @@
 //! | `io/` | engines: io_uring, psync; for tests, a simulated one | `buf` |
 //! | `buf/` | memory for I/O | nothing |
 
+#[cfg(feature = "bench")]
+pub mod bench;
 mod buf;
 mod cache;
 mod completion;

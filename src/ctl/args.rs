@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::commands::bench;
 use crate::options;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -64,6 +65,9 @@ pub enum Command {
     Stat(Stat),
     /// List what is in the cache
     Ls(Ls),
+    /// Measure the library against other tools
+    #[command(subcommand)]
+    Bench(Bench),
     /// Check whether this system can run a cache, and how well
     #[command(visible_alias = "check-io-uring")]
     Doctor(Options),
@@ -79,6 +83,7 @@ impl Args {
             Command::Cat(args) => &args.options,
             Command::Stat(args) => &args.options,
             Command::Ls(args) => &args.options,
+            Command::Bench(Bench::Engine(args)) => &args.options,
             Command::Doctor(options) | Command::Options(options) => options,
         };
         let before = &self.global.options;
@@ -155,6 +160,53 @@ pub struct Ls {
     #[command(flatten)]
     pub options: Options,
 }
+
+/// What to measure.
+#[derive(Subcommand)]
+pub enum Bench {
+    /// Measure the I/O engine, side by side with pread(2), fio and cp
+    #[command(after_long_help = BENCH_ENGINE_HELP)]
+    Engine(BenchEngine),
+}
+
+/// See [`Bench::Engine`].
+#[derive(clap::Args)]
+pub struct BenchEngine {
+    /// Where to make the files that are read [default: beside the cache
+    /// directory, or in $TMPDIR]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Size of the file that is copied; what is read has up to 1 GiB of it
+    #[arg(long, value_name = "BYTES", default_value = "4GiB", value_parser = options::size)]
+    pub size: u64,
+    /// Measurements of each side
+    #[arg(long, value_name = "N", default_value_t = 7,
+          value_parser = clap::value_parser!(u16).range(1..=999))]
+    pub pairs: u16,
+    /// Run only this row; can be repeated
+    #[arg(long = "row", value_name = "NAME",
+          value_parser = clap::builder::PossibleValuesParser::new(bench::row_names()))]
+    pub rows: Vec<String>,
+    /// How long the idle engine is watched
+    #[arg(long, value_name = "SECONDS", default_value_t = 10,
+          value_parser = clap::value_parser!(u16).range(1..=3600))]
+    pub idle: u16,
+    /// Write JSON
+    #[arg(long)]
+    pub json: bool,
+    /// After the command.
+    #[command(flatten)]
+    pub options: Options,
+}
+
+const BENCH_ENGINE_HELP: &str = "\
+Both sides of a row take turns on the same file, the first one alternating, and
+the ratio is taken of each pair: of a machine whose speed drifts, only that
+means something. Shown are the median of the ratios and, in brackets, their
+range, then what each side took by the median of its runs.
+
+A row that cannot be run says why; that is no error. docs/performance.md says
+what is compared with what.";
 
 const PATH_HELP: &str = "\
 Which file a name means:

@@ -43,6 +43,14 @@ impl Failure {
         }
     }
 
+    /// A signal asked for the end; `status` is what shells say of it.
+    pub fn interrupted(status: u8) -> Self {
+        Self {
+            message: Some("interrupted".to_owned()),
+            status,
+        }
+    }
+
     /// What to say at the end.
     pub fn message(&self) -> Option<&str> {
         self.message.as_deref()

@@ -26,6 +26,16 @@ pub fn apply(config: &mut Config, text: &str) -> Result<(), Failure> {
         .map_err(|error| Failure::usage(format!("-o {text}: {error}")))
 }
 
+/// A number of bytes from text, as options have it; at least 1 MiB.
+pub fn size(text: &str) -> Result<u64, String> {
+    // An option that is a size; its name is not what the user has typed.
+    let mut config = Config::default();
+    match config.set("capacity_bytes", text) {
+        Ok(()) => Ok(config.capacity_bytes),
+        Err(_) => Err("not a size from 1MiB on, as 64M or 4GiB".to_owned()),
+    }
+}
+
 /// The key that looks most like `key`. A shared beginning counts most, since
 /// what people forget is the unit at the end.
 fn nearest(key: &str) -> &'static str {

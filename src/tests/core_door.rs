@@ -3,19 +3,39 @@
 use super::door::{Done, Door, Pending, QueueDoor, Settings};
 use super::log::Log;
 use super::origin::TestOrigin;
+use super::random::Random;
 use crate::capi::read::convert;
 use cachefs_core::{
     Cache, Completion, Config, EngineChoice, EngineKind, Error, File, Lent, Origin, Queue,
-    QueueOptions, Residency, State, Stats,
+    QueueOptions, Residency, Simulation, State, Stats,
 };
+use std::cell::Cell;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// New objects are direct if the parameter says so.
-pub(crate) struct CoreDoor<const DIRECT: bool>(Cache);
+/// New objects are direct if the first parameter says so, and the host is a
+/// simulated one if the second does.
+pub(crate) struct CoreDoor<const DIRECT: bool, const SIMULATED: bool = false> {
+    cache: Cache,
+    /// What the host was made from: says so when a test fails.
+    _seed: Option<Random>,
+}
+
+/// On a host whose I/O is late, out of order, short and interrupted, as a seed says.
+pub(crate) type SimDoor<const DIRECT: bool> = CoreDoor<DIRECT, true>;
+
+/// A host of its own for each cache that the calling test opens.
+fn simulation() -> (Simulation, Random) {
+    thread_local! {
+        static OPENED: Cell<u64> = const { Cell::new(0) };
+    }
+    let mut random = Random::new();
+    let opened = OPENED.replace(OPENED.get() + 1);
+    (Simulation::new(random.next() ^ opened), random)
+}
 
 fn errno(error: Error) -> i32 {
     error.errno().raw_os_error()
@@ -32,7 +52,7 @@ fn done(completion: &Completion) -> Done {
     }
 }
 
-impl<const DIRECT: bool> Door for CoreDoor<DIRECT> {
+impl<const DIRECT: bool, const SIMULATED: bool> Door for CoreDoor<DIRECT, SIMULATED> {
     type Origin = Origin;
     type File = File;
     type Queue = Queue;
@@ -50,15 +70,22 @@ impl<const DIRECT: bool> Door for CoreDoor<DIRECT> {
             log: settings.log.map(Log::dispatch),
             ..Config::default()
         };
-        Cache::open(dir, &config).map(Self).map_err(errno)
+        let (cache, seed) = if SIMULATED {
+            let (host, seed) = simulation();
+            (Cache::open_simulated(dir, &config, &host), Some(seed))
+        } else {
+            (Cache::open(dir, &config), None)
+        };
+        let cache = cache.map_err(errno)?;
+        Ok(Self { cache, _seed: seed })
     }
 
     fn is_normal(&self) -> bool {
-        self.0.report().state == State::Normal
+        self.cache.report().state == State::Normal
     }
 
     fn engine(&self) -> (EngineChoice, String) {
-        let report = self.0.report();
+        let report = self.cache.report();
         let engine = match report.engine {
             EngineKind::Psync => EngineChoice::Psync,
             EngineKind::Uring => EngineChoice::Uring,
@@ -67,15 +94,15 @@ impl<const DIRECT: bool> Door for CoreDoor<DIRECT> {
     }
 
     fn stats(&self) -> Stats {
-        self.0.stats()
+        self.cache.stats()
     }
 
     fn directory(&self, root: &Path) -> Result<Origin, i32> {
-        self.0.open_directory(root).map_err(errno)
+        self.cache.open_directory(root).map_err(errno)
     }
 
     fn custom(&self, name: &str, code: Arc<TestOrigin>) -> Origin {
-        self.0.open_origin(name.as_bytes(), code).unwrap()
+        self.cache.open_origin(name.as_bytes(), code).unwrap()
     }
 
     fn file(&self, origin: &Origin, path: &[u8]) -> Result<File, i32> {
@@ -106,7 +133,7 @@ impl<const DIRECT: bool> Door for CoreDoor<DIRECT> {
     }
 
     fn cancel(&self, id: u64) {
-        self.0.cancel(id);
+        self.cache.cancel(id);
     }
 
     fn fill(&self, file: &File, watch: &mut dyn FnMut(u64, u64) -> bool) -> Result<u64, i32> {
@@ -122,7 +149,7 @@ impl<const DIRECT: bool> Door for CoreDoor<DIRECT> {
     }
 
     fn queue(&self, depth: u32) -> Queue {
-        self.0
+        self.cache
             .open_queue(QueueOptions {
                 depth,
                 movable: false,
@@ -131,20 +158,20 @@ impl<const DIRECT: bool> Door for CoreDoor<DIRECT> {
     }
 
     fn allocate(&self, length: usize) -> *mut u8 {
-        self.0.allocate(length).unwrap()
+        self.cache.allocate(length).unwrap()
     }
 
     fn free(&self, memory: *mut u8) {
         // SAFETY: the scenarios free what no request uses any more.
-        unsafe { self.0.free(memory) }.unwrap();
+        unsafe { self.cache.free(memory) }.unwrap();
     }
 
     fn close(&self) {
-        self.0.close().unwrap();
+        self.cache.close().unwrap();
     }
 }
 
-impl<const DIRECT: bool> QueueDoor<CoreDoor<DIRECT>> for Queue {
+impl<const DIRECT: bool, const SIMULATED: bool> QueueDoor<CoreDoor<DIRECT, SIMULATED>> for Queue {
     fn read(&mut self, file: &File, buffer: &mut [u8], offset: u64, tag: u64) -> Result<(), i32> {
         // SAFETY: the scenarios keep the buffer until the completion.
         let lent = unsafe { Lent::new(buffer.as_mut_ptr(), buffer.len()) };

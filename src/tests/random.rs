@@ -1,22 +1,28 @@
 //! Random numbers from a seed that a failing test prints.
 
+use once_cell::sync::Lazy;
+
 /// xorshift64*: enough for choosing ranges, and reproducible everywhere.
 pub(crate) struct Random {
     seed: u64,
     state: u64,
 }
 
+/// The clock's, or that of the environment variable CACHEFS_SEED.
+static SEED: Lazy<u64> = Lazy::new(|| {
+    let given = std::env::var("CACHEFS_SEED").ok();
+    let given = given.and_then(|text| text.parse().ok());
+    let clock = || {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        now.map_or(1, |since| since.as_nanos() as u64)
+    };
+    given.unwrap_or_else(clock) | 1
+});
+
 impl Random {
-    /// A seed of the clock's, or that of the environment variable CACHEFS_SEED.
+    /// From the one seed of this process, so that naming it brings back a run.
     pub(crate) fn new() -> Self {
-        let given = std::env::var("CACHEFS_SEED")
-            .ok()
-            .and_then(|text| text.parse().ok());
-        let clock = || {
-            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-            now.map_or(1, |since| since.as_nanos() as u64)
-        };
-        let seed: u64 = given.unwrap_or_else(clock) | 1;
+        let seed = *SEED;
         Self { seed, state: seed }
     }
 

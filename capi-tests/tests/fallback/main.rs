@@ -39,7 +39,7 @@ fn main() {
     for environment in &ENVIRONMENTS {
         for door in DOORS {
             let name = format!("{}::{door}", environment.name);
-            let run = move || environment.run(&binaries.scenarios, &format!("tests::{door}::"));
+            let run = move || environment.run(&binaries.scenarios, &format!("{door}::"));
             trials.push(Trial::test(name, run));
         }
         if environment.engines {

@@ -62,11 +62,11 @@ impl Target {
         let (slot, kind) = match self {
             Target::Request(slot) => (slot, 0),
             Target::Fetch(slot) => (slot, 1),
-            Target::Copy(slot, Part::In) => (slot, 2),
-            Target::Copy(slot, Part::Out) => (slot, 3),
-            Target::Blocks(slot) => (slot, 4),
-            Target::Check(slot) => (slot, 5),
-            Target::Bounce(slot) => (slot, 6),
+            Target::Bounce(slot) => (slot, 2),
+            Target::Copy(slot, Part::In) => (slot, 3),
+            Target::Copy(slot, Part::Out) => (slot, 4),
+            Target::Blocks(slot) => (slot, 5),
+            Target::Check(slot) => (slot, 6),
         };
         (slot as u64) << TAG_KIND_BITS | kind
     }
@@ -76,11 +76,11 @@ impl Target {
         match tag & ((1 << TAG_KIND_BITS) - 1) {
             0 => Target::Request(slot),
             1 => Target::Fetch(slot),
-            2 => Target::Copy(slot, Part::In),
-            3 => Target::Copy(slot, Part::Out),
-            4 => Target::Blocks(slot),
-            5 => Target::Check(slot),
-            _ => Target::Bounce(slot),
+            2 => Target::Bounce(slot),
+            3 => Target::Copy(slot, Part::In),
+            4 => Target::Copy(slot, Part::Out),
+            5 => Target::Blocks(slot),
+            _ => Target::Check(slot),
         }
     }
 }
@@ -271,7 +271,7 @@ impl Shard {
         }
     }
 
-    /// Gives the engine and the fetches what has become free.
+    /// Gives the engine, the bounces, the fetches and the copies what has become free.
     fn feed(&mut self) {
         self.push_overflow();
         self.feed_waiting();
@@ -325,8 +325,8 @@ impl Shard {
     /// Fails a request as soon as the engine has nothing of it.
     pub(crate) fn abandon(&mut self, slot: usize, errno: Errno) {
         self.abandon_fetches(slot);
-        self.leave_copies(slot);
         self.abandon_bounces(slot);
+        self.leave_copies(slot);
         let tag = Target::Request(slot).tag();
         let (out, keep): (VecDeque<_>, _) = self
             .overflow
@@ -406,17 +406,22 @@ impl Shard {
             self.reject(request, reason);
         }
         for (_, mut fetch) in std::mem::take(&mut self.fetches) {
-            for waiter in std::mem::take(&mut fetch.waiters) {
-                self.requests[waiter.request].outstanding -= 1;
+            if !fetch.has_lent_memory() {
+                for waiter in &fetch.waiters {
+                    self.requests[waiter.request].outstanding -= 1;
+                }
             }
             fetch.give_back_room();
         }
-        self.abandon_copies();
+        for (_, bounce) in &self.bounces {
+            self.requests[bounce.request].outstanding -= 1;
+        }
         for (tag, _) in std::mem::take(&mut self.overflow) {
             if let Target::Request(slot) = Target::of(tag) {
                 self.requests[slot].outstanding -= 1;
             }
         }
+        self.abandon_copies();
         for (_, request) in std::mem::take(&mut self.requests) {
             // What is still outstanding is at the engine, with the caller's memory,
             // which nobody but the caller can keep.

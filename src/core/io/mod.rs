@@ -233,20 +233,17 @@ pub(crate) trait Wake: Send + Sync {
 
 /// Which operations to end early.
 #[derive(Clone, Copy)]
-pub(crate) enum Which<'a> {
+pub(crate) enum Which {
     /// Those with this tag.
     Tag(u64),
-    /// Those on this file.
-    File(&'a Arc<OwnedFd>),
     /// Every one.
     All,
 }
 
-impl Which<'_> {
-    fn is(&self, tag: u64, file: &Arc<OwnedFd>) -> bool {
+impl Which {
+    fn is(&self, tag: u64) -> bool {
         match self {
             Which::Tag(wanted) => *wanted == tag,
-            Which::File(wanted) => Arc::ptr_eq(wanted, file),
             Which::All => true,
         }
     }
@@ -278,7 +275,7 @@ pub(crate) trait Engine {
 
     /// Asks for the end of operations. Each still has its outcome: ECANCELED,
     /// or what it would have been. Returns how many were asked to end.
-    fn cancel(&mut self, which: Which<'_>) -> usize;
+    fn cancel(&mut self, which: Which) -> usize;
 
     /// Operations that may still be pushed.
     fn space(&self) -> usize;

@@ -30,13 +30,15 @@ struct Task {
     tag: u64,
     op: Op,
     begun: Instant,
+    /// It was cancelled before its chain was whole.
+    cancelled: bool,
 }
 
 impl Job for Transfer {
     fn run(self) {
         let mut broken = false;
         for task in std::iter::once(self.first).chain(self.rest) {
-            let (result, calls) = match broken {
+            let (result, calls) = match broken || task.cancelled {
                 true => (Err(Errno::CANCELED), 0),
                 false => perform(&task),
             };
@@ -200,16 +202,31 @@ impl Psync {
         }
     }
 
-    /// Takes back what no thread has begun.
-    fn recall(&mut self, which: Which<'_>) -> usize {
-        let ours = |job: &Transfer| {
-            let is = |task: &Task| which.is(task.tag, &task.op.file);
-            Arc::ptr_eq(&job.port, &self.port) && job.tasks().any(is)
-        };
-        let recalled = self.pool.0.recall(ours);
-        let count = recalled.iter().map(|job| job.tasks().count()).sum();
-        for job in recalled {
-            job.give_back(Errno::CANCELED);
+    /// Takes back what no thread has begun. What is before it in its chain goes
+    /// on; what is behind it has nothing to begin for.
+    fn recall(&mut self, which: Which) -> usize {
+        let is = |task: &Task| which.is(task.tag);
+        let mut count = 0;
+        for task in self
+            .chain
+            .iter_mut()
+            .filter(|task| is(task) && !task.cancelled)
+        {
+            task.cancelled = true;
+            count += 1;
+        }
+        let ours = |job: &Transfer| Arc::ptr_eq(&job.port, &self.port) && job.tasks().any(is);
+        for mut job in self.pool.0.recall(ours) {
+            count += job.tasks().filter(|task| is(task)).count();
+            match job.rest.iter().position(is) {
+                Some(index) if !is(&job.first) => {
+                    for task in job.rest.drain(index..) {
+                        self.port.deliver(task, Err(Errno::CANCELED), 0);
+                    }
+                    self.submit(job.first, job.rest);
+                }
+                _ => job.give_back(Errno::CANCELED),
+            }
         }
         self.tally.cancels_won += count as u64;
         count
@@ -243,7 +260,13 @@ impl Engine for Psync {
         self.tally.submissions += 1;
         let linked = op.terms.linked;
         let begun = Instant::now();
-        let task = Task { tag, op, begun };
+        let cancelled = false;
+        let task = Task {
+            tag,
+            op,
+            begun,
+            cancelled,
+        };
         if linked {
             self.chain.push(task);
             return Ok(());
@@ -290,7 +313,7 @@ impl Engine for Psync {
         self.ended = ended;
     }
 
-    fn cancel(&mut self, which: Which<'_>) -> usize {
+    fn cancel(&mut self, which: Which) -> usize {
         // What a thread has begun cannot be called back: it comes by itself.
         self.recall(which)
     }
@@ -314,6 +337,10 @@ impl Engine for Psync {
 
     fn shut_down(&mut self, deadline: Instant) -> usize {
         self.recall(Which::All);
+        for task in std::mem::take(&mut self.chain) {
+            // Nobody will push the rest of it.
+            self.port.deliver(task, Err(Errno::CANCELED), 0);
+        }
         // Nothing to leak: a thread inside a system call owns its operation.
         let mut outcomes = Vec::new();
         while self.in_flight > 0 && Instant::now() < deadline {

@@ -56,12 +56,24 @@ impl NewRequest {
 /// Hands a request to its shard. ESHUTDOWN: nothing was done.
 pub(crate) fn submit(file: &Arc<FileInner>, new: NewRequest) -> Result<()> {
     let shared = &file.origin.cache;
+    let request = new_request(file, new);
+    shared.counters.in_flight.add(1);
+    shared.ports[file.shard]
+        .post(Message::Start(request))
+        .map_err(|(errno, _)| {
+            shared.counters.in_flight.sub(1);
+            Error::new(errno, "the cache is closed")
+        })
+}
+
+/// A request of which nothing has been done.
+pub(super) fn new_request(file: &Arc<FileInner>, new: NewRequest) -> Box<Request> {
     let version = file.version();
     let end = version
         .token
         .size
         .min(new.offset.saturating_add(new.length));
-    let request = Box::new(Request {
+    Box::new(Request {
         id: new.id,
         operation: new.operation,
         file: Arc::clone(file),
@@ -89,14 +101,7 @@ pub(crate) fn submit(file: &Arc<FileInner>, new: NewRequest) -> Result<()> {
             .and_then(|left| new.started.checked_add(left)),
         progress: new.progress,
         sink: new.sink,
-    });
-    shared.counters.in_flight.add(1);
-    shared.ports[file.shard]
-        .post(Message::Start(request))
-        .map_err(|(errno, _)| {
-            shared.counters.in_flight.sub(1);
-            Error::new(errno, "the cache is closed")
-        })
+    })
 }
 
 /// The doors: blocking, and with a callback.

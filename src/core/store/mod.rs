@@ -93,11 +93,11 @@ pub(crate) struct Store {
     boot_id: [u8; 16],
     accounts: Accounts,
     pub(crate) health: Health,
-    pub(crate) preallocation: Preallocation,
     /// New objects are direct where their file system can.
     direct_io: bool,
     /// It was said that it cannot.
     direct_refused: AtomicBool,
+    pub(crate) preallocation: Preallocation,
     counters: Arc<Counters>,
     /// In parts, so that opens of different files need not wait for each other.
     open: [Mutex<OpenObjects>; OPEN_PARTS],
@@ -160,9 +160,9 @@ impl Store {
             directory,
             boot_id,
             health: Health::default(),
-            preallocation: Preallocation::default(),
             direct_io: config.direct_io != 0,
             direct_refused: AtomicBool::new(false),
+            preallocation: Preallocation::default(),
             counters,
             open: Default::default(),
         });

@@ -253,7 +253,7 @@ fn disk(findings: &mut Findings, path: &Path, config: &Config) {
 }
 
 /// The type of the file system that a path is on.
-fn file_system(path: &Path) -> io::Result<Option<String>> {
+pub(super) fn file_system(path: &Path) -> io::Result<Option<String>> {
     let stat = rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::MNT_ID)?;
     let table = std::fs::read("/proc/self/mountinfo")?;
     Ok(type_of_mount(&table, stat.stx_mnt_id))

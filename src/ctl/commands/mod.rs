@@ -1,10 +1,12 @@
 //! One file for each command.
 
+pub mod bench;
 mod cat;
 mod doctor;
 mod ls;
 mod options;
 mod stat;
+mod stop;
 mod warm;
 
 use crate::args::Command;
@@ -20,6 +22,7 @@ pub fn run(context: &Context, command: &Command) -> Outcome {
         Command::Cat(args) => cat::run(context, args),
         Command::Stat(args) => stat::run(context, args),
         Command::Ls(args) => ls::run(context, args),
+        Command::Bench(bench) => bench::run(context, bench),
         Command::Doctor(_) => doctor::run(context),
         Command::Options(_) => options::run(),
     }

@@ -91,13 +91,13 @@ impl Sim {
 
     /// Has time go in steps as well: nothing sleeps.
     #[cfg(test)]
-    pub(super) fn timeless(mut self) -> Self {
+    pub(crate) fn timeless(mut self) -> Self {
         self.clock = Some(Instant::now());
         self
     }
 
     /// What time it is for this engine.
-    pub(super) fn now(&self) -> Instant {
+    pub(crate) fn now(&self) -> Instant {
         self.clock.unwrap_or_else(Instant::now)
     }
 
@@ -373,11 +373,11 @@ impl Engine for Sim {
         self.publish();
     }
 
-    fn cancel(&mut self, which: Which<'_>) -> usize {
+    fn cancel(&mut self, which: Which) -> usize {
         let lost = self.host.manners().cancel_lost;
         let mut count = 0;
         for (_, slot) in self.slots.iter_mut() {
-            if slot.doomed || !which.is(slot.tag, &slot.op.file) {
+            if slot.doomed || !which.is(slot.tag) {
                 continue;
             }
             count += 1;

@@ -129,6 +129,8 @@ pub struct Injection {
     pub below: Option<PathBuf>,
     /// None: it hangs.
     pub errno: Option<Errno>,
+    /// It hangs, and no cancellation ends it.
+    pub deaf: bool,
 }
 
 /// Everything that a host is told.

@@ -39,17 +39,18 @@ pub(super) fn attempt(
     done: usize,
 ) -> Attempt {
     let (faults, below) = host.faults_of(&op.file);
-    let note = |errno| {
+    let note = |errno, deaf| {
         host.note(Injection {
             tag,
             operation: op.verb.name(),
             below: below.clone(),
             errno,
+            deaf,
         });
     };
     if random.chance(faults.hung.of(op.verb)) {
-        note(None);
         let deaf = random.chance(faults.deaf);
+        note(None, deaf);
         return Attempt::Hangs { deaf };
     }
     if random.chance(faults.interrupted) {
@@ -67,7 +68,7 @@ pub(super) fn attempt(
             perform(host, op, done, limit).ok();
         }
         let errno = an_errno(random, &faults, op.verb);
-        note(Some(errno));
+        note(Some(errno), false);
         return Attempt::Answered(Err(errno));
     }
     let limit = match op.verb.moves_bytes() && random.chance(faults.short) {

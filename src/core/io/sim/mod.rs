@@ -27,7 +27,7 @@ use engine::Sim;
 use faults::Plan;
 use journal::Journal;
 use parking_lot::Mutex;
-use random::Random;
+pub(crate) use random::Random;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

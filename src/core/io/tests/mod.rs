@@ -30,6 +30,9 @@ use std::ops::{Deref, DerefMut};
 struct Made {
     engine: Box<dyn Engine + Send>,
     metrics: Arc<metrics::Metrics>,
+    /// What a ring was granted; all of it where there is none.
+    features: FeatureSet,
+    is_ring: bool,
     /// A ring whose submitting thread it shares.
     _beside: Option<uring::Uring>,
 }
@@ -39,6 +42,8 @@ impl Made {
         Self {
             engine: Box::new(engine),
             metrics,
+            features: FeatureSet::ALL,
+            is_ring: false,
             _beside: None,
         }
     }
@@ -115,7 +120,12 @@ fn ring(plan: &uring::setup::Plan, depth: u32, metrics: &Arc<metrics::Metrics>) 
 
 fn make_ring(change: Change, depth: u32) -> Made {
     let metrics = Arc::default();
-    Made::new(ring(&plan(change), depth, &metrics), metrics)
+    let engine = ring(&plan(change), depth, &metrics);
+    Made {
+        features: engine.granted(),
+        is_ring: true,
+        ..Made::new(engine, metrics)
+    }
 }
 
 /// One that shares the kernel's submitting thread with another ring.
@@ -124,10 +134,12 @@ fn make_sharing_ring(depth: u32) -> Made {
     let plan = plan(|options| options.sq_poll = Some(Duration::from_millis(50)));
     let first = ring(&plan, 8, &metrics);
     let plan = plan.after(&first).unwrap();
+    let engine = ring(&plan, depth, &metrics);
     Made {
-        engine: Box::new(ring(&plan, depth, &metrics)),
-        metrics,
+        features: engine.granted(),
+        is_ring: true,
         _beside: Some(first),
+        ..Made::new(engine, metrics)
     }
 }
 
@@ -200,15 +212,16 @@ macro_rules! on_ring {
     };
 }
 
+/// The names behind the semicolon are promises that only rings make.
 macro_rules! on_each_engine {
-    ($($name:ident),+ $(,)?) => {
+    ($($name:ident),+ $(,)? $(; $($ring_name:ident),+ $(,)?)?) => {
         mod on_psync {
             $(#[test] fn $name() { super::$name($crate::io::tests::make_psync); })+
         }
         mod on_sim {
             $(#[test] fn $name() { super::$name($crate::io::tests::make_sim); })+
         }
-        on_each_ring!($($name),+);
+        on_each_ring!($($name),+ $(, $($ring_name),+)?);
     };
 }
 use {on_each_engine, on_each_ring, on_ring};

@@ -28,6 +28,8 @@ pub(super) struct Slot {
     head: u32,
     /// The next of its chain.
     next: u32,
+    /// The kernel has had it since its chain was last started.
+    pub(super) submitted: bool,
     /// Of the first of a chain: submissions without a completion.
     pub(super) pending: u32,
     /// What the last completion said.
@@ -57,6 +59,7 @@ impl Inflight {
             generation: 0,
             head: index,
             next: NONE,
+            submitted: false,
             pending: 0,
             result: 0,
             cancelled: false,
@@ -99,6 +102,7 @@ impl Inflight {
         slot.next = NONE;
         slot.tag = tag;
         slot.progress = Progress::default();
+        slot.submitted = false;
         slot.cancelled = false;
         slot.begun = now;
         Ok(index)
@@ -177,20 +181,24 @@ impl Inflight {
     }
 
     /// Marks operations as cancelled; gives each one's `user_data`.
-    pub(super) fn cancel(&mut self, which: Which<'_>, mut each: impl FnMut(u64)) -> usize {
+    pub(super) fn cancel(&mut self, which: Which, mut each: impl FnMut(u64)) -> usize {
         let mut count = 0;
         for index in 0..self.slots.len() as u32 {
             let slot = &mut self.slots[index as usize];
-            if let Some(op) = &slot.op
-                && !slot.cancelled
-                && which.is(slot.tag, &op.file)
-            {
+            if slot.op.is_some() && !slot.cancelled && which.is(slot.tag) {
                 slot.cancelled = true;
                 count += 1;
                 each(self.user_data(index));
             }
         }
         count
+    }
+
+    /// The `user_data` of each that the kernel may have.
+    pub(super) fn submitted(&self) -> Vec<u64> {
+        let slots = self.slots.iter().zip(0..);
+        let submitted = slots.filter(|(slot, _)| slot.op.is_some() && slot.submitted);
+        submitted.map(|(_, index)| self.user_data(index)).collect()
     }
 
     pub(super) fn len(&self) -> usize {

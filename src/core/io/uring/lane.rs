@@ -142,6 +142,17 @@ impl Lane {
         self.ring.params().is_setup_iopoll()
     }
 
+    /// How many entries may be pushed now that are to be taken in one piece.
+    pub(super) fn unbroken(&mut self) -> usize {
+        if !self.ring.params().is_setup_sqpoll() {
+            return usize::MAX;
+        }
+        // Where the kernel's thread serves several rings, it takes so many of one
+        // at a time, and what was linked across is not (io_uring/sqpoll.c,
+        // IORING_SQPOLL_CAP_ENTRIES_VALUE). It has taken what is not queued.
+        8usize.saturating_sub(self.ring.submission().len())
+    }
+
     /// Whether entries wait to be handed over.
     pub(super) fn is_laden(&mut self) -> bool {
         !self.ring.submission().is_empty()

@@ -8,10 +8,12 @@
 //! | `registered` | files and memory that a ring knows by number |
 //! | `inflight` | the slab that owns what the kernel may touch |
 //! | `entry` | a slot of it as a submission queue entry |
-//! | `ring` | the engine: submits, reaps, settles |
+//! | `ring` | the engine: submits and reaps |
+//! | `chain` | what is linked to each other: submitted and settled |
 //! | `waker` | what ends its sleep |
 //! | `probe` | the features for people |
 
+mod chain;
 mod entry;
 pub(crate) mod features;
 mod inflight;
@@ -20,6 +22,8 @@ pub(crate) mod probe;
 mod registered;
 mod ring;
 pub(crate) mod setup;
+#[cfg(feature = "bench")]
+pub(crate) mod turns;
 mod waker;
 
 pub(crate) use ring::Uring;

@@ -9,9 +9,8 @@ use super::waker::Waker;
 use crate::buf::{Piece, Regions};
 use crate::error::{Context, Errno, Result};
 use crate::io::metrics::{Meter, Tally};
-use crate::io::progress::did_all;
 use crate::io::{Engine, Op, Outcome, Output, Owner, Refusal, Verb, Wait, Wake, Which};
-use crate::limits::{CHAIN_MAX, SQ_ENTRIES_MAX, SQ_ENTRIES_MIN};
+use crate::limits::{SQ_ENTRIES_MAX, SQ_ENTRIES_MIN};
 use io_uring::{Probe, opcode, squeue, types};
 use slab::Slab;
 use std::collections::VecDeque;
@@ -28,31 +27,34 @@ const WAKE: u32 = u32::MAX;
 /// what came of it.
 const CANCEL: u32 = u32::MAX - 1;
 /// The time-out of an operation, whose own outcome tells.
-const TIMEOUT: u32 = u32::MAX - 2;
+pub(super) const TIMEOUT: u32 = u32::MAX - 2;
 /// A message from another ring.
 const TOLD: u32 = u32::MAX - 3;
 /// A message to another ring; its place in `nudges` is in the upper half.
 const NUDGE: u32 = u32::MAX - 4;
+
+/// How long a wait sleeps while something has found the submission queue full.
+const BACKLOG_TICK: Duration = Duration::from_millis(1);
 
 /// Waits shorter than this are not worth a spin.
 const SPIN_MIN: Duration = Duration::from_micros(1);
 
 /// The io_uring engine. Dropping it before `shut_down` leaks what is in flight.
 pub(crate) struct Uring {
-    main: Lane,
+    pub(super) main: Lane,
     /// For O_DIRECT reads, where devices are to be polled.
     polled: Option<Lane>,
     /// An event loop is told of completions, which a polled ring cannot do.
     told_of: bool,
     poll_refused: Arc<AtomicBool>,
     /// Behind ManuallyDrop because the kernel may outlive us in here.
-    inflight: ManuallyDrop<Inflight>,
+    pub(super) inflight: ManuallyDrop<Inflight>,
     /// Chains whose entries found the submission queue full; at most all slots.
     backlog: VecDeque<u32>,
     /// The last operation of a chain whose next one has not been pushed yet.
     open_chain: Option<u32>,
     /// Chains that were cancelled before they were submitted.
-    unsubmitted: Vec<u32>,
+    pub(super) unsubmitted: Vec<u32>,
     waker: Arc<Waker>,
     /// Where the read of the waker's eventfd lands; boxed, since the kernel has
     /// its address for as long as the ring lives.
@@ -60,7 +62,7 @@ pub(crate) struct Uring {
     wake_armed: bool,
     /// Engines that messages are on their way to.
     nudges: Slab<Arc<dyn Wake>>,
-    event: Option<Arc<OwnedFd>>,
+    pub(super) event: Option<Arc<OwnedFd>>,
     granted: Granted,
     spin_max: Duration,
     /// What a wait spins now: less after spins in vain.
@@ -160,7 +162,7 @@ impl Uring {
 
     /// Puts entries into the submission queue, all or none, handing over what is
     /// there if they find no room.
-    fn enqueue(&mut self, polled: bool, entries: &[squeue::Entry]) -> bool {
+    pub(super) fn enqueue(&mut self, polled: bool, entries: &[squeue::Entry]) -> bool {
         let lane = match &mut self.polled {
             Some(lane) if polled => lane,
             _ => &mut self.main,
@@ -174,8 +176,10 @@ impl Uring {
     }
 
     /// Submits a chain, or has it wait behind those that wait already.
-    fn start(&mut self, head: u32) {
-        if !self.backlog.is_empty() || !self.try_start(head) {
+    pub(super) fn start(&mut self, head: u32) {
+        if self.inflight.slot(head).cancelled {
+            self.give_back(head);
+        } else if !self.backlog.is_empty() || !self.try_start(head) {
             self.backlog.push_back(head);
             let waiting = self.backlog.len() as u64;
             self.tally.backlog_high_water = self.tally.backlog_high_water.max(waiting);
@@ -187,44 +191,16 @@ impl Uring {
         let simple = slot.until.is_none();
         if simple && self.inflight.next(head).is_none() {
             let (polled, entry) = self.entry(head);
-            self.inflight.slot(head).pending = 1;
+            let slot = self.inflight.slot(head);
+            slot.pending = 1;
+            slot.submitted = true;
             return self.enqueue(polled, &[entry]);
         }
         self.try_start_chain(head)
     }
 
-    /// A chain, or an operation with a time-out: links must not be torn apart by
-    /// a submission.
-    fn try_start_chain(&mut self, head: u32) -> bool {
-        let mut entries = [const { None::<squeue::Entry> }; 2 * CHAIN_MAX];
-        let mut count = 0;
-        let mut members = 0;
-        let mut at = Some(head);
-        while let Some(index) = at {
-            let next = self.inflight.next(index);
-            let linked = |entry: squeue::Entry, last: bool| match last {
-                true => entry,
-                false => entry.flags(squeue::Flags::IO_LINK),
-            };
-            let until = self.inflight.slot(index).until;
-            let (_, entry) = self.entry(index);
-            entries[count] = Some(linked(entry, next.is_none() && until.is_none()));
-            count += 1;
-            if let Some(until) = until {
-                let entry = self.inflight.timeout_entry(index, until);
-                entries[count] = Some(linked(entry, next.is_none()).user_data(TIMEOUT.into()));
-                count += 1;
-            }
-            members += 1;
-            at = next;
-        }
-        self.inflight.slot(head).pending = members;
-        let entries = entries.map(|entry| entry.unwrap_or_else(|| opcode::Nop::new().build()));
-        self.enqueue(false, &entries[..count])
-    }
-
     /// The next entry of a slot, and whether it is for the polled ring.
-    fn entry(&mut self, index: u32) -> (bool, squeue::Entry) {
+    pub(super) fn entry(&mut self, index: u32) -> (bool, squeue::Entry) {
         let polls = self.polls();
         let slot = self.inflight.slot(index);
         let op = slot.op();
@@ -318,6 +294,7 @@ impl Uring {
         let first = self.inflight.slot(head);
         first.pending -= 1;
         if first.pending > 0 {
+            self.cancel_next(index);
             return;
         }
         // What nearly every operation is: alone, and done at once.
@@ -329,33 +306,8 @@ impl Uring {
         }
     }
 
-    /// The kernel has given back all of a chain: its outcomes, up to where it
-    /// has to go on.
-    fn settle(&mut self, head: u32, outcomes: &mut Vec<Outcome>) {
-        let mut at = Some(head);
-        let mut broken = false;
-        while let Some(index) = at {
-            at = self.inflight.next(index);
-            let result = if broken {
-                self.follower(index)
-            } else {
-                match self.result(index) {
-                    Some(result) => result,
-                    None => {
-                        self.inflight.behead(index);
-                        self.start(index);
-                        return;
-                    }
-                }
-            };
-            let whole = self.inflight.slot(index).op().buffer.len();
-            broken |= !did_all(&result, whole);
-            outcomes.push(self.end(index, result));
-        }
-    }
-
     /// What came of an operation; None: it goes on.
-    fn result(&mut self, index: u32) -> Option<std::result::Result<Output, Errno>> {
+    pub(super) fn result(&mut self, index: u32) -> Option<std::result::Result<Output, Errno>> {
         let slot = self.inflight.slot(index);
         let verb = slot.verb();
         let whole = slot.op().buffer.len();
@@ -402,17 +354,11 @@ impl Uring {
         slot.progress.failed(verb, errno)
     }
 
-    /// What an operation comes to behind one that was not done whole.
-    fn follower(&mut self, index: u32) -> std::result::Result<Output, Errno> {
-        let errno = Errno::from_raw_os_error(-self.inflight.slot(index).result.min(-1));
-        // The kernel refused this very entry, and with it the whole chain.
-        Err(match errno {
-            Errno::INVAL | Errno::BADF | Errno::OPNOTSUPP => errno,
-            _ => Errno::CANCELED,
-        })
-    }
-
-    fn end(&mut self, index: u32, result: std::result::Result<Output, Errno>) -> Outcome {
+    pub(super) fn end(
+        &mut self,
+        index: u32,
+        result: std::result::Result<Output, Errno>,
+    ) -> Outcome {
         let slot = self.inflight.slot(index);
         let (tag, begun) = (slot.tag, slot.begun);
         let op = self.inflight.remove(index);
@@ -443,7 +389,13 @@ impl Uring {
         if self.spin >= SPIN_MIN && self.spin_for(want) {
             return;
         }
-        self.main.enter(want, until);
+        if self.backlog.is_empty() {
+            return self.main.enter(want, until);
+        }
+        // What the kernel takes from the queue makes room, and tells nobody.
+        let soon = Instant::now() + BACKLOG_TICK;
+        let until = until.map_or(soon, |until| until.min(soon));
+        self.main.enter(want, Some(until));
     }
 
     /// Looks for completions without sleeping; true if there are enough. A spin
@@ -490,17 +442,22 @@ impl Uring {
         let waiting = std::mem::take(&mut self.backlog);
         for head in waiting {
             if self.inflight.slot(head).cancelled {
-                let mut at = Some(head);
-                while let Some(index) = at {
-                    self.inflight.slot(index).result = -libc::ECANCELED;
-                    at = self.inflight.next(index);
-                }
-                // Settled by the next `reap`, as if the kernel had given it back.
-                self.inflight.slot(head).pending = 0;
-                self.unsubmitted.push(head);
+                self.give_back(head);
             } else {
                 self.backlog.push_back(head);
             }
+        }
+    }
+
+    /// Asks the kernel to end an operation, if it has begun it.
+    pub(super) fn ask_to_end(&mut self, user_data: u64) {
+        let entry = opcode::AsyncCancel::new(user_data)
+            .build()
+            .user_data(CANCEL.into());
+        if !self.enqueue(false, &[entry]) {
+            // The operation then ends by itself; nobody is left waiting for
+            // it, since whoever cancels answers the request at once.
+            tracing::warn!("no room to cancel an operation");
         }
     }
 
@@ -576,7 +533,7 @@ impl Engine for Uring {
         self.flush();
     }
 
-    fn cancel(&mut self, which: Which<'_>) -> usize {
+    fn cancel(&mut self, which: Which) -> usize {
         let mut victims = Vec::new();
         let count = self
             .inflight
@@ -586,14 +543,7 @@ impl Engine for Uring {
         }
         self.cancel_backlog();
         for user_data in victims {
-            let entry = opcode::AsyncCancel::new(user_data)
-                .build()
-                .user_data(CANCEL.into());
-            if !self.enqueue(false, &[entry]) {
-                // The operation then ends by itself; nobody is left waiting for
-                // it, since whoever cancels answers the request at once.
-                tracing::warn!("no room to cancel an operation");
-            }
+            self.ask_to_end(user_data);
         }
         self.main.enter(0, None);
         count
@@ -647,10 +597,20 @@ impl Engine for Uring {
 
     fn shut_down(&mut self, deadline: Instant) -> usize {
         self.cancel(Which::All);
+        if let Some(last) = self.open_chain.take() {
+            // Nobody will push the rest of it.
+            self.start(self.inflight.head(last));
+        }
         let mut outcomes = Vec::new();
         while self.in_flight() > 0 && !self.refused_entry() && Instant::now() < deadline {
             let tick = (Instant::now() + Duration::from_millis(50)).min(deadline);
             self.reap(Wait::For(1, Some(tick)), &mut outcomes);
+            if outcomes.is_empty() {
+                // What had not begun when it was asked to end may have since.
+                for user_data in self.inflight.submitted() {
+                    self.ask_to_end(user_data);
+                }
+            }
             outcomes.clear();
         }
         self.in_flight()
@@ -751,3 +711,6 @@ fn polled_lane(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

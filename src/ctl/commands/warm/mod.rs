@@ -5,11 +5,11 @@
 
 mod copy;
 mod progress;
-mod stop;
 mod tally;
 mod walk;
 mod ways;
 
+use super::stop::{self, Stop};
 use crate::args::Warm;
 use crate::console::Console;
 use crate::context::Context;
@@ -23,7 +23,6 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
-use stop::Stop;
 use tally::Tally;
 
 /// Files that the walk may be ahead of the copies: the total of the progress

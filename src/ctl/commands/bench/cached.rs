@@ -1,0 +1,125 @@
+//! Reads from the page cache, against pread(2) on the same file.
+
+use super::cost::{Clock, Cost};
+use super::pairs::{Spread, interleave};
+use super::reader::{Reader, Way};
+use super::report::{Check, Measured, Side, Target};
+use super::rows::{Bed, note_calls};
+use super::scratch::Noise;
+use super::system_calls;
+use super::trouble::Trouble;
+
+/// Bytes of a read.
+const BLOCK: u64 = 4096;
+/// Reads of a batch.
+const BATCH: u32 = 32;
+/// Reads of one measurement, at most: a fraction of a second.
+const READS_MAX: u64 = 128_000;
+/// A file is read so many times at most, so that small files take little time.
+const PASSES_MAX: u64 = 8;
+/// From this share on, the page cache was too small for the file.
+const DEVICE_SHARE_MAX: f64 = 0.001;
+
+/// Batches on a queue.
+pub fn batches(bed: &Bed) -> Result<Measured, Trouble> {
+    against_pread(bed, Way::Batches, Target::AtMost(0.75))
+}
+
+/// Blocking calls.
+pub fn blocking(bed: &Bed) -> Result<Measured, Trouble> {
+    against_pread(bed, Way::Blocking, Target::AtMost(1.15))
+}
+
+/// System calls of batches on a queue.
+pub fn calls(bed: &Bed) -> Result<Measured, Trouble> {
+    let subject = bed.subject(&bed.config)?;
+    let mut reader = Reader::new(&subject, BLOCK, BATCH)?;
+    let offsets = offsets(subject.size);
+    // The first batch makes the ring and registers file and memory.
+    reader.read(Way::Pread, &offsets)?;
+    reader.read(Way::Batches, &offsets)?;
+    let mut notes = Vec::new();
+    let calls = match system_calls::count(|| reader.read(Way::Batches, &offsets)) {
+        Ok((read, calls)) => read.map(|()| calls)?,
+        Err(reason) => {
+            notes.push(format!(
+                "{reason}; these are those that the engine counts itself"
+            ));
+            let before = subject.cache.engine_stats().enters;
+            reader.read(Way::Batches, &offsets)?;
+            subject.cache.engine_stats().enters - before
+        }
+    };
+    let per_read = Spread::single(calls as f64 / offsets.len() as f64);
+    Ok(Measured {
+        checks: vec![Check::new(
+            "system calls per read",
+            per_read,
+            Target::AtMost(0.05),
+        )],
+        notes,
+        ..Measured::default()
+    })
+}
+
+fn against_pread(bed: &Bed, way: Way, target: Target) -> Result<Measured, Trouble> {
+    let subject = bed.subject(&bed.config)?;
+    let mut reader = Reader::new(&subject, BLOCK, BATCH)?;
+    let offsets = offsets(subject.size);
+    let reads = offsets.len() as u64;
+    let mut run = |way: Way| {
+        bed.scratch.go_on()?;
+        let clock = Clock::of_process();
+        reader.read(way, &offsets)?;
+        Ok(clock.cost(reads, reads * BLOCK))
+    };
+    // Brings all of it into the page cache, and makes the ring.
+    run(Way::Pread)?;
+    run(way)?;
+    let run = std::cell::RefCell::new(run);
+    let run = |way| run.borrow_mut()(way);
+    let pairs = interleave(bed.pairs, || run(way), || run(Way::Pread))?;
+    let mut notes = Vec::new();
+    let own_calls = note_calls(&mut notes, system_calls::count(|| run(way)), reads)?;
+    let pread = system_calls::count(|| run(Way::Pread));
+    let pread_calls = note_calls(&mut notes, pread, reads)?;
+    let cold = |pair: &(Cost, Cost)| pair.0.device_share() + pair.1.device_share();
+    if pairs.iter().any(|pair| cold(pair) > DEVICE_SHARE_MAX) {
+        let text = "some reads were not served from memory: there is not enough for the file";
+        notes.push(text.to_owned());
+    }
+    let ratio = |figure: fn(&Cost) -> f64| Spread::of_ratios(&pairs, figure);
+    Ok(Measured {
+        checks: vec![
+            Check::new(
+                "time per operation",
+                ratio(Cost::time_per_operation),
+                target,
+            ),
+            // On a busy machine the time says less than this.
+            Check::shown("CPU per operation", ratio(Cost::cpu_per_operation)),
+        ],
+        sides: vec![
+            Side::new(
+                "libcachefs",
+                "read",
+                pairs.iter().map(|pair| &pair.0),
+                own_calls,
+            ),
+            Side::new(
+                "pread",
+                "read",
+                pairs.iter().map(|pair| &pair.1),
+                pread_calls,
+            ),
+        ],
+        notes,
+    })
+}
+
+fn offsets(size: u64) -> Vec<u64> {
+    let blocks = size / BLOCK;
+    let reads = READS_MAX.min(blocks.saturating_mul(PASSES_MAX));
+    let mut noise = Noise::default();
+    (0..reads).map(|_| noise.next() % blocks * BLOCK).collect()
+}

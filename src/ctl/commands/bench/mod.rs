@@ -1,0 +1,167 @@
+//! `cachefs bench`: measures the library against other tools.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `rows` | the rows, and what they are run on |
+//! | `direct`, `cached`, `copy`, `idle` | measure one kind of row each |
+//! | `subject`, `reader` | a cached file, and the ways to read it |
+//! | `scratch`, `child` | a directory for files, and other programs in it |
+//! | `pairs`, `cost`, `system_calls` | turns, ratios, and what a run took |
+//! | `fio` | what fio is asked for, and what it says |
+//! | `report` | what is printed |
+//! | `trouble` | why a row has no figures |
+
+mod cached;
+mod child;
+mod copy;
+mod cost;
+mod direct;
+mod fio;
+mod idle;
+mod pairs;
+mod reader;
+mod report;
+mod rows;
+mod scratch;
+mod subject;
+mod system_calls;
+mod trouble;
+
+use super::stop::{self, Stop};
+use super::{doctor, stdout, write_json};
+use crate::args::{Bench, BenchEngine};
+use crate::context::Context;
+use crate::failure::{Failure, Outcome, describe};
+use crate::show;
+use cachefs_core::Cache;
+use report::{RowOutcome, RowReport, Setting};
+use rows::{Bed, COPY, ROWS, Row, read_size};
+use scratch::Scratch;
+use serde::Serialize;
+use std::io::Write;
+use std::path::PathBuf;
+use trouble::Trouble;
+
+/// The names of all rows of `bench engine`.
+pub fn row_names() -> impl Iterator<Item = &'static str> {
+    ROWS.iter().map(|row| row.name)
+}
+
+/// Measures what was asked for.
+pub fn run(context: &Context, bench: &Bench) -> Outcome {
+    match bench {
+        Bench::Engine(args) => run_engine(context, args),
+    }
+}
+
+#[derive(Serialize)]
+struct Report {
+    setting: Setting,
+    rows: Vec<RowReport>,
+}
+
+fn run_engine(context: &Context, args: &BenchEngine) -> Outcome {
+    let chosen = |row: &&Row| args.rows.is_empty() || args.rows.iter().any(|name| name == row.name);
+    let chosen: Vec<&Row> = ROWS.iter().filter(chosen).collect();
+    let bed = make_bed(context, args, &chosen).map_err(whole_failure)?;
+    let setting = setting(&bed)?;
+    if !args.json {
+        show(&setting.text())?;
+    }
+    let mut reports = Vec::new();
+    for row in chosen {
+        let outcome = match (row.run)(&bed) {
+            Ok(measured) => RowOutcome::Measured(measured),
+            Err(Trouble::CannotRun(reason)) => RowOutcome::NotRun { reason },
+            Err(Trouble::Failed(reason)) => RowOutcome::Failed { reason },
+            Err(interrupted) => return Err(whole_failure(interrupted)),
+        };
+        let (name, title) = (row.name, row.title);
+        let report = RowReport {
+            name,
+            title,
+            outcome,
+        };
+        if !args.json {
+            show(&report.text())?;
+        }
+        reports.push(report);
+    }
+    let failed = |report: &RowReport| matches!(report.outcome, RowOutcome::Failed { .. });
+    let failures = reports.iter().filter(|report| failed(report)).count();
+    if args.json {
+        let rows = reports;
+        write_json(&Report { setting, rows })?;
+    }
+    match failures {
+        0 => Ok(()),
+        count => Err(Failure::new(format!(
+            "{} failed",
+            show::count(count as u64, "row")
+        ))),
+    }
+}
+
+/// Without its origin and its cached copies, nothing can be measured.
+fn whole_failure(trouble: Trouble) -> Failure {
+    match trouble {
+        Trouble::CannotRun(text) | Trouble::Failed(text) => Failure::new(text),
+        Trouble::Interrupted(signal) => Failure::interrupted(stop::status(signal) as u8),
+    }
+}
+
+fn make_bed(context: &Context, args: &BenchEngine, rows: &[&Row]) -> Result<Bed, Trouble> {
+    let stop = Stop::on_signals().map_err(Trouble::io("handle signals"))?;
+    // A file and its copy at once.
+    let copied = rows.iter().any(|row| row.name == COPY);
+    let copy = if copied { args.size } else { 0 };
+    let needed = read_size(args.size).saturating_add(copy).saturating_mul(2);
+    let scratch = Scratch::new(&directory(context, args), needed, stop)?;
+    let origin = scratch.origin("origin", read_size(args.size))?;
+    Ok(Bed {
+        scratch,
+        config: context.config.clone(),
+        pairs: args.pairs,
+        size: args.size,
+        idle: args.idle,
+        origin,
+    })
+}
+
+/// Beside the cache, since that is where files are to be fast.
+fn directory(context: &Context, args: &BenchEngine) -> PathBuf {
+    if let Some(directory) = &args.dir {
+        return directory.clone();
+    }
+    let cache = context.cache_directory();
+    let parent = std::path::absolute(cache).unwrap_or_else(|_| cache.to_owned());
+    match parent.parent() {
+        Some(parent) if parent.is_dir() => parent.to_owned(),
+        _ => std::env::temp_dir(),
+    }
+}
+
+fn setting(bed: &Bed) -> Result<Setting, Failure> {
+    let path = bed.scratch.path();
+    let cache = Cache::open(&path.join("report"), &bed.config)?;
+    let file_system = doctor::file_system(path)
+        .map_err(|error| Failure::new(format!("the file system: {}", describe(&error))))?;
+    Ok(Setting {
+        kernel: rustix::system::uname()
+            .release()
+            .to_string_lossy()
+            .into_owned(),
+        processors: std::thread::available_parallelism().map_or(1, usize::from),
+        directory: show::path(path.parent().unwrap_or(path)),
+        file_system: file_system.unwrap_or_else(|| "unknown file system".to_owned()),
+        engine: show::text(&cache.report().engine_reason),
+        pairs: bed.pairs,
+    })
+}
+
+/// Writes at once, since the next row takes long.
+fn show(text: &str) -> Outcome {
+    let mut out = stdout();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}

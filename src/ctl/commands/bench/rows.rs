@@ -1,0 +1,120 @@
+//! The rows: what is compared with what, and what is to be reached.
+
+use super::report::Measured;
+use super::scratch::Scratch;
+use super::subject::Subject;
+use super::trouble::Trouble;
+use super::{cached, copy, direct, idle};
+use cachefs_core::Config;
+use std::path::PathBuf;
+
+/// Bytes of the file that is read, at most.
+const READ_BYTES_MAX: u64 = 1 << 30;
+
+/// What all rows are run on.
+pub struct Bed {
+    /// Where files are made.
+    pub scratch: Scratch,
+    /// Options of the caches.
+    pub config: Config,
+    /// Measurements of each side.
+    pub pairs: u16,
+    /// Bytes of the file that is copied.
+    pub size: u64,
+    /// Seconds that the idle engine is watched.
+    pub idle: u16,
+    /// Where the file that is read comes from.
+    pub origin: PathBuf,
+}
+
+impl Bed {
+    /// Bytes of the file that is read.
+    pub fn read_size(&self) -> u64 {
+        read_size(self.size)
+    }
+
+    /// A new cache with that file in it.
+    pub fn subject(&self, config: &Config) -> Result<Subject<'_>, Trouble> {
+        Subject::new(&self.scratch, config, &self.origin, self.read_size())
+    }
+}
+
+/// Bytes of the file that is read, when `size` were asked for.
+pub fn read_size(size: u64) -> u64 {
+    size.min(READ_BYTES_MAX)
+}
+
+/// One of them.
+pub struct Row {
+    /// As on the command line.
+    pub name: &'static str,
+    /// What is compared with what.
+    pub title: &'static str,
+    /// Measures it.
+    pub run: fn(&Bed) -> Result<Measured, Trouble>,
+}
+
+/// All of them, in the order in which they are run.
+pub const ROWS: [Row; 8] = [
+    Row {
+        name: "direct-4k",
+        title: "O_DIRECT reads of 4 KiB in no order, 32 in flight, against fio",
+        run: |bed| direct::run(bed, true, 4 << 10, 32),
+    },
+    Row {
+        name: "direct-128k",
+        title: "O_DIRECT reads of 128 KiB in order, 16 in flight, against fio",
+        run: |bed| direct::run(bed, false, 128 << 10, 16),
+    },
+    Row {
+        name: "direct-1m",
+        title: "O_DIRECT reads of 1 MiB in order, 8 in flight, against fio",
+        run: |bed| direct::run(bed, false, 1 << 20, 8),
+    },
+    Row {
+        name: "cached-queue",
+        title: "4 KiB from the page cache, batches of 32 on a queue, against pread",
+        run: cached::batches,
+    },
+    Row {
+        name: "cached-blocking",
+        title: "4 KiB from the page cache, blocking calls, against pread",
+        run: cached::blocking,
+    },
+    Row {
+        name: "system-calls",
+        title: "system calls of 4 KiB reads from the page cache, batches of 32 on a queue",
+        run: cached::calls,
+    },
+    Row {
+        name: COPY,
+        title: "a cold file copied into the cache, against cp --sparse=never --reflink=never",
+        run: copy::run,
+    },
+    Row {
+        name: "idle",
+        title: "the engine without requests",
+        run: |bed| idle::run(bed, bed.idle),
+    },
+];
+
+/// The row that copies.
+pub const COPY: &str = "copy";
+
+/// System calls for each of `operations` of a run that counted them. A run that
+/// could not count leaves a note.
+pub fn note_calls<T>(
+    notes: &mut Vec<String>,
+    counted: Result<(Result<T, Trouble>, u64), String>,
+    operations: u64,
+) -> Result<Option<f64>, Trouble> {
+    match counted {
+        Ok((run, calls)) => run.map(|_| Some(calls as f64 / operations as f64)),
+        Err(reason) => {
+            if !notes.contains(&reason) {
+                notes.push(reason);
+            }
+            Ok(None)
+        }
+    }
+}
