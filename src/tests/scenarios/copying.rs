@@ -3,10 +3,13 @@
 use crate::tests::door::{Door, LIMIT, Place, QueueDoor, Settings, WAYS, Way};
 use crate::tests::origin::{content, grow_old, write_file};
 use crate::tests::random::Random;
+use crate::tests::scenarios::failing::find;
 use crate::tests::volume::Volume;
 use cachefs_core::{EngineChoice, Stats};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
+use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
 const CHUNK: u64 = 64 << 10;
@@ -156,7 +159,7 @@ pub(crate) fn a_file_that_changed_since_it_was_opened_is_copied_as_it_is<D: Door
     }
 }
 
-pub(crate) fn a_file_that_changes_while_it_is_copied_is_never_mixed<D: Door>(engine: EngineChoice) {
+pub(crate) fn a_file_that_keeps_changing_is_copied_as_it_is_at_last<D: Door>(engine: EngineChoice) {
     for (method, word) in METHODS.iter().enumerate() {
         let place = Place::new();
         let path = place.origin().join("file");
@@ -174,7 +177,7 @@ pub(crate) fn a_file_that_changes_while_it_is_copied_is_never_mixed<D: Door>(eng
                         let bytes = vec![version; CHUNK as usize];
                         file.write_all_at(&bytes, chunk * CHUNK).unwrap();
                     }
-                    std::thread::sleep(std::time::Duration::from_millis(25));
+                    std::thread::sleep(Duration::from_millis(25));
                 }
             });
             while !changes.is_finished() {
@@ -272,6 +275,48 @@ pub(crate) fn readers_join_a_copy<D: Door>(engine: EngineChoice) {
         let stats = cache.stats();
         assert_eq!(stats.bytes_from_origin, size, "{word}: each byte once");
         assert_eq!((stats.errors, stats.bypasses), (0, 0), "{word}");
+    }
+}
+
+/// Takes or gives back a lock on all of a file, as another process would.
+fn lock_all(file: &std::fs::File, kind: libc::c_int) {
+    // SAFETY: `flock` is a C structure of integers, for which zero is a value.
+    let mut range: libc::flock = unsafe { std::mem::zeroed() };
+    range.l_type = kind as libc::c_short;
+    range.l_whence = libc::SEEK_SET as libc::c_short;
+    // SAFETY: fcntl(2) reads one `flock` during the call; the descriptor is open.
+    let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const range) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+}
+
+pub(crate) fn what_another_process_writes_is_waited_for<D: Door>(engine: EngineChoice) {
+    let place = Place::new();
+    let path = place.origin().join("file");
+    let bytes = content(13, 0, 3 * CHUNK as usize);
+    write_file(&path, &bytes);
+    for (method, word) in METHODS.iter().enumerate() {
+        let directory = place.root().join(word);
+        let cache = D::open(&directory, &settings(engine, method)).unwrap();
+        let origin = cache.directory(&place.origin()).unwrap();
+        let file = cache.file(&origin, b"file").unwrap();
+        let data = find(&directory, ".data");
+        let data = std::fs::File::options().write(true).open(data).unwrap();
+        lock_all(&data, libc::F_WRLCK);
+        let mut queue = cache.queue(1);
+        queue.fill(&file, 4).unwrap();
+        let early = queue.wait(1, 1, Some(Duration::from_millis(60)));
+        assert!(early.is_empty(), "{word}: it waits");
+        // A reader need not, and what it got is not written.
+        let read = cache.read_by(Way::Blocking, &file, 100, 5);
+        assert!(read.unwrap() == bytes[5..105], "{word}");
+        assert_eq!(cache.residency(&file).chunks_present, 0, "{word}");
+        lock_all(&data, libc::F_UNLCK);
+        let done = queue.wait(1, 1, Some(LIMIT))[0];
+        assert_eq!(done.result, bytes.len() as i64, "{word}");
+        assert!(
+            cached(&cache, &file, bytes.len() as u64).0 == bytes,
+            "{word}"
+        );
     }
 }
 

@@ -1,13 +1,13 @@
 //! Copies on the engine: two operations, the second linked to the first.
 
 use super::way::Way;
-use super::{Circumstances, Failure, Shard, State, choose};
-use crate::buf::{Buffer, PoolBuf};
+use super::{Failure, Shard, State};
+use crate::buf::Buffer;
 use crate::error::Errno;
 use crate::exec::OpTarget;
 use crate::io::{NO_OFFSET, Op, Output, Terms, Verb};
 use crate::limits::{BOUNCE_BUFFERS, PIPE_BYTES, PIPES_MAX};
-use crate::request::fill::store_op;
+use crate::request::store_op;
 use rustix::pipe::PipeFlags;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -35,7 +35,6 @@ pub(super) struct Chain {
     pub(super) pending: u32,
     came_in: Option<Ended>,
     went_out: Option<Ended>,
-    buffer: Option<Arc<PoolBuf>>,
     pipe: Option<Pipe>,
 }
 
@@ -126,20 +125,17 @@ impl Shard {
             verb: Verb::Read,
             file: Arc::clone(direct.map_or(copy.source(), |direct| &direct.file)),
             // Nobody looks at it before the write, which is linked to the read.
-            buffer: Buffer::Shared(Arc::clone(&buffer), 0..length),
+            buffer: Buffer::Shared(Arc::clone(&buffer), length),
             offset,
             terms: Terms {
                 direct: direct.map(|direct| direct.block),
                 linked: true,
-                ..copy.source_terms()
+                elsewhere: copy.is_elsewhere(),
+                ..copy.terms()
             },
         };
-        let write = store_op(copy.object(), &buffer, offset, 0..length, copy.terms());
-        copy.chain = Chain {
-            wanted: write.buffer.len(),
-            buffer: Some(buffer),
-            ..Chain::default()
-        };
+        let write = store_op(copy.object(), (buffer, length), offset, copy.terms());
+        copy.chain.wanted = length;
         self.push_chain(slot, read, write);
         true
     }
@@ -238,39 +234,25 @@ impl Shard {
 
     fn ring_ended(&mut self, slot: usize) {
         let copy = &mut self.copying.copies[slot];
-        let (offset, length) = copy.extent();
-        let length = length as usize;
-        let (wanted, direct) = (copy.chain.wanted, copy.direct.is_some());
-        // None: what is read has been, and this was a further part of the write.
-        let came_in = copy.chain.came_in.take().unwrap_or(Ok(length));
-        let went_out = copy.chain.went_out.take().expect("it has ended");
+        let (whole, direct) = (copy.chain.wanted, copy.direct.is_some());
+        let came_in = copy.chain.came_in.take().expect("both have ended");
+        let went_out = copy.chain.went_out.take().expect("both have ended");
         let result = match (came_in, went_out) {
             (Err(Errno::INVAL), _) if direct && copy.state != State::Overdue => {
                 // Less aligned than was promised, or at the end of a file that
                 // has become shorter: the ordinary way tells.
-                (copy.direct, copy.chain.buffer) = (None, None);
+                copy.direct = None;
                 for waiter in &copy.waiters {
                     self.requests[waiter.request].read_indirectly();
                 }
                 return self.queue_copy(slot);
             }
             (Err(errno), _) => Err(Failure::Origin(errno)),
-            (Ok(count), _) if count < length => Err(Failure::Origin(Errno::IO)),
+            (Ok(count), _) if count < whole => Err(Failure::Origin(Errno::IO)),
             (Ok(_), Err(errno)) => Err(Failure::Cache(errno)),
-            (Ok(_), Ok(count)) if count < wanted => Err(Failure::Cache(Errno::NOSPC)),
+            (Ok(_), Ok(count)) if count < whole => Err(Failure::Cache(Errno::NOSPC)),
             (Ok(_), Ok(_)) => Ok(()),
         };
-        if result.is_ok() {
-            copy.chain.done += wanted;
-            if copy.chain.done < length && copy.state != State::Overdue {
-                let buffer = copy.chain.buffer.as_ref().expect("taken before");
-                let part = copy.chain.done..length;
-                let rest = store_op(copy.object(), buffer, offset, part, copy.terms());
-                (copy.chain.wanted, copy.chain.pending) = (rest.buffer.len(), 1);
-                return self.push(OpTarget::Copy(slot, Part::Out), rest);
-            }
-        }
-        copy.chain.buffer = None;
         self.copy_ended(slot, result);
     }
 
@@ -329,14 +311,17 @@ impl Shard {
                 *refused = refused.with(way);
             }
         }
-        let refused = self.copying.refused.get(&copy.device);
-        let given = Circumstances {
-            refused: refused.copied().unwrap_or_default(),
-            direct_source: copy.direct.is_some(),
-            direct_target: copy.object().direct().is_some(),
-        };
+        let (way, direct) = (copy.way, copy.direct.is_some());
+        let refused = self.copying.refused.get(&copy.device).copied();
         let next = match failure {
-            Failure::Refused if copy.way != Way::Hole => choose(self.copying.method, given),
+            Failure::Refused if way != Way::Hole => {
+                let given = super::Circumstances {
+                    refused: refused.unwrap_or_default(),
+                    direct_source: direct,
+                    direct_target: copy.object().direct().is_some(),
+                };
+                super::choose(self.copying.method, given)
+            }
             _ => Way::Ring,
         };
         if next.blocks() {

@@ -125,23 +125,22 @@ impl Copy {
         object.expect("only what can be stored is copied")
     }
 
-    /// For reads of the origin.
-    fn source_terms(&self) -> Terms {
-        let elsewhere = match &self.file.source {
-            Source::Descriptor { elsewhere, .. } => *elsewhere,
-            Source::Path(_) => false,
-        };
-        Terms {
-            elsewhere,
-            ..self.terms()
-        }
-    }
-
     fn terms(&self) -> Terms {
         Terms {
             priority: self.priority,
             ..Terms::default()
         }
+    }
+
+    /// As in [`Terms::elsewhere`].
+    fn is_elsewhere(&self) -> bool {
+        matches!(
+            self.file.source,
+            Source::Descriptor {
+                elsewhere: true,
+                ..
+            }
+        )
     }
 
     /// First byte, and how many.
@@ -661,8 +660,8 @@ impl Shard {
 
     /// Ends what is left when the shard ends.
     pub(crate) fn abandon_copies(&mut self) {
-        for (_, one) in self.copying.surveys.drain() {
-            self.requests[one.request].outstanding -= 1;
+        for (_, survey) in std::mem::take(&mut self.copying.surveys) {
+            self.requests[survey.request].outstanding -= 1;
         }
         for (_, copy) in std::mem::take(&mut self.copying.copies) {
             for waiter in &copy.waiters {
