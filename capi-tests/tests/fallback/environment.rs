@@ -32,7 +32,7 @@ pub enum Scenarios {
 /// Where only one registration is refused, what is said in `all_of_register` has
 /// been tested with all of them, and what these add is time.
 const LIGHT: Scenarios = Scenarios::Without(&[
-    ("random_ranges_equal_the_origin_by_each_way", "3 s"),
+    ("random_ranges_equal_the_origin", "3 s"),
     ("many_readers_share_one_fetch", "2 s"),
     ("no_read_mixes_versions", "1 s"),
     (
@@ -45,7 +45,7 @@ const LIGHT: Scenarios = Scenarios::Without(&[
 /// Each of these has more than 60 files open at the same time.
 const FEW_DESCRIPTORS: Scenarios = Scenarios::Without(&[
     (
-        "random_ranges_equal_the_origin_by_each_way",
+        "random_ranges_equal_the_origin",
         "50 files, three descriptors each",
     ),
     ("many_that_begin_one_cache_agree", "8 caches"),
@@ -129,7 +129,7 @@ pub static ENVIRONMENTS: [Environment; 15] = [
         // One less than the table of files that a ring asks for, and some.
         refusal: Refusal::Descriptors(60),
         engine: "uring",
-        reason: "registered files;RLIMIT_NOFILE",
+        reason: "not granted: REGISTER_FILES2 (Too many open files)",
         log: "",
         scenarios: FEW_DESCRIPTORS,
         threads: 1,
@@ -146,9 +146,17 @@ pub static ENVIRONMENTS: [Environment; 15] = [
         // They ask for what is refused here.
         engines: false,
     },
-    without("no_file_table", &FILE_TABLE, "registered files"),
+    without(
+        "no_file_table",
+        &FILE_TABLE,
+        "not granted: REGISTER_FILES2 (Invalid",
+    ),
     without("no_file_updates", &FILE_UPDATES, ""),
-    without("no_buffer_table", &BUFFER_TABLE, "registered buffers"),
+    without(
+        "no_buffer_table",
+        &BUFFER_TABLE,
+        "not granted: REGISTER_BUFFERS2",
+    ),
     Environment {
         log: "registered memory",
         ..without("no_buffer_updates", &BUFFER_UPDATES, "")
@@ -160,6 +168,14 @@ pub static ENVIRONMENTS: [Environment; 15] = [
         ..without("no_eventfd", &EVENTFD, "register an eventfd")
     },
     without("no_probe", &PROBE, ""),
-    without("no_worker_limits", &WORKER_LIMITS, ""),
-    without("no_ring_descriptors", &RING_DESCRIPTORS, ""),
+    without(
+        "no_worker_limits",
+        &WORKER_LIMITS,
+        "REGISTER_IOWQ_MAX_WORKERS",
+    ),
+    without(
+        "no_ring_descriptors",
+        &RING_DESCRIPTORS,
+        "REGISTER_RING_FDS",
+    ),
 ];
