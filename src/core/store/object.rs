@@ -98,7 +98,7 @@ impl Object {
     /// What its present bytes take on disk: holes take nothing.
     pub(super) fn room_taken(&self) -> u64 {
         let present = on_disk(self.bytes_present());
-        rustix::fs::fstat(self.data()).map_or(present, |stat| {
+        rustix::fs::fstat(&self.data.buffered).map_or(present, |stat| {
             present.min(stat.st_blocks as u64 * STAT_BLOCK_BYTES)
         })
     }

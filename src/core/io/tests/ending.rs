@@ -10,6 +10,7 @@ on_each_engine!(
     priorities_are_accepted;
     a_read_that_hangs_ends_with_its_time,
     the_time_goes_on_over_short_transfers,
+    the_operations_of_a_tag_are_cancelled_alone,
     all_operations_can_be_cancelled,
     a_cancelled_read_takes_nothing_from_a_pipe,
 );
@@ -126,6 +127,22 @@ fn the_time_goes_on_over_short_transfers(make: Make) {
         panic!("it was a buffer of the pool");
     };
     assert_eq!(buffer.bytes(8), b"halfmore");
+}
+
+fn the_operations_of_a_tag_are_cancelled_alone(make: Make) {
+    let (pipes, pool) = ([pipe(), pipe()], Pool::new(8, 4096, Pages::Small).unwrap());
+    let mut engine = make(8);
+    for tag in 0..8 {
+        let (reader, _) = &pipes[tag as usize % 2];
+        engine.push(tag % 2, pipe_read(&pool, reader, 3)).unwrap();
+    }
+    engine.flush();
+    assert_eq!(engine.cancel(Which::Tag(1)), 4);
+    rustix::io::write(&*pipes[0].1, b"onetwosixten").unwrap();
+    for outcome in reap_all(&mut *engine, 8) {
+        let canceled = (outcome.tag == 1).then_some(Errno::CANCELED);
+        assert_eq!(errno(&outcome), canceled, "{outcome:?}");
+    }
 }
 
 fn all_operations_can_be_cancelled(make: Make) {

@@ -237,11 +237,8 @@ impl Model {
                 // SAFETY: the memory is the model's, and the read has ended.
                 let got = unsafe { std::slice::from_raw_parts(lent.as_ptr(), *count) };
                 check_bytes(got, &mut file[flight.part.start..end], tag);
-                if *count == whole {
-                    End::Whole
-                } else {
-                    End::Short
-                }
+                let all = *count == whole;
+                if all { End::Whole } else { End::Short }
             }
             (Verb::Write, Output::Bytes(count)) => {
                 assert_eq!(*count, whole);
