@@ -61,6 +61,22 @@ fn cargos_library_has_the_same_soname() {
     assert_eq!(read(&built).soname, staged().soname);
 }
 
+/// The core's feature `sim` is for its tests: only they ask for it, and cargo
+/// builds a library that is installed without what tests ask for.
+#[test]
+fn nothing_of_the_simulated_engine_is_installed() {
+    let source = paths::read("src/core/io/sim/mod.rs");
+    let reason = "simulated, from seed";
+    assert!(source.contains(reason), "the engine's own words");
+    for name in ["libcachefs.so", "libcachefs.a"] {
+        let bytes = fs::read(paths::stage().join("lib").join(name)).unwrap();
+        let found = bytes
+            .windows(reason.len())
+            .any(|at| at == reason.as_bytes());
+        assert!(!found, "{name}");
+    }
+}
+
 /// The C library, its loader, and the unwinder: everything else that Rust's
 /// standard library is linked with is a part of the C library by now.
 #[test]

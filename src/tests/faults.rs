@@ -31,6 +31,8 @@ struct Weather {
     origin: Faults,
     manners: Manners,
     origin_timeout_ms: u64,
+    /// Objects past the page cache.
+    direct: bool,
     rounds: usize,
 }
 
@@ -94,6 +96,7 @@ fn settings(weather: &Weather) -> Settings {
     Settings {
         chunk_bytes: CHUNK_BYTES,
         origin_timeout_ms: weather.origin_timeout_ms,
+        direct: weather.direct,
         ..Settings::new(EngineChoice::Auto)
     }
 }
@@ -304,20 +307,30 @@ fn failing(rate: u32, errnos: &[Errno]) -> Faults {
     }
 }
 
-#[test]
-fn no_errno_of_the_disk_reaches_a_reader() {
+fn errnos_stay_on_their_side(direct: bool) {
     let (told, _random) = run(&Weather {
         // Every errno that there is.
         disk: failing(40, &[]),
         origin: failing(15, &OF_ORIGINS),
         manners: Manners::default(),
         origin_timeout_ms: 0,
-        rounds: 60,
+        direct,
+        rounds: 50,
     });
     assert!(told.good > 1000, "{}", told.good);
     let (seen, allowed) = (told.errnos, raw(&OF_ORIGINS));
     assert!(seen.is_subset(&allowed), "{seen:?} but for {allowed:?}");
     assert!(!seen.is_empty(), "the origins' errors are the readers'");
+}
+
+#[test]
+fn no_errno_of_the_disk_reaches_a_reader() {
+    errnos_stay_on_their_side(false);
+}
+
+#[test]
+fn no_errno_of_the_disk_reaches_a_reader_of_direct_objects() {
+    errnos_stay_on_their_side(true);
 }
 
 #[test]
@@ -332,6 +345,7 @@ fn an_origin_that_hangs_now_and_then_and_late_wakes_hold_up_nobody_for_long() {
             ..Manners::default()
         },
         origin_timeout_ms: 100,
+        direct: false,
         rounds: 16,
     });
     assert!(told.good > 200, "{}", told.good);
@@ -355,6 +369,12 @@ fn serves_the_origin(cache: &SimDoor<false>, file: &File, number: usize) {
 
 #[test]
 fn what_a_crash_of_the_host_tore_is_never_served() {
+    for direct in [false, true] {
+        crash_and_read(direct);
+    }
+}
+
+fn crash_and_read(direct: bool) {
     let mut random = Random::new();
     let place = Place::new();
     write_files(&place.origin());
@@ -362,6 +382,7 @@ fn what_a_crash_of_the_host_tore_is_never_served() {
     host.keep_back(4 * KIB * KIB);
     let settings = Settings {
         chunk_bytes: CHUNK_BYTES,
+        direct,
         ..Settings::new(EngineChoice::Auto)
     };
     let mut lost = 0;

@@ -2,8 +2,10 @@
 //! crash can bring them back, sector by sector.
 
 use super::Random;
+use crate::error::Errno;
+use rustix::fs::{Mode, OFlags};
 use std::collections::{HashSet, VecDeque};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 /// What a disk writes in one piece, bytes.
@@ -19,7 +21,8 @@ pub(super) struct Journal {
 }
 
 struct Write {
-    /// Kept open, so that a file without a name can be torn as well.
+    /// Through the page cache, which takes any piece. Kept open, so that a file
+    /// without a name can be torn as well.
     file: Arc<OwnedFd>,
     /// Two opens of one file are the same disk.
     identity: (u64, u64),
@@ -33,11 +36,18 @@ impl Journal {
         if self.limit_bytes == 0 || length == 0 {
             return;
         }
+        let file = match through_the_page_cache(file) {
+            Ok(file) => file,
+            Err(errno) => {
+                tracing::warn!("a direct file cannot be torn: {errno}");
+                return;
+            }
+        };
         // Zeros lie behind the end of the file.
         let mut before = vec![0; length];
         let mut got = 0;
         while got < length {
-            match rustix::io::pread(file, &mut before[got..], offset + got as u64) {
+            match rustix::io::pread(&file, &mut before[got..], offset + got as u64) {
                 Ok(0) => break,
                 Ok(count) => got += count,
                 Err(errno) => {
@@ -46,12 +56,12 @@ impl Journal {
                 }
             }
         }
-        let Ok(stat) = rustix::fs::fstat(file) else {
+        let Ok(stat) = rustix::fs::fstat(&file) else {
             return;
         };
         self.bytes += length as u64;
         self.writes.push_back(Write {
-            file: Arc::clone(file),
+            file,
             identity: (stat.st_dev, stat.st_ino),
             offset,
             before,
@@ -88,6 +98,16 @@ impl Journal {
         self.bytes = 0;
         lost.len() as u64
     }
+}
+
+/// The same file without O_DIRECT.
+fn through_the_page_cache(file: &Arc<OwnedFd>) -> Result<Arc<OwnedFd>, Errno> {
+    if !rustix::fs::fcntl_getfl(file)?.contains(OFlags::DIRECT) {
+        return Ok(Arc::clone(file));
+    }
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).map(Arc::new)
 }
 
 impl Write {
