@@ -7,6 +7,7 @@
 mod c_door;
 mod core_door;
 mod door;
+mod faults;
 mod log;
 mod origin;
 mod random;
@@ -78,7 +79,19 @@ scenarios! {
     filling: a_file_of_the_future_is_not_waited_for,
         a_filled_file_is_complete_and_has_a_descriptor, a_fill_can_be_cancelled,
         a_fill_without_room_says_so, progress_goes_from_nothing_to_all;
-    copying: files_of_every_size_are_copied_by_each_way, a_memory_file_system_is_copied_from_and_to, holes_are_not_copied_and_stay_holes, a_file_that_changed_since_it_was_opened_is_copied_as_it_is, a_file_that_changes_while_it_is_copied_is_never_mixed, a_copy_that_is_cancelled_completes_once_and_can_go_on, readers_join_a_copy, processes_that_copy_one_file_agree, a_device_that_fills_up_during_a_copy_says_so, blocks_are_shared_where_the_file_system_can, a_way_that_is_refused_is_followed_by_a_plainer_one, blocks_are_allocated_before_direct_writes_and_not_for_holes;
+    copying: files_of_every_size_are_copied_by_each_way,
+        a_memory_file_system_is_copied_from_and_to,
+        holes_are_not_copied_and_stay_holes,
+        a_file_that_changed_since_it_was_opened_is_copied_as_it_is,
+        a_file_that_changes_while_it_is_copied_is_never_mixed,
+        a_copy_that_is_cancelled_completes_once_and_can_go_on,
+        closing_ends_a_copy,
+        readers_join_a_copy,
+        processes_that_copy_one_file_agree,
+        a_device_that_fills_up_during_a_copy_says_so,
+        blocks_are_shared_where_the_file_system_can,
+        a_way_that_is_refused_is_followed_by_a_plainer_one,
+        blocks_are_allocated_before_direct_writes_and_not_for_holes;
     failing: an_origin_error_is_the_readers_and_is_not_cached,
         a_short_origin_read_is_an_error_and_never_zeros,
         an_origin_that_hangs_times_out_and_recovers,
@@ -110,6 +123,10 @@ mod direct {
         versions: a_file_that_changed_between_opens_is_served_anew,
             a_replaced_file_is_served_anew;
         filling: a_filled_file_is_complete_and_has_a_descriptor, a_fill_can_be_cancelled;
+        copying: files_of_every_size_are_copied_by_each_way, holes_are_not_copied_and_stay_holes,
+            a_file_that_changed_since_it_was_opened_is_copied_as_it_is,
+            a_copy_that_is_cancelled_completes_once_and_can_go_on, readers_join_a_copy,
+            processes_that_copy_one_file_agree, blocks_are_shared_where_the_file_system_can;
         failing: bytes_that_cannot_be_read_back_come_from_the_origin;
     }
 }

@@ -63,7 +63,8 @@ static void check_queue(cachefs_cache *cache, cachefs_file *file) {
         lengths[i] = 2 * T_PAGE - (i & 1);
         if (i >= 6)
             lengths[i] = i == 6 ? T_PAGE : 777;
-        CHECK_OK(cachefs_queue_read(queue, file, memory + i * 2 * T_PAGE, lengths[i], offsets[i], i));
+        unsigned char *place = memory + i * 2 * T_PAGE;
+        CHECK_OK(cachefs_queue_read(queue, file, place, lengths[i], offsets[i], i));
     }
     CHECK_EQ(cachefs_queue_wait(queue, done, DEPTH, DEPTH, -1), DEPTH);
     for (int i = 0; i < DEPTH; i++) {

@@ -359,7 +359,10 @@ impl Queue {
     /// do, the origin still has the bytes.
     fn hit_failed(&mut self, hit: Hit, errno: Errno) {
         let (file, version) = self.files.take(hit.file);
-        if [Errno::CANCELED, Errno::TIMEDOUT].contains(&errno) {
+        // A device that does not answer in time says ETIMEDOUT, too.
+        let over = |timeout| hit.started.elapsed() >= timeout;
+        let late = errno == Errno::TIMEDOUT && hit.treatment.timeout.is_some_and(over);
+        if late || errno == Errno::CANCELED {
             return self.fail(&hit, errno);
         }
         self.shared.logged(|| distrust(&version, errno));

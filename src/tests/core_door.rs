@@ -6,8 +6,8 @@ use super::origin::TestOrigin;
 use super::random::Random;
 use crate::capi::read::convert;
 use cachefs_core::{
-    Cache, Completion, Config, EngineChoice, EngineKind, Error, File, Lent, Origin, Queue,
-    QueueOptions, Residency, Simulation, State, Stats,
+    Cache, Completion, Config, CustomOrigin, EngineChoice, EngineKind, Error, File, Lent, Origin,
+    Queue, QueueOptions, Residency, Simulation, State, Stats,
 };
 use std::cell::Cell;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -52,24 +52,42 @@ fn done(completion: &Completion) -> Done {
     }
 }
 
+fn config<const DIRECT: bool>(settings: &Settings) -> Config {
+    Config {
+        engine: settings.engine,
+        capacity_bytes: settings.capacity_bytes,
+        chunk_bytes: settings.chunk_bytes,
+        origin_timeout_ms: settings.origin_timeout_ms,
+        close_timeout_ms: settings.close_timeout_ms,
+        async_limit: settings.async_limit,
+        copy_method: settings.copy_method,
+        direct_io: (DIRECT || settings.direct).into(),
+        log: settings.log.map(Log::dispatch),
+        ..Config::default()
+    }
+}
+
+impl<const DIRECT: bool> SimDoor<DIRECT> {
+    /// On this host, which the test knows.
+    pub(crate) fn on(dir: &Path, settings: &Settings, host: &Simulation) -> Result<Self, i32> {
+        let cache = Cache::open_simulated(dir, &config::<DIRECT>(settings), host);
+        let cache = cache.map_err(errno)?;
+        Ok(Self { cache, _seed: None })
+    }
+
+    /// An origin of the test's own.
+    pub(crate) fn origin(&self, name: &str, code: Arc<dyn CustomOrigin>) -> Origin {
+        self.cache.open_origin(name.as_bytes(), code).unwrap()
+    }
+}
+
 impl<const DIRECT: bool, const SIMULATED: bool> Door for CoreDoor<DIRECT, SIMULATED> {
     type Origin = Origin;
     type File = File;
     type Queue = Queue;
 
     fn open(dir: &Path, settings: &Settings) -> Result<Self, i32> {
-        let config = Config {
-            engine: settings.engine,
-            capacity_bytes: settings.capacity_bytes,
-            chunk_bytes: settings.chunk_bytes,
-            origin_timeout_ms: settings.origin_timeout_ms,
-            close_timeout_ms: settings.close_timeout_ms,
-            async_limit: settings.async_limit,
-            copy_method: settings.copy_method,
-            direct_io: (DIRECT || settings.direct).into(),
-            log: settings.log.map(Log::dispatch),
-            ..Config::default()
-        };
+        let config = config::<DIRECT>(settings);
         let (cache, seed) = if SIMULATED {
             let (host, seed) = simulation();
             (Cache::open_simulated(dir, &config, &host), Some(seed))

@@ -26,6 +26,14 @@ impl Random {
         Self { seed, state: seed }
     }
 
+    /// One of several that go their own ways.
+    pub(crate) fn of(index: u64) -> Self {
+        let mut random = Self::new();
+        random.state ^= (index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        random.state |= 1;
+        random
+    }
+
     pub(crate) fn next(&mut self) -> u64 {
         self.state ^= self.state >> 12;
         self.state ^= self.state << 25;

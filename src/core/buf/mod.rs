@@ -8,6 +8,7 @@ pub use mapping::Pages;
 pub(crate) use pool::{Piece, Pool, PoolBuf};
 pub(crate) use region::{Region, Regions};
 
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -19,8 +20,9 @@ pub(crate) enum Buffer {
     None,
     /// A buffer of the pool and how much of it takes part.
     Pool(PoolBuf, usize),
-    /// The same, for a write: others may read it meanwhile.
-    Shared(Arc<PoolBuf>, usize),
+    /// A part of one, for a write: others may read it meanwhile. Or for a read, by
+    /// whoever has let nobody else look at it before that has ended.
+    Shared(Arc<PoolBuf>, Range<usize>),
     /// The caller's memory, lent until the completion.
     Lent(Lent),
     /// Bytes of another open file, which pass through no memory of ours.
@@ -44,7 +46,8 @@ impl Buffer {
                 std::ptr::NonNull::dangling().as_ptr()
             }
             Buffer::Pool(buffer, _) => buffer.as_ptr(),
-            Buffer::Shared(buffer, _) => buffer.as_ptr(),
+            // SAFETY: the part is within the buffer, whose bytes are one allocation.
+            Buffer::Shared(buffer, part) => unsafe { buffer.as_ptr().add(part.start) },
             Buffer::Lent(lent) => lent.ptr,
         }
     }
@@ -53,7 +56,8 @@ impl Buffer {
     pub(crate) fn len(&self) -> usize {
         match self {
             Buffer::None => 0,
-            Buffer::Pool(_, length) | Buffer::Shared(_, length) => *length,
+            Buffer::Pool(_, length) => *length,
+            Buffer::Shared(_, part) => part.len(),
             Buffer::Lent(lent) => lent.len,
             Buffer::Fd { length, .. } => *length,
             Buffer::Span(length) => *length as usize,

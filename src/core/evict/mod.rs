@@ -30,11 +30,15 @@ struct State {
     used_bytes: u64,
     objects: HashMap<Key, Entry>,
     order: Lru,
+    /// Of the entry that was made last.
+    serial: u64,
 }
 
 struct Entry {
     /// Which object of the key: an older one may still be in use.
     nonce: u64,
+    /// No other entry has had it.
+    serial: u64,
     /// What it takes in the directory, reserved bytes included.
     bytes: u64,
     /// Handles that this process has open.
@@ -68,8 +72,9 @@ impl Accounts {
     }
 
     /// Enters an object that is now in use, once for each handle. `bytes` is
-    /// what it takes if it is new here.
-    pub(crate) fn used(&self, key: Key, nonce: u64, bytes: u64) {
+    /// what it takes if it is new here. Gives the serial that
+    /// the handle is known by.
+    pub(crate) fn used(&self, key: Key, nonce: u64, bytes: u64) -> u64 {
         let mut state = self.state.lock();
         if state
             .objects
@@ -78,22 +83,24 @@ impl Accounts {
         {
             state.replace(key, nonce, bytes);
         }
-        state.entry(key, nonce).expect("entered above").users += 1;
         state.order.touch(key);
+        let entry = state.entry(key, nonce).expect("entered above");
+        entry.users += 1;
+        entry.serial
     }
 
     /// A handle is closed.
-    pub(crate) fn unused(&self, key: Key, nonce: u64) {
-        if let Some(entry) = self.state.lock().entry(key, nonce) {
+    pub(crate) fn unused(&self, key: Key, serial: u64) {
+        if let Some(entry) = self.state.lock().used_entry(key, serial) {
             entry.users -= 1;
         }
     }
 
     /// Asks for room for `bytes` more of an object in use. Passes over the
     /// `skip` first candidates: the caller could not remove them.
-    pub(crate) fn reserve(&self, key: Key, nonce: u64, bytes: u64, skip: usize) -> Room {
+    pub(crate) fn reserve(&self, key: Key, serial: u64, bytes: u64, skip: usize) -> Room {
         let mut state = self.state.lock();
-        if state.entry(key, nonce).is_none() {
+        if state.used_entry(key, serial).is_none() {
             return Room::Refused;
         }
         if state.used_bytes.saturating_add(bytes) > self.capacity_bytes {
@@ -103,14 +110,14 @@ impl Accounts {
             };
         }
         state.used_bytes += bytes;
-        state.entry(key, nonce).expect("found above").bytes += bytes;
+        state.used_entry(key, serial).expect("found above").bytes += bytes;
         Room::Granted
     }
 
     /// Gives back bytes that were reserved and not written.
-    pub(crate) fn release(&self, key: Key, nonce: u64, bytes: u64) {
+    pub(crate) fn release(&self, key: Key, serial: u64, bytes: u64) {
         let mut state = self.state.lock();
-        if let Some(entry) = state.entry(key, nonce) {
+        if let Some(entry) = state.used_entry(key, serial) {
             entry.bytes -= bytes;
             state.used_bytes -= bytes;
         }
@@ -146,18 +153,25 @@ impl State {
             .filter(|entry| entry.nonce == nonce)
     }
 
+    /// The entry of a handle. An object that was forgotten and found again has one
+    /// that knows nothing of its earlier handles.
+    fn used_entry(&mut self, key: Key, serial: u64) -> Option<&mut Entry> {
+        self.objects
+            .get_mut(&key)
+            .filter(|entry| entry.serial == serial)
+    }
+
     fn replace(&mut self, key: Key, nonce: u64, bytes: u64) {
         self.remove(key);
         self.used_bytes += bytes;
-        let users = 0;
-        self.objects.insert(
-            key,
-            Entry {
-                nonce,
-                bytes,
-                users,
-            },
-        );
+        self.serial += 1;
+        let entry = Entry {
+            nonce,
+            serial: self.serial,
+            bytes,
+            users: 0,
+        };
+        self.objects.insert(key, entry);
     }
 
     fn remove(&mut self, key: Key) {
@@ -190,15 +204,15 @@ mod tests {
         let accounts = Accounts::new(10);
         accounts.found(key(1), 1, 4);
         accounts.found(key(2), 2, 4);
-        accounts.used(key(1), 1, 0);
-        accounts.unused(key(1), 1);
-        accounts.used(key(3), 3, 0);
+        let handle = accounts.used(key(1), 1, 0);
+        accounts.unused(key(1), handle);
+        let handle = accounts.used(key(3), 3, 0);
         assert_eq!(
-            accounts.reserve(key(3), 3, 4, 0),
+            accounts.reserve(key(3), handle, 4, 0),
             Room::AfterRemoving(key(2), 2)
         );
         accounts.forget(key(2), 2);
-        assert_eq!(accounts.reserve(key(3), 3, 4, 0), Room::Granted);
+        assert_eq!(accounts.reserve(key(3), handle, 4, 0), Room::Granted);
         assert_eq!(accounts.totals(), (8, 2));
     }
 
@@ -206,28 +220,43 @@ mod tests {
     fn an_object_in_use_is_never_chosen() {
         let accounts = Accounts::new(10);
         accounts.used(key(1), 1, 8);
-        accounts.used(key(2), 2, 0);
-        assert_eq!(accounts.reserve(key(2), 2, 4, 0), Room::Refused);
+        let handle = accounts.used(key(2), 2, 0);
+        assert_eq!(accounts.reserve(key(2), handle, 4, 0), Room::Refused);
         assert_eq!(accounts.totals().0, 8, "a refusal reserves nothing");
     }
 
     #[test]
     fn room_is_granted_up_to_the_last_byte_and_not_beyond() {
         let accounts = Accounts::new(10);
-        accounts.used(key(1), 1, 0);
-        assert_eq!(accounts.reserve(key(1), 1, 10, 0), Room::Granted);
-        assert_eq!(accounts.reserve(key(1), 1, 1, 0), Room::Refused);
-        accounts.release(key(1), 1, 1);
-        assert_eq!(accounts.reserve(key(1), 1, 1, 0), Room::Granted);
+        let handle = accounts.used(key(1), 1, 0);
+        assert_eq!(accounts.reserve(key(1), handle, 10, 0), Room::Granted);
+        assert_eq!(accounts.reserve(key(1), handle, 1, 0), Room::Refused);
+        accounts.release(key(1), handle, 1);
+        assert_eq!(accounts.reserve(key(1), handle, 1, 0), Room::Granted);
     }
 
     #[test]
     fn a_replaced_object_gets_no_more_room() {
         let accounts = Accounts::new(10);
-        accounts.used(key(1), 1, 3);
+        let handle = accounts.used(key(1), 1, 3);
         accounts.used(key(1), 2, 0);
-        assert_eq!(accounts.reserve(key(1), 1, 1, 0), Room::Refused);
-        accounts.unused(key(1), 1);
+        assert_eq!(accounts.reserve(key(1), handle, 1, 0), Room::Refused);
+        accounts.unused(key(1), handle);
         assert_eq!(accounts.totals(), (0, 1));
+    }
+
+    #[test]
+    fn handles_of_an_object_that_was_given_up_do_not_count_for_it_when_it_is_found_again() {
+        let accounts = Accounts::new(10);
+        let old = accounts.used(key(1), 1, 8);
+        accounts.forget(key(1), 1);
+        let new = accounts.used(key(1), 1, 8);
+        accounts.release(key(1), old, 8);
+        accounts.unused(key(1), old);
+        let other = accounts.used(key(2), 2, 0);
+        assert_eq!(accounts.reserve(key(2), other, 4, 0), Room::Refused);
+        accounts.unused(key(1), new);
+        let unused = Room::AfterRemoving(key(1), 1);
+        assert_eq!(accounts.reserve(key(2), other, 4, 0), unused);
     }
 }

@@ -62,11 +62,11 @@ impl Target {
         let (slot, kind) = match self {
             Target::Request(slot) => (slot, 0),
             Target::Fetch(slot) => (slot, 1),
-            Target::Bounce(slot) => (slot, 2),
-            Target::Copy(slot, Part::In) => (slot, 3),
-            Target::Copy(slot, Part::Out) => (slot, 4),
-            Target::Blocks(slot) => (slot, 5),
-            Target::Check(slot) => (slot, 6),
+            Target::Copy(slot, Part::In) => (slot, 2),
+            Target::Copy(slot, Part::Out) => (slot, 3),
+            Target::Blocks(slot) => (slot, 4),
+            Target::Check(slot) => (slot, 5),
+            Target::Bounce(slot) => (slot, 6),
         };
         (slot as u64) << TAG_KIND_BITS | kind
     }
@@ -76,11 +76,11 @@ impl Target {
         match tag & ((1 << TAG_KIND_BITS) - 1) {
             0 => Target::Request(slot),
             1 => Target::Fetch(slot),
-            2 => Target::Bounce(slot),
-            3 => Target::Copy(slot, Part::In),
-            4 => Target::Copy(slot, Part::Out),
-            5 => Target::Blocks(slot),
-            _ => Target::Check(slot),
+            2 => Target::Copy(slot, Part::In),
+            3 => Target::Copy(slot, Part::Out),
+            4 => Target::Blocks(slot),
+            5 => Target::Check(slot),
+            _ => Target::Bounce(slot),
         }
     }
 }
@@ -325,8 +325,8 @@ impl Shard {
     /// Fails a request as soon as the engine has nothing of it.
     pub(crate) fn abandon(&mut self, slot: usize, errno: Errno) {
         self.abandon_fetches(slot);
-        self.abandon_bounces(slot);
         self.leave_copies(slot);
+        self.abandon_bounces(slot);
         let tag = Target::Request(slot).tag();
         let (out, keep): (VecDeque<_>, _) = self
             .overflow

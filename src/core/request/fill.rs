@@ -7,7 +7,7 @@
 //!                                   gives it back
 //! ```
 
-use super::{Again, Request, Shard, store_op};
+use super::{Again, Request, Shard};
 use crate::buf::{Buffer, Lent, PoolBuf};
 use crate::completion::Operation;
 use crate::error::{Errno, Error, describe};
@@ -16,8 +16,9 @@ use crate::file::{FileInner, Version};
 use crate::io::{Op, Output, Priority, Terms, Verb};
 use crate::limits::BOUNCE_BUFFERS;
 use crate::origin::{OriginRead, ReadReply, Source, StatReply};
-use crate::store::{Claim, Geometry};
+use crate::store::{Claim, Direct, Geometry, Object};
 use crate::token::VersionToken;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -87,6 +88,8 @@ pub(crate) struct Fetch {
     pub(super) good: Option<Arc<PoolBuf>>,
     /// The chunk is being written, by nobody else.
     pub(super) claim: Option<Claim>,
+    /// How many of them are written.
+    pub(super) stored: usize,
     pub(super) state: State,
     pub(crate) waiters: Vec<Waiter>,
     /// When whoever waits is told that the origin does not answer.
@@ -126,6 +129,36 @@ impl Fetch {
         } else {
             waiter.length
         };
+    }
+}
+
+/// The write of a part of a chunk's bytes, or of the first of it, to the object:
+/// of a direct object the whole pages past the page cache, then what is left
+/// through it. `offset` is where the chunk is.
+pub(super) fn store_op(
+    object: &Object,
+    bytes: &Arc<PoolBuf>,
+    offset: u64,
+    part: Range<usize>,
+    terms: Terms,
+) -> Op {
+    let whole_pages = |direct: &Direct| direct.whole_pages(part.end);
+    let direct = object.direct();
+    let direct = direct.filter(|direct| part.start < whole_pages(direct));
+    let (file, end) = match direct {
+        Some(direct) => (direct.file(), whole_pages(direct)),
+        None => (object.data(), part.end),
+    };
+    Op {
+        verb: Verb::Write,
+        file: Arc::clone(file),
+        buffer: Buffer::Shared(Arc::clone(bytes), part.start..end),
+        offset: offset + part.start as u64,
+        terms: Terms {
+            direct: direct.map(Direct::block),
+            elsewhere: object.store().elsewhere(),
+            ..terms
+        },
     }
 }
 
@@ -373,27 +406,34 @@ impl Shard {
         }
         fetch.deadline = None;
         fetch.state = State::Storing;
-        let good = Arc::new(fetch.buffer.take().expect("the origin gave it back"));
-        fetch.good = Some(Arc::clone(&good));
-        let store = fetch.chunk.and(fetch.version.object.as_ref());
-        let claim = store.map(|object| Claim::take(object, fetch.offset, fetch.length as u64));
-        let write = match (store, claim) {
-            (Some(object), Some(Ok(claim))) => {
-                fetch.claim = Some(claim);
-                let bytes = (good, fetch.length);
-                Ok(Some(store_op(object, bytes, fetch.offset, fetch.terms())))
-            }
-            (_, Some(Err(errno))) => Err(errno),
-            (_, _) => Ok(None),
-        };
+        let good = fetch.buffer.take().expect("the origin gave it back");
+        fetch.good = Some(Arc::new(good));
+        let object = fetch.chunk.and(fetch.version.object.as_ref());
+        let claim = object.map(|object| Claim::take(object, fetch.offset, fetch.length as u64));
         self.deliver(slot);
-        match write {
-            Ok(Some(op)) => self.push(OpTarget::Fetch(slot), op),
-            Ok(None) => self.drop_fetch(slot),
+        match claim {
+            Some(Ok(claim)) => {
+                self.fetches[slot].claim = Some(claim);
+                self.store(slot);
+            }
             // Another process is writing it: it will be there in a moment.
-            Err(Errno::AGAIN) => self.end_fetch(slot, |request, _| request.restart(Again::Claimed)),
-            Err(errno) => self.fail_fetch(slot, errno),
+            Some(Err(Errno::AGAIN)) => {
+                self.end_fetch(slot, |request, _| request.restart(Again::Claimed));
+            }
+            Some(Err(errno)) => self.fail_fetch(slot, errno),
+            None => self.drop_fetch(slot),
         }
+    }
+
+    /// Has the engine write the next part of good bytes to the object.
+    fn store(&mut self, slot: usize) {
+        let fetch = &self.fetches[slot];
+        let object = fetch.version.object.as_ref();
+        let object = object.expect("a chunk is of an object");
+        let good = fetch.good.as_ref().expect("the version was checked");
+        let part = fetch.stored..fetch.length;
+        let op = store_op(object, good, fetch.offset, part, fetch.terms());
+        self.push(OpTarget::Fetch(slot), op);
     }
 
     /// Copies good bytes to the reads that wait. Fills wait until they are stored.

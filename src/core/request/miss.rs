@@ -133,6 +133,7 @@ impl Shard {
             buffer: None,
             good: None,
             claim: None,
+            stored: 0,
             state: State::Starved,
             waiters: vec![waiter],
             deadline: None,

@@ -27,14 +27,13 @@ mod sink;
 pub(crate) mod steps;
 mod submit;
 
-use crate::buf::{Buffer, Lent, PoolBuf};
+use crate::buf::Lent;
 use crate::completion::{MissReason, Operation};
 use crate::error::Errno;
 use crate::exec::Shard;
 use crate::file::{FileInner, Version};
-use crate::io::{Op, Priority, Terms, Verb};
+use crate::io::{Priority, Terms};
 use crate::limits::{CLAIM_WAIT_MS, RACY_WINDOW_WHOLE_SECONDS_NS, VERSION_RETRIES_MAX};
-use crate::store::{Direct, Object};
 use crate::token::VersionToken;
 use plan::Step;
 use std::sync::Arc;
@@ -92,28 +91,6 @@ impl Target {
             rest = later;
         }
         debug_assert!(rest.is_empty(), "the target is as long as the request");
-    }
-}
-
-/// The write of bytes of a file to its object: past the page cache if it is direct,
-/// but for the last chunk of a file that does not end with a page.
-fn store_op(
-    object: &Object,
-    (buffer, length): (Arc<PoolBuf>, usize),
-    offset: u64,
-    terms: Terms,
-) -> Op {
-    let direct = object.direct().filter(|direct| direct.takes(length));
-    Op {
-        verb: Verb::Write,
-        file: Arc::clone(direct.map_or(object.data(), Direct::file)),
-        buffer: Buffer::Shared(buffer, length),
-        offset,
-        terms: Terms {
-            direct: direct.map(Direct::block),
-            elsewhere: object.store().elsewhere(),
-            ..terms
-        },
     }
 }
 

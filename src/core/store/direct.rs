@@ -3,10 +3,10 @@
 //! An object is direct or buffered for all of its life, since the two do not mix:
 //! readahead over a hole leaves pages of zeros in the page cache, and a direct
 //! write behind them may fail to drop them. A direct object is read with O_DIRECT
-//! only. Its chunks are written with O_DIRECT, too, but for the last one of a file
-//! that does not end with a page: that would make the file longer. It is written
-//! through the page cache: nobody reads it from there, and a direct read has the
-//! kernel write it back first.
+//! only. Its whole pages are written with O_DIRECT, too; what is left at the end
+//! of the file, less than a page, cannot be without making the file longer, so
+//! that is written through the page cache: its page holds no other bytes of the
+//! file, and a direct read has the kernel write it back first.
 
 use crate::error::Errno;
 use crate::filesystem::{self, Distance};
@@ -98,9 +98,10 @@ impl Direct {
             && length.next_multiple_of(block as usize) <= room
     }
 
-    /// Whether so many bytes of a chunk can be written from a buffer of the pool.
-    pub(crate) fn takes(&self, length: usize) -> bool {
-        length.is_multiple_of(rustix::param::page_size())
+    /// How many of the first bytes of a chunk are written with O_DIRECT; the rest,
+    /// at the end of the file, is not.
+    pub(crate) fn whole_pages(&self, length: usize) -> usize {
+        length - length % rustix::param::page_size()
     }
 }
 
@@ -156,8 +157,10 @@ mod tests {
     fn only_whole_pages_are_written_directly() {
         let page = rustix::param::page_size();
         let direct = direct(4, 512);
-        assert!(direct.takes(page) && direct.takes(7 * page));
-        assert!(!direct.takes(page - 1) && !direct.takes(page + 512));
+        for (length, whole) in [(0, 0), (1, 0), (page - 1, 0), (page, page)] {
+            assert_eq!(direct.whole_pages(length), whole);
+            assert_eq!(direct.whole_pages(7 * page + length), 7 * page + whole);
+        }
     }
 
     #[test]

@@ -93,11 +93,11 @@ pub(crate) struct Store {
     boot_id: [u8; 16],
     accounts: Accounts,
     pub(crate) health: Health,
+    pub(crate) preallocation: Preallocation,
     /// New objects are direct where their file system can.
     direct_io: bool,
     /// It was said that it cannot.
     direct_refused: AtomicBool,
-    pub(crate) preallocation: Preallocation,
     counters: Arc<Counters>,
     /// In parts, so that opens of different files need not wait for each other.
     open: [Mutex<OpenObjects>; OPEN_PARTS],
@@ -160,9 +160,9 @@ impl Store {
             directory,
             boot_id,
             health: Health::default(),
+            preallocation: Preallocation::default(),
             direct_io: config.direct_io != 0,
             direct_refused: AtomicBool::new(false),
-            preallocation: Preallocation::default(),
             counters,
             open: Default::default(),
         });
@@ -211,12 +211,12 @@ impl Store {
                 return Ok((object, MissReason::NeverCached));
             }
         }
-        let (object, reason) = match self.find(key, identity, token)? {
+        let (mut object, reason) = match self.find(key, identity, token)? {
             Found::Object(object) => (*object, MissReason::NeverCached),
             _ => self.find_or_make(key, identity, token, path)?,
         };
         let bytes = object.header.file_bytes() + object.room_taken();
-        self.accounts.used(key, object.header.nonce, bytes);
+        object.account = self.accounts.used(key, object.header.nonce, bytes);
         let object = Arc::new(object);
         open.insert(key, &object);
         Ok((object, reason))
@@ -255,16 +255,9 @@ impl Store {
         if !self.can_use(&header, stat.st_size as u64) {
             return Ok(Found::Unusable);
         }
-        let data_name = key.data_name(header.nonce);
-        let data = match self.openat(&data_name, flags) {
-            Ok(data) => data,
-            Err(Errno::NOENT) => return Ok(Found::Unusable),
-            Err(errno) => return Err(errno).context(|| format!("open {data_name}")),
-        };
-        let data_stat = rustix::fs::fstat(&data).context(|| format!("stat {data_name}"))?;
-        if data_stat.st_size as u64 != token.size {
+        let Some(data) = self.open_data(&key.data_name(header.nonce), &header)? else {
             return Ok(Found::Unusable);
-        }
+        };
         // The next process to open the cache learns the order of eviction from
         // these times; without them it only evicts in a worse order.
         let now = rustix::fs::Timestamps {
@@ -274,26 +267,36 @@ impl Store {
         if let Err(errno) = rustix::fs::futimens(&metadata, &now) {
             tracing::debug!("cannot set the time of {name}: {errno}");
         }
-        let direct = if header.direct {
-            match Direct::open(data.as_fd(), |flags| self.openat(&data_name, flags)) {
-                Ok(direct) => Some(direct),
-                // It was moved to another file system, or removed just now.
-                Err(Refusal::Unable(_) | Refusal::Failed(Errno::NOENT)) => {
-                    return Ok(Found::Unusable);
-                }
-                Err(Refusal::Failed(errno)) => {
-                    return Err(errno).context(|| format!("open {data_name}"));
-                }
-            }
-        } else {
-            None
-        };
-        let data = Data {
-            buffered: Arc::new(data),
-            direct,
-        };
         let object = self.assemble(header, metadata, data)?;
         Ok(Found::Object(Box::new(object)))
+    }
+
+    /// The data file of an object; None if it is not what the header says.
+    fn open_data(&self, name: &str, header: &Header) -> Result<Option<Data>> {
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let data = match self.openat(name, flags) {
+            Ok(data) => data,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(errno).context(|| format!("open {name}")),
+        };
+        let stat = rustix::fs::fstat(&data).context(|| format!("stat {name}"))?;
+        if stat.st_size as u64 != header.token.size {
+            return Ok(None);
+        }
+        let open = |flags| self.openat(name, flags);
+        let direct = match header.direct.then(|| Direct::open(data.as_fd(), open)) {
+            None => None,
+            Some(Ok(direct)) => Some(direct),
+            // It was moved to another file system, or removed just now.
+            Some(Err(Refusal::Unable(_) | Refusal::Failed(Errno::NOENT))) => return Ok(None),
+            Some(Err(Refusal::Failed(errno))) => {
+                return Err(errno).context(|| format!("open {name}"));
+            }
+        };
+        Ok(Some(Data {
+            buffered: Arc::new(data),
+            direct,
+        }))
     }
 
     /// Whether an object is whole and its bytes can be vouched for: another boot
@@ -449,7 +452,7 @@ impl Store {
         while skip < EVICT_SKIPS_MAX {
             match self
                 .accounts
-                .reserve(object.key, object.header.nonce, on_disk(bytes), skip)
+                .reserve(object.key, object.account, on_disk(bytes), skip)
             {
                 Room::Granted => return true,
                 Room::Refused => return false,
@@ -461,11 +464,11 @@ impl Store {
 
     pub(super) fn release(&self, object: &Object, bytes: u64) {
         self.accounts
-            .release(object.key, object.header.nonce, on_disk(bytes));
+            .release(object.key, object.account, on_disk(bytes));
     }
 
-    pub(super) fn unused(&self, key: Key, nonce: u64) {
-        self.accounts.unused(key, nonce);
+    pub(super) fn unused(&self, key: Key, account: u64) {
+        self.accounts.unused(key, account);
     }
 
     /// Evicts until the directory is within its limit.

@@ -23,6 +23,8 @@ pub(crate) struct Object {
     _metadata: OwnedFd,
     /// Cached bytes could not be read back: nothing of it is trusted any more.
     broken: AtomicBool,
+    /// What the accounts know this handle by; 0: it is not entered yet.
+    pub(super) account: u64,
     /// Told when the object is not in use any more.
     pub(super) store: Arc<Store>,
 }
@@ -50,6 +52,7 @@ impl Object {
             bitmap,
             _metadata: metadata,
             broken: AtomicBool::new(false),
+            account: 0,
             store,
         }
     }
@@ -95,7 +98,7 @@ impl Object {
     /// What its present bytes take on disk: holes take nothing.
     pub(super) fn room_taken(&self) -> u64 {
         let present = on_disk(self.bytes_present());
-        rustix::fs::fstat(self.data()).map_or(present, |stat| {
+        rustix::fs::fstat(&self.data.buffered).map_or(present, |stat| {
             present.min(stat.st_blocks as u64 * STAT_BLOCK_BYTES)
         })
     }
@@ -153,6 +156,6 @@ impl Object {
 
 impl Drop for Object {
     fn drop(&mut self) {
-        self.store.unused(self.key, self.header.nonce);
+        self.store.unused(self.key, self.account);
     }
 }

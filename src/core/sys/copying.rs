@@ -2,7 +2,7 @@
 
 use super::{check, last_errno, to_off};
 use crate::error::Errno;
-use rustix::fs::SeekFrom;
+use rustix::fs::{Mode, OFlags, SeekFrom};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// What copy_file_range(2) and FICLONERANGE of ioctl_ficlonerange(2) are given.
@@ -60,25 +60,12 @@ pub(crate) fn punch(file: BorrowedFd<'_>, offset: u64, length: u64) -> Result<()
     super::fallocate(file, mode, offset, length)
 }
 
-/// Opens an open file again for reads past the page cache. None: its file system
-/// does not say that it can (statx(2), STATX_DIOALIGN, Linux 6.1), or not with
-/// offsets and memory that are multiples of `unit`.
-pub(crate) fn open_direct(file: BorrowedFd<'_>, unit: u32) -> Option<OwnedFd> {
-    // SAFETY: `statx` is a C structure of integers, for which zero is a value.
-    let mut raw: libc::statx = unsafe { std::mem::zeroed() };
-    let (fd, mask) = (file.as_raw_fd(), libc::STATX_DIOALIGN);
-    // SAFETY: the path is a C string, and `raw` is writable during the call.
-    let result = unsafe { libc::statx(fd, c"".as_ptr(), libc::AT_EMPTY_PATH, mask, &raw mut raw) };
-    let aligns = [raw.stx_dio_mem_align, raw.stx_dio_offset_align];
-    let fits = |align: &u32| *align != 0 && unit.is_multiple_of(*align);
-    if result != 0 || raw.stx_mask & mask == 0 || !aligns.iter().all(fits) {
-        return None;
-    }
-    use rustix::fs::{Mode, OFlags};
-    // Through /proc: the name may lead to another file by now.
-    let path = format!("/proc/self/fd/{fd}");
+/// Opens an open file again for reads past the page cache. Through /proc: its
+/// name may lead to another file by now.
+pub(crate) fn open_direct(file: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     let flags = OFlags::RDONLY | OFlags::DIRECT | OFlags::CLOEXEC | OFlags::NOCTTY;
-    rustix::fs::open(path, flags, Mode::empty()).ok()
+    rustix::fs::open(path, flags, Mode::empty())
 }
 
 /// Pages of a range that are in the page cache, and how many of them have not

@@ -85,17 +85,17 @@ pub(crate) fn a_memory_file_system_is_copied_from_and_to<D: Door>(engine: Engine
         return;
     };
     std::fs::create_dir(disk.cache()).unwrap();
-    let places = [("origin", "disk"), ("origin2", "memory")].map(|(name, _)| {
+    let origins = ["for the disk", "for memory"].map(|name| {
         let path = memory.path().join(name);
         std::fs::create_dir(&path).unwrap();
         path
     });
-    copies_every_size::<D>(&disk.cache(), &places[0], engine);
+    copies_every_size::<D>(&disk.cache(), &origins[0], engine);
     let inside = memory.path().join("caches");
     std::fs::create_dir(&inside).unwrap();
     copies_every_size::<D>(&inside, &disk.origin(), engine);
     std::fs::create_dir(inside.join("both")).unwrap();
-    copies_every_size::<D>(&inside.join("both"), &places[1], engine);
+    copies_every_size::<D>(&inside.join("both"), &origins[1], engine);
 }
 
 pub(crate) fn holes_are_not_copied_and_stay_holes<D: Door>(engine: EngineChoice) {
@@ -218,6 +218,31 @@ pub(crate) fn a_copy_that_is_cancelled_completes_once_and_can_go_on<D: Door>(eng
         assert_eq!(cache.stats().in_flight, 0, "{word}");
         let path = place.origin().join("file");
         fill_and_compare(&cache, &origin, &path, word);
+    }
+}
+
+pub(crate) fn closing_ends_a_copy<D: Door>(engine: EngineChoice) {
+    let place = Place::new();
+    let size = 48 * MIB;
+    write_file(&place.origin().join("file"), &content(12, 0, size as usize));
+    for (method, word) in METHODS.iter().enumerate() {
+        let cache = D::open(&place.root().join(word), &settings(engine, method)).unwrap();
+        let origin = cache.directory(&place.origin()).unwrap();
+        let file = cache.file(&origin, b"file").unwrap();
+        let mut queue = cache.queue(1);
+        queue.fill(&file, 3).unwrap();
+        while cache.stats().chunks_stored == 0 && cache.stats().in_flight > 0 {
+            std::thread::yield_now();
+        }
+        cache.close();
+        let done = queue.wait(1, 1, Some(LIMIT));
+        let ends = [-i64::from(libc::ECANCELED), size as i64];
+        assert!(ends.contains(&done[0].result), "{word}: {done:?}");
+        drop((queue, file));
+        // What was published is right.
+        let again = D::open(&place.root().join(word), &settings(engine, method)).unwrap();
+        let origin = again.directory(&place.origin()).unwrap();
+        fill_and_compare(&again, &origin, &place.origin().join("file"), word);
     }
 }
 

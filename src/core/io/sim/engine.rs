@@ -4,7 +4,7 @@
 //! A `reap` that may sleep goes on to the next step at which something ends, and
 //! sleeps only when nothing ends by itself.
 
-use super::kernel::{Attempt, attempt};
+use super::kernel::{Attempt, Submission};
 use super::waker::Waker;
 use super::{Random, Simulation};
 use crate::error::{Errno, Result};
@@ -52,6 +52,8 @@ struct Slot {
     state: State,
     /// It was cancelled, and that will win.
     doomed: bool,
+    /// It was cancelled too late, so it is about to end by itself.
+    committed: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -163,8 +165,13 @@ impl Sim {
             self.tally.cancels_won += 1;
             return self.end(index, Err(Errno::CANCELED), outcomes);
         }
-        let (host, random) = (&self.host, &mut self.random);
-        let answer = attempt(host, random, slot.tag, &slot.op, slot.progress.done);
+        let submission = Submission {
+            tag: slot.tag,
+            op: &slot.op,
+            done: slot.progress.done,
+            may_hang: !slot.committed,
+        };
+        let answer = submission.attempt(&self.host, &mut self.random);
         let slot = &mut self.slots[index];
         let result = match answer {
             Attempt::NotReady => {
@@ -320,6 +327,7 @@ impl Engine for Sim {
             next: None,
             state: State::Waiting,
             doomed: false,
+            committed: false,
         });
         let first = match self.open_chain.take() {
             Some((first, last)) => {
@@ -392,6 +400,7 @@ impl Engine for Sim {
                     slot.state = State::Due(self.step + self.random.below(3));
                 }
             } else {
+                slot.committed = true;
                 self.tally.cancels_lost += 1;
             }
         }

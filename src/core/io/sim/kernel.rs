@@ -30,52 +30,58 @@ pub(super) enum Attempt {
     NotReady,
 }
 
-/// Has the host's kernel do the rest of an operation of which `done` bytes are done.
-pub(super) fn attempt(
-    host: &Simulation,
-    random: &mut Random,
-    tag: u64,
-    op: &Op,
-    done: usize,
-) -> Attempt {
-    let (faults, below) = host.faults_of(&op.file);
-    let note = |errno, deaf| {
-        host.note(Injection {
-            tag,
-            operation: op.verb.name(),
-            below: below.clone(),
-            errno,
-            deaf,
-        });
-    };
-    if random.chance(faults.hung.of(op.verb)) {
-        let deaf = random.chance(faults.deaf);
-        note(None, deaf);
-        return Attempt::Hangs { deaf };
-    }
-    if random.chance(faults.interrupted) {
-        let errno = random.pick(&[Errno::INTR, Errno::AGAIN]);
-        return Attempt::Answered(Err(*errno.expect("there are two")));
-    }
-    if op.verb == Verb::Splice && !is_ready(op) {
-        return Attempt::NotReady;
-    }
-    if random.chance(faults.failed.of(op.verb)) {
-        // The kernel does not say how far it came, nor does it tidy up. The bytes
-        // of a pipe are not lost by what it answers.
-        if op.verb.moves_bytes() && op.verb != Verb::Splice && random.chance(500) {
-            let limit = short(random, op, done);
-            perform(host, op, done, limit).ok();
+/// The rest of an operation.
+pub(super) struct Submission<'a> {
+    pub(super) tag: u64,
+    pub(super) op: &'a Op,
+    /// Bytes that are done.
+    pub(super) done: usize,
+    pub(super) may_hang: bool,
+}
+
+impl Submission<'_> {
+    /// Has the host's kernel do it.
+    pub(super) fn attempt(&self, host: &Simulation, random: &mut Random) -> Attempt {
+        let (op, done) = (self.op, self.done);
+        let (faults, below) = host.faults_of(&op.file);
+        let note = |errno, deaf| {
+            host.note(Injection {
+                tag: self.tag,
+                operation: op.verb.name(),
+                below: below.clone(),
+                errno,
+                deaf,
+            });
+        };
+        if self.may_hang && random.chance(faults.hung.of(op.verb)) {
+            let deaf = random.chance(faults.deaf);
+            note(None, deaf);
+            return Attempt::Hangs { deaf };
         }
-        let errno = an_errno(random, &faults, op.verb);
-        note(Some(errno), false);
-        return Attempt::Answered(Err(errno));
+        if random.chance(faults.interrupted) {
+            let errno = random.pick(&[Errno::INTR, Errno::AGAIN]);
+            return Attempt::Answered(Err(*errno.expect("there are two")));
+        }
+        if op.verb == Verb::Splice && !is_ready(op) {
+            return Attempt::NotReady;
+        }
+        if random.chance(faults.failed.of(op.verb)) {
+            // The kernel does not say how far it came, nor does it tidy up. The bytes
+            // of a pipe are not lost by what it answers.
+            if op.verb.moves_bytes() && op.verb != Verb::Splice && random.chance(500) {
+                let limit = short(random, op, done);
+                perform(host, op, done, limit).ok();
+            }
+            let errno = an_errno(random, &faults, op.verb);
+            note(Some(errno), false);
+            return Attempt::Answered(Err(errno));
+        }
+        let limit = match op.verb.moves_bytes() && random.chance(faults.short) {
+            true => short(random, op, done),
+            false => TRANSFER_BYTES_MAX,
+        };
+        Attempt::Answered(perform(host, op, done, limit))
     }
-    let limit = match op.verb.moves_bytes() && random.chance(faults.short) {
-        true => short(random, op, done),
-        false => TRANSFER_BYTES_MAX,
-    };
-    Attempt::Answered(perform(host, op, done, limit))
 }
 
 fn an_errno(random: &mut Random, faults: &Faults, verb: Verb) -> Errno {

@@ -140,7 +140,12 @@ fn what_is_written_is_read_back(make: Make) {
     let mut engine = make(8);
     let mut buffer = pool.take().unwrap();
     buffer.bytes_mut(3).copy_from_slice(b"abc");
-    let write = op(Verb::Write, &file, Buffer::Shared(Arc::new(buffer), 3), 5);
+    let write = op(
+        Verb::Write,
+        &file,
+        Buffer::Shared(Arc::new(buffer), 0..3),
+        5,
+    );
     engine.push(1, write).unwrap();
     let outcomes = reap_all(&mut *engine, 1);
     assert!(matches!(outcomes[0].result, Ok(Output::Bytes(3))));
@@ -245,7 +250,7 @@ fn a_hung_operation_does_not_hold_up_the_end(make: Make) {
         engine.push(tag, read(&pool, &reader, 100, 0)).unwrap();
     }
     engine.flush();
-    assert_eq!(engine.cancel(Which::Tag(2)), 1);
+    engine.cancel(Which::Tag(2));
     let begin = Instant::now();
     assert_eq!(
         engine.shut_down(begin + LIMIT),

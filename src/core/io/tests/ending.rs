@@ -295,3 +295,39 @@ fn what_no_thread_has_begun_is_cancelled_on_psync() {
     assert_eq!(errnos, [None, None, canceled, canceled]);
     assert_eq!(metrics.snapshot().cancels_won, 2);
 }
+
+/// The kernel ends what a thread has pushed when that thread exits.
+#[test]
+fn a_read_outlives_the_thread_that_pushed_it_on_a_ring() {
+    if !rings_are_granted() {
+        return;
+    }
+    let (reader, writer) = pipe();
+    let pool = Pool::new(2, 4096, Pages::Small).unwrap();
+    let metrics: Arc<metrics::Metrics> = Arc::default();
+    let (plan, owner) = (plan(|_| ()), Owner::Program { movable: true });
+    let ring = uring::Uring::new(&plan, 8, owner, Arc::default(), metrics.meter());
+    let mut ring = ring.unwrap();
+    let thread = std::thread::spawn(move || {
+        ring.push(1, pipe_read(&pool, &reader, 4)).unwrap();
+        ring.push(2, within(pipe_read(&pool, &reader, 4), LIMIT))
+            .unwrap();
+        ring.flush();
+        ring
+    });
+    let mut ring = thread.join().unwrap();
+    // However long the kernel takes over the end of a thread.
+    for _ in 0..10 {
+        let mut outcomes = Vec::new();
+        let limit = Instant::now() + Duration::from_millis(10);
+        ring.reap(Wait::For(1, Some(limit)), &mut outcomes);
+        assert!(outcomes.is_empty(), "nobody asked for it: {outcomes:?}");
+    }
+    rustix::io::write(&*writer, b"fourfour").unwrap();
+    for outcome in reap_all(&mut ring, 2) {
+        assert!(
+            matches!(outcome.result, Ok(Output::Bytes(4))),
+            "{outcome:?}"
+        );
+    }
+}

@@ -5,6 +5,7 @@ use super::*;
 use crate::buf::Lent;
 use crate::io::sim::{Faults, Injection, Random, Rates};
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 on_each_engine!(random_operations_do_what_the_model_says);
 
@@ -35,7 +36,8 @@ impl Part {
 struct Flight {
     verb: Verb,
     part: Part,
-    _memory: Box<[u8]>,
+    /// Lent to all of its chain.
+    _memory: Rc<Box<[u8]>>,
     cancelled: bool,
     timed: bool,
     /// The tag of the one before it in its chain.
@@ -135,7 +137,7 @@ impl Model {
         let timed = self.random.chance(100);
         let timeout = timed.then(|| Duration::from_millis(self.random.below(40)));
         let mut after = None;
-        let mut memory = Some(memory);
+        let memory = Rc::new(memory);
         for (index, (verb, part)) in members.into_iter().enumerate() {
             let tag = self.next_tag;
             self.next_tag += 1;
@@ -150,12 +152,7 @@ impl Model {
             let flight = Flight {
                 verb,
                 part,
-                // The last one keeps what all of them use.
-                _memory: if index + 1 == count {
-                    memory.take().expect("one is the last")
-                } else {
-                    Box::default()
-                },
+                _memory: Rc::clone(&memory),
                 cancelled: false,
                 timed,
                 after,
@@ -171,11 +168,11 @@ impl Model {
         let Some(tag) = self.random.pick(&tags).copied() else {
             return;
         };
-        let all = self.random.chance(100);
-        engine.cancel(if all { Which::All } else { Which::Tag(tag) });
-        for (other, flight) in &mut self.flights {
-            flight.cancelled |= all || *other == tag;
-        }
+        engine.cancel(Which::Tag(tag));
+        self.flights
+            .get_mut(&tag)
+            .expect("it is in flight")
+            .cancelled = true;
     }
 
     /// Checks the outcomes in the order of their tags, which chains are in.
@@ -194,7 +191,8 @@ impl Model {
 
     fn check_one(&mut self, flight: &Flight, outcome: &Outcome, injections: &[Injection]) -> End {
         let tag = outcome.tag;
-        let before = flight.after.map(|tag| self.ended[&tag]);
+        // Of one that was called back, what is before it may not have ended.
+        let before = flight.after.map(|tag| self.ended.get(&tag).copied());
         let whole = flight.part.end - flight.part.start;
         let file = &mut self.bytes[flight.part.file];
         let result = match &outcome.result {
@@ -202,7 +200,8 @@ impl Model {
             Err(errno) => {
                 let allowed = match *errno {
                     Errno::CANCELED => {
-                        flight.cancelled || before.is_some_and(|end| end != End::Whole)
+                        let ended = before.flatten();
+                        flight.cancelled || ended.is_some_and(|end| end != End::Whole)
                     }
                     Errno::TIMEDOUT if flight.timed => true,
                     other => injections
@@ -214,14 +213,14 @@ impl Model {
                     "{errno} of operation {tag}, which nobody brought about"
                 );
                 // What never began has changed nothing.
-                if flight.part.writes && before.is_none_or(|end| end == End::Whole) {
+                if flight.part.writes && before.is_none_or(|end| end == Some(End::Whole)) {
                     file[flight.part.start..flight.part.end].fill(None);
                 }
                 return End::Failed;
             }
         };
         assert!(
-            before.is_none_or(|end| end == End::Whole),
+            before.is_none_or(|end| end == Some(End::Whole)),
             "operation {tag} began although the one before it had not done all"
         );
         match (flight.verb, result) {
@@ -238,11 +237,8 @@ impl Model {
                 // SAFETY: the memory is the model's, and the read has ended.
                 let got = unsafe { std::slice::from_raw_parts(lent.as_ptr(), *count) };
                 check_bytes(got, &mut file[flight.part.start..end], tag);
-                if *count == whole {
-                    End::Whole
-                } else {
-                    End::Short
-                }
+                let all = *count == whole;
+                if all { End::Whole } else { End::Short }
             }
             (Verb::Write, Output::Bytes(count)) => {
                 assert_eq!(*count, whole);

@@ -351,6 +351,11 @@ impl Uring {
             return None;
         }
         let verb = slot.verb();
+        if errno == Errno::CANCELED {
+            // Nobody asked: the thread that had submitted it has exited.
+            let ended = slot.progress.failed(verb, Errno::INTR);
+            return ended.map(|_| Errno::CANCELED);
+        }
         slot.progress.failed(verb, errno)
     }
 

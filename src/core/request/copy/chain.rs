@@ -1,13 +1,13 @@
 //! Copies on the engine: two operations, the second linked to the first.
 
 use super::way::Way;
-use super::{Failure, Shard, State};
-use crate::buf::Buffer;
+use super::{Circumstances, Failure, Shard, State, choose};
+use crate::buf::{Buffer, PoolBuf};
 use crate::error::Errno;
 use crate::exec::OpTarget;
 use crate::io::{NO_OFFSET, Op, Output, Terms, Verb};
 use crate::limits::{BOUNCE_BUFFERS, PIPE_BYTES, PIPES_MAX};
-use crate::request::store_op;
+use crate::request::fill::store_op;
 use rustix::pipe::PipeFlags;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -35,6 +35,7 @@ pub(super) struct Chain {
     pub(super) pending: u32,
     came_in: Option<Ended>,
     went_out: Option<Ended>,
+    buffer: Option<Arc<PoolBuf>>,
     pipe: Option<Pipe>,
 }
 
@@ -119,24 +120,26 @@ impl Shard {
         let copy = &mut self.copying.copies[slot];
         let (offset, length) = copy.extent();
         let length = length as usize;
-        // The end of a file is rarely a multiple of what a direct read needs.
-        if !(length as u64).is_multiple_of(self.config.chunk_bytes) {
-            copy.direct = None;
-        }
         let buffer = Arc::new(buffer);
+        let direct = copy.direct.as_ref();
         let read = Op {
             verb: Verb::Read,
-            file: Arc::clone(copy.direct.as_ref().unwrap_or(copy.source())),
-            buffer: Buffer::Shared(Arc::clone(&buffer), length),
+            file: Arc::clone(direct.map_or(copy.source(), |direct| &direct.file)),
+            // Nobody looks at it before the write, which is linked to the read.
+            buffer: Buffer::Shared(Arc::clone(&buffer), 0..length),
             offset,
             terms: Terms {
+                direct: direct.map(|direct| direct.block),
                 linked: true,
-                elsewhere: copy.is_elsewhere(),
-                ..copy.terms()
+                ..copy.source_terms()
             },
         };
-        let write = store_op(copy.object(), (buffer, length), offset, copy.terms());
-        copy.chain.wanted = length;
+        let write = store_op(copy.object(), &buffer, offset, 0..length, copy.terms());
+        copy.chain = Chain {
+            wanted: write.buffer.len(),
+            buffer: Some(buffer),
+            ..Chain::default()
+        };
         self.push_chain(slot, read, write);
         true
     }
@@ -235,25 +238,39 @@ impl Shard {
 
     fn ring_ended(&mut self, slot: usize) {
         let copy = &mut self.copying.copies[slot];
-        let (whole, direct) = (copy.chain.wanted, copy.direct.is_some());
-        let came_in = copy.chain.came_in.take().expect("both have ended");
-        let went_out = copy.chain.went_out.take().expect("both have ended");
+        let (offset, length) = copy.extent();
+        let length = length as usize;
+        let (wanted, direct) = (copy.chain.wanted, copy.direct.is_some());
+        // None: what is read has been, and this was a further part of the write.
+        let came_in = copy.chain.came_in.take().unwrap_or(Ok(length));
+        let went_out = copy.chain.went_out.take().expect("it has ended");
         let result = match (came_in, went_out) {
             (Err(Errno::INVAL), _) if direct && copy.state != State::Overdue => {
                 // Less aligned than was promised, or at the end of a file that
                 // has become shorter: the ordinary way tells.
-                copy.direct = None;
+                (copy.direct, copy.chain.buffer) = (None, None);
                 for waiter in &copy.waiters {
                     self.requests[waiter.request].read_indirectly();
                 }
                 return self.queue_copy(slot);
             }
             (Err(errno), _) => Err(Failure::Origin(errno)),
-            (Ok(count), _) if count < whole => Err(Failure::Origin(Errno::IO)),
+            (Ok(count), _) if count < length => Err(Failure::Origin(Errno::IO)),
             (Ok(_), Err(errno)) => Err(Failure::Cache(errno)),
-            (Ok(_), Ok(count)) if count < whole => Err(Failure::Cache(Errno::NOSPC)),
+            (Ok(_), Ok(count)) if count < wanted => Err(Failure::Cache(Errno::NOSPC)),
             (Ok(_), Ok(_)) => Ok(()),
         };
+        if result.is_ok() {
+            copy.chain.done += wanted;
+            if copy.chain.done < length && copy.state != State::Overdue {
+                let buffer = copy.chain.buffer.as_ref().expect("taken before");
+                let part = copy.chain.done..length;
+                let rest = store_op(copy.object(), buffer, offset, part, copy.terms());
+                (copy.chain.wanted, copy.chain.pending) = (rest.buffer.len(), 1);
+                return self.push(OpTarget::Copy(slot, Part::Out), rest);
+            }
+        }
+        copy.chain.buffer = None;
         self.copy_ended(slot, result);
     }
 
@@ -312,17 +329,14 @@ impl Shard {
                 *refused = refused.with(way);
             }
         }
-        let (way, direct) = (copy.way, copy.direct.is_some());
-        let refused = self.copying.refused.get(&copy.device).copied();
+        let refused = self.copying.refused.get(&copy.device);
+        let given = Circumstances {
+            refused: refused.copied().unwrap_or_default(),
+            direct_source: copy.direct.is_some(),
+            direct_target: copy.object().direct().is_some(),
+        };
         let next = match failure {
-            Failure::Refused if way != Way::Hole => {
-                let given = super::Circumstances {
-                    refused: refused.unwrap_or_default(),
-                    direct_source: direct,
-                    direct_target: copy.object().direct().is_some(),
-                };
-                super::choose(self.copying.method, given)
-            }
+            Failure::Refused if copy.way != Way::Hole => choose(self.copying.method, given),
             _ => Way::Ring,
         };
         if next.blocks() {

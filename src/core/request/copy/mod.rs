@@ -28,7 +28,7 @@ mod way;
 
 use super::fill::Waiter;
 use super::{Again, Shard};
-use crate::completion::Operation;
+use crate::completion::{MissReason, Operation};
 use crate::error::Errno;
 use crate::file::{FileInner, Version};
 use crate::io::{Priority, Terms};
@@ -48,6 +48,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use survey::DirectSource;
 use way::{Circumstances, Way, Ways, choose};
 
 pub(crate) use chain::Part;
@@ -100,7 +101,7 @@ pub(crate) struct Copy {
     chunks: Range<u64>,
     way: Way,
     /// Where to read past the page cache.
-    direct: Option<Arc<OwnedFd>>,
+    direct: Option<DirectSource>,
     device: u64,
     priority: Priority,
     state: State,
@@ -124,22 +125,23 @@ impl Copy {
         object.expect("only what can be stored is copied")
     }
 
+    /// For reads of the origin.
+    fn source_terms(&self) -> Terms {
+        let elsewhere = match &self.file.source {
+            Source::Descriptor { elsewhere, .. } => *elsewhere,
+            Source::Path(_) => false,
+        };
+        Terms {
+            elsewhere,
+            ..self.terms()
+        }
+    }
+
     fn terms(&self) -> Terms {
         Terms {
             priority: self.priority,
             ..Terms::default()
         }
-    }
-
-    /// As in [`Terms::elsewhere`].
-    fn is_elsewhere(&self) -> bool {
-        matches!(
-            self.file.source,
-            Source::Descriptor {
-                elsewhere: true,
-                ..
-            }
-        )
     }
 
     /// First byte, and how many.
@@ -343,7 +345,9 @@ impl Shard {
         };
         request.cursor += waiter.length;
         request.outstanding += 1;
-        request.miss_reason = request.version.reason;
+        if request.miss_reason == MissReason::None {
+            request.miss_reason = request.version.reason;
+        }
         let survey = request.survey.as_ref().expect("it chose the way");
         let copy = Copy {
             file: Arc::clone(&request.file),
@@ -657,8 +661,8 @@ impl Shard {
 
     /// Ends what is left when the shard ends.
     pub(crate) fn abandon_copies(&mut self) {
-        for (_, survey) in std::mem::take(&mut self.copying.surveys) {
-            self.requests[survey.request].outstanding -= 1;
+        for (_, one) in self.copying.surveys.drain() {
+            self.requests[one.request].outstanding -= 1;
         }
         for (_, copy) in std::mem::take(&mut self.copying.copies) {
             for waiter in &copy.waiters {

@@ -2,8 +2,9 @@
 //!
 //! Only where the object is written past the page cache: what goes through it is
 //! allocated when it is written back, in one piece, and unwritten blocks made it
-//! slower (docs/performance.md).
+//! slower (docs/copying.md).
 
+use super::way::Way;
 use super::{Failure, Shard, State};
 use crate::buf::Buffer;
 use crate::error::Errno;
@@ -12,8 +13,6 @@ use crate::io::{Op, Output, Verb};
 use crate::store::Blocks;
 use std::sync::Arc;
 use std::time::Instant;
-
-use super::way::Way;
 
 impl Shard {
     /// Has a run given its blocks, and then copied by the engine.

@@ -3,12 +3,35 @@
 
 use super::way::Way;
 use crate::error::Errno;
-use crate::limits::{BLOCK_BYTES, CHUNK_BYTES_MIN, SURVEY_BYTES_MAX, SURVEY_EXTENTS_MAX};
+use crate::limits::{BLOCK_BYTES, DIRECT_ALIGNMENT_MAX, SURVEY_BYTES_MAX, SURVEY_EXTENTS_MAX};
 use crate::store::Geometry;
-use crate::sys;
+use crate::sys::{self, DirectAlignment};
+use std::num::NonZeroU32;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+
+/// An origin's file, open with O_DIRECT.
+#[derive(Clone, Debug)]
+pub(super) struct DirectSource {
+    pub(super) file: Arc<OwnedFd>,
+    /// Bytes of the blocks that it is read in.
+    pub(super) block: NonZeroU32,
+}
+
+impl DirectSource {
+    /// None where the file system does not say that it can, or not for the
+    /// buffers that we have.
+    fn open(file: &OwnedFd) -> Option<Self> {
+        let DirectAlignment { memory, offset } = sys::direct_alignment(file.as_fd()).ok()??;
+        let block = NonZeroU32::new(offset).filter(|_| memory != 0)?;
+        if memory.max(offset) > DIRECT_ALIGNMENT_MAX {
+            return None;
+        }
+        let file = Arc::new(sys::open_direct(file.as_fd()).ok()?);
+        Some(Self { file, block })
+    }
+}
 
 /// A part of the file, and what of it is data.
 #[derive(Debug)]
@@ -17,7 +40,7 @@ pub(crate) struct Survey {
     /// Data within the range, in order; all else is holes.
     data: Vec<Range<u64>>,
     /// For reads past the page cache, where they are possible and pay.
-    pub(super) direct: Option<Arc<OwnedFd>>,
+    pub(super) direct: Option<DirectSource>,
     /// The file system: what it refuses is remembered by it.
     pub(super) device: u64,
 }
@@ -44,7 +67,7 @@ impl Survey {
         }
         survey.device = sys::device(file.as_fd()).unwrap_or_default();
         if !is_cached(file, &survey.range) {
-            survey.direct = sys::open_direct(file.as_fd(), CHUNK_BYTES_MIN as u32).map(Arc::new);
+            survey.direct = DirectSource::open(file);
         }
         survey
     }

@@ -1,6 +1,6 @@
 //! Which way bytes are copied: decided here, done elsewhere.
 //!
-//! The order of `auto` is that of the measured cost; see docs/performance.md.
+//! The order of `auto` is that of the measured cost; see docs/copying.md.
 
 /// A way from the origin's file to the object's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
