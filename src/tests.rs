@@ -116,7 +116,8 @@ mod direct {
         direct: true;
         alignment: reads_of_any_alignment_equal_the_file,
             what_was_written_is_there_without_the_page_cache,
-            an_object_is_used_in_its_own_mode;
+            an_object_is_used_in_its_own_mode,
+            a_hit_does_not_wait_for_buffers_that_an_origin_has;
         reading: some_random_ranges_equal_the_origin, a_second_pass_does_no_origin_io,
             a_read_ends_at_the_end_of_the_file,
             each_completion_says_where_its_bytes_came_from;

@@ -175,3 +175,31 @@ pub(crate) fn an_object_is_used_in_its_own_mode<D: Door>(engine: EngineChoice) {
         "what one filled, the other had"
     );
 }
+
+pub(crate) fn a_hit_does_not_wait_for_buffers_that_an_origin_has<D: Door>(engine: EngineChoice) {
+    const MIB: u64 = 1 << 20;
+    let place = Place::new();
+    let cache = D::open(&place.cache(), &Settings::new(engine)).unwrap();
+    let code = Arc::new(TestOrigin::new(128 * MIB));
+    let origin = cache.custom("hung", Arc::clone(&code));
+    let file = cache.file(&origin, b"file").unwrap();
+    cache.read_by(WAYS[0], &file, 1, 0).unwrap();
+    while cache.stats().chunks_stored < 1 {
+        std::thread::yield_now();
+    }
+    code.set_hang(true);
+    // More than the pool of a library thread has buffers.
+    let chunks = 1..100;
+    let pending: Vec<_> = chunks
+        .map(|chunk| cache.read_async(&file, 1, chunk * MIB).unwrap())
+        .collect();
+    for way in WAYS {
+        let got = cache.read_by(way, &file, 1000, 1).unwrap();
+        assert_eq!(got, content(1, 1, 1000), "{way:?}");
+    }
+    code.set_hang(false);
+    for one in pending {
+        let (_, done) = one.done.recv_timeout(LIMIT).unwrap();
+        assert_eq!(done.result, 1);
+    }
+}
