@@ -61,6 +61,8 @@ static void check(const char *name, bool reserved) {
     options.huge_pages = 2;
     options.pool_bytes = POOL_BYTES;
     options.threads = 1;
+    /* Other ways to copy need no buffers. */
+    options.copy_method = CACHEFS_COPY_RING;
     cachefs_cache *cache = t_cache_open_with(t_path("%s", name), &options);
     cachefs_origin *origin = t_origin_open_dir(cache);
     cachefs_file *file = t_file_open(origin, "file");
