@@ -390,9 +390,6 @@ impl Shard {
             return self.queue_copy(slot);
         }
         copy.stop = Arc::default();
-        if copy.way != Way::Hole {
-            self.counters.origin_reads.add(1);
-        }
         let work = Work::Copy {
             slot,
             way: copy.way,
@@ -465,6 +462,10 @@ impl Shard {
         let copy = &self.copying.copies[slot];
         let took = copy.begun.elapsed();
         if result.is_ok() {
+            // What is refused has read nothing.
+            self.counters
+                .origin_reads
+                .add(u64::from(copy.way != Way::Hole));
             let (half, whole) = (COPY_RUN_MS / 2, COPY_RUN_MS * 2);
             for waiter in &copy.waiters {
                 let chunks = &mut self.requests[waiter.request].run_chunks;
