@@ -12,6 +12,8 @@ int main(void) {
     CHECK_EQ(mkdir(t_path("disk"), 0755), 0);
     t_hung_mount(&fs, "mount", "disk");
     cachefs_cache_options options = t_hung_options();
+    /* The way whose reads of the origin can be counted. */
+    options.copy_method = CACHEFS_COPY_RING;
     cachefs_cache *cache = t_cache_open_with(t_path("mount/cache"), &options);
     cachefs_origin *origin = t_origin_open_dir(cache);
     cachefs_file *file = t_file_open(origin, "file");

@@ -4,7 +4,9 @@
 static const char *const KEYS[] = {
     "engine",      "capacity_bytes", "chunk_bytes",       "pool_bytes",       "threads",
     "queue_depth", "psync_threads",  "fill_depth",        "async_limit",      "origin_timeout_ms",
-    "log_level",   "close_timeout_ms",
+    "log_level",   "close_timeout_ms", "sq_poll",         "sq_poll_idle_ms",  "sq_poll_cpu",
+    "io_poll",     "spin_us",        "io_workers",        "huge_pages",       "direct_io",
+    "copy_method", "withhold",
 };
 
 enum { KEY_COUNT = sizeof KEYS / sizeof KEYS[0] };
@@ -31,10 +33,9 @@ int main(void) {
         CHECK(!seen[place(info.key)]);
         seen[place(info.key)] = true;
         CHECK_EQ(info.struct_size, sizeof info);
-        CHECK(info.type == CACHEFS_OPTION_NUMBER || info.type == CACHEFS_OPTION_SIZE ||
-              info.type == CACHEFS_OPTION_CHOICE);
+        CHECK(info.type >= CACHEFS_OPTION_NUMBER && info.type <= CACHEFS_OPTION_SET);
         CHECK(info.default_value[0] != '\0' && info.range[0] != '\0' && info.meaning[0] != '\0');
-        CHECK(strstr(info.range, info.type == CACHEFS_OPTION_CHOICE ? "|" : "..") != NULL);
+        CHECK(strstr(info.range, info.type >= CACHEFS_OPTION_CHOICE ? "|" : "..") != NULL);
 
         cachefs_cache_options options;
         CHECK_OK(cachefs_cache_options_init(&options, sizeof options));

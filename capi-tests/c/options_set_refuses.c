@@ -40,7 +40,7 @@ int main(void) {
         cachefs_option_info info = {.struct_size = sizeof info};
         if (cachefs_option_describe(i, &info) != 0)
             break;
-        if (info.type == CACHEFS_OPTION_CHOICE)
+        if (info.type == CACHEFS_OPTION_CHOICE || info.type == CACHEFS_OPTION_SET)
             continue;
         check_refused(info.key, "", -EINVAL);
         check_refused(info.key, "many", -EINVAL);

@@ -11,7 +11,7 @@ enum { TAIL = 24 };
  * the first four are struct_size.
  */
 static void check(int (*fill)(void *user, void *structure), void *user, uint32_t size) {
-    unsigned char bytes[1024];
+    unsigned char bytes[4096];
     CHECK(size + TAIL <= sizeof bytes);
 
     uint32_t shorter = size - 8;
