@@ -427,7 +427,9 @@ impl Queue {
         let slots: Vec<usize> = hits.map(|(slot, _)| slot).collect();
         let mut asked = 0;
         for slot in slots {
-            asked += self.with_engine(|engine| engine.cancel(Which::Tag(slot as u64)));
+            // What cannot be called back any more has been asked all the same.
+            self.with_engine(|engine| engine.cancel(Which::Tag(slot as u64)));
+            asked += 1;
         }
         let handed = self.handed.iter();
         for (id, _) in handed.filter(|(_, handed)| is(handed.tag, &handed.file)) {
