@@ -22,7 +22,7 @@ all: build
 help:
 	@echo 'make            builds the library and the tool cachefs'
 	@echo 'make install    installs what was built; PREFIX LIBDIR INCLUDEDIR BINDIR DESTDIR'
-	@echo 'make check      formats, lints and runs every test; under 15 minutes'
+	@echo 'make check      formats, lints and runs every test; under 30 minutes'
 	@echo 'make demo       shows a first and a second pass over real files; under a minute'
 	@echo 'make bench      measures the inner parts; "cachefs bench engine" measures the whole'
 	@echo 'make stage      installs into $(STAGE), for tests and examples'
