@@ -16,6 +16,8 @@ pub struct Environment {
     /// What the log or the report has to say when memory is registered.
     pub log: &'static str,
     pub scenarios: Scenarios,
+    /// The doors, as the modules of the scenario tests are named.
+    pub doors: &'static [&'static str],
     /// Tests that run at the same time.
     pub threads: u32,
     /// Whether the tests of the engines themselves run.
@@ -29,6 +31,10 @@ pub enum Scenarios {
     Without(&'static [(&'static str, &'static str)]),
 }
 
+const BOTH_DOORS: [&str; 2] = ["core_auto", "c_auto"];
+/// The C functions call the core, so they test both.
+const ONE_DOOR: [&str; 1] = ["c_auto"];
+
 /// Where only one registration is refused, what is said in `all_of_register` has
 /// been tested with all of them, and what these add is time.
 const LIGHT: Scenarios = Scenarios::Without(&[
@@ -40,6 +46,7 @@ const LIGHT: Scenarios = Scenarios::Without(&[
         "of the cache directory alone",
     ),
     ("closing_completes_what_hangs", "1 s"),
+    ("direct::", "the same again, past the page cache"),
 ]);
 
 /// Each of these has more than 60 files open at the same time.
@@ -65,6 +72,7 @@ const fn without(
         reason,
         log: "",
         scenarios: LIGHT,
+        doors: &ONE_DOOR,
         threads: 2,
         engines: true,
     }
@@ -79,6 +87,7 @@ const fn no_io_uring(name: &'static str, refusal: Refusal, reason: &'static str)
         reason,
         log: "",
         scenarios: Scenarios::All,
+        doors: &BOTH_DOORS,
         threads: 2,
         engines: true,
     }
@@ -109,6 +118,7 @@ pub static ENVIRONMENTS: [Environment; 15] = [
         reason: "",
         log: "RLIMIT_MEMLOCK",
         scenarios: Scenarios::All,
+        doors: &BOTH_DOORS,
         threads: 2,
         // They ask for a ring, which is there or not.
         engines: false,
@@ -121,6 +131,7 @@ pub static ENVIRONMENTS: [Environment; 15] = [
         reason: "io_uring",
         log: "registered memory;RLIMIT_MEMLOCK",
         scenarios: LIGHT,
+        doors: &ONE_DOOR,
         threads: 2,
         engines: true,
     },
@@ -132,6 +143,7 @@ pub static ENVIRONMENTS: [Environment; 15] = [
         reason: "not granted: REGISTER_FILES2 (Too many open files)",
         log: "",
         scenarios: FEW_DESCRIPTORS,
+        doors: &BOTH_DOORS,
         threads: 1,
         engines: true,
     },
@@ -142,6 +154,7 @@ pub static ENVIRONMENTS: [Environment; 15] = [
         reason: "register an eventfd",
         log: "",
         scenarios: Scenarios::All,
+        doors: &BOTH_DOORS,
         threads: 2,
         // They ask for what is refused here.
         engines: false,

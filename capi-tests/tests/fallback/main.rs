@@ -22,9 +22,6 @@ use refusal::Refusal;
 /// All scenarios of one door take some seconds; this is for a machine under load.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// The doors, as the modules of the scenario tests are named.
-const DOORS: [&str; 2] = ["core_auto", "c_auto"];
-
 fn main() {
     sysctl::hold_if_asked();
     let mut arguments = Arguments::from_args();
@@ -37,7 +34,7 @@ fn main() {
     let binaries: &'static Binaries = Box::leak(Box::new(binaries()));
     let mut trials = self_tests(binaries);
     for environment in &ENVIRONMENTS {
-        for door in DOORS {
+        for door in environment.doors {
             let name = format!("{}::{door}", environment.name);
             let run = move || environment.run(&binaries.scenarios, &format!("{door}::"));
             trials.push(Trial::test(name, run));

@@ -1,5 +1,6 @@
 //! The ways in which a system refuses, done to a program before it begins.
 
+use std::fs::File;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -7,6 +8,7 @@ use std::process::Command;
 use libc::{BPF_ABS, BPF_ALU, BPF_AND, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
 use libc::{c_long, sock_filter, sock_fprog};
 use libtest_mimic::Failed;
+use rustix::fs::FlockOperation;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 
@@ -55,16 +57,29 @@ pub enum Refusal {
     Descriptors(u64),
 }
 
+/// What is in force until this is dropped.
+pub struct Applied {
+    /// For one program: keeps others from changing the sysctl meanwhile.
+    _lock: Option<File>,
+    /// For the whole system.
+    _held: Option<sysctl::Held>,
+}
+
 impl Refusal {
-    /// Makes the program run where this is refused. The sysctl is in force until
-    /// what is returned is dropped.
-    pub fn apply(&self, command: &mut Command) -> Result<Option<sysctl::Held>, Failed> {
+    /// Makes the program run where this is refused, and nothing else by a sysctl:
+    /// until what is returned is dropped.
+    pub fn apply(&self, command: &mut Command) -> Result<Applied, Failed> {
         match *self {
             Refusal::Calls(calls, errno) => filter(command, call_filter(calls, errno)),
             Refusal::Registrations(operations, errno) => {
                 filter(command, registration_filter(operations, errno));
             }
-            Refusal::Sysctl => return sysctl::io_uring_disabled().map(Some),
+            Refusal::Sysctl => {
+                return Ok(Applied {
+                    _lock: None,
+                    _held: Some(sysctl::io_uring_disabled()?),
+                });
+            }
             Refusal::LockedMemory(bytes) => before(command, move || {
                 limit(Resource::Memlock, bytes)?;
                 // Root gets the capability back from the bounding set by execve(2).
@@ -76,7 +91,10 @@ impl Refusal {
                 before(command, move || limit(Resource::Nofile, count));
             }
         }
-        Ok(None)
+        Ok(Applied {
+            _lock: Some(sysctl::lock(FlockOperation::LockShared)?),
+            _held: None,
+        })
     }
 }
 

@@ -1,18 +1,33 @@
 //! A sysctl that is restored whatever becomes of this process: also when it is
-//! killed.
+//! killed, and when others do the same at the same time.
 
+use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::{env, fs, io, thread};
 
 use libtest_mimic::{Failed, Trial};
+use rustix::fs::FlockOperation;
 
 const IO_URING_DISABLED: &str = "/proc/sys/kernel/io_uring_disabled";
 
+/// Keeps the sysctl as it is while this is open, or waits until it may be changed.
+/// The sysctl itself is the file that is locked: it is one for the whole system.
+pub fn lock(operation: FlockOperation) -> Result<File, Failed> {
+    lock_file(Path::new(IO_URING_DISABLED), operation)
+}
+
+fn lock_file(path: &Path, operation: FlockOperation) -> Result<File, Failed> {
+    let file = File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    rustix::fs::flock(&file, operation)?;
+    Ok(file)
+}
+
 /// Waits for the end of its input, which comes with the end of who holds the other
 /// end of the pipe, and puts the old value back. Signals of the terminal do not
-/// reach it, since it is in a process group of its own.
+/// reach it, since it is in a process group of its own. Its output is the lock,
+/// which so lasts until the old value is back.
 const RESTORE: &str = "cat > /dev/null; printf '%s\\n' \"$1\" > \"$2\"";
 
 /// A value in force until this is dropped.
@@ -29,6 +44,7 @@ pub fn io_uring_disabled() -> Result<Held, Failed> {
 
 impl Held {
     fn set(path: &Path, value: &str) -> Result<Self, Failed> {
+        let lock = lock_file(path, FlockOperation::LockExclusive)?;
         let before = fs::read_to_string(path)
             .map_err(|error| format!("{}: {error}", path.display()))?
             .trim()
@@ -38,6 +54,7 @@ impl Held {
             .args(["-c", RESTORE, "restore", &before])
             .arg(path)
             .stdin(Stdio::piped())
+            .stdout(lock)
             .process_group(0)
             .spawn()?;
         let held = Self {
@@ -88,6 +105,23 @@ fn holder(file: &Path) -> io::Result<Child> {
 /// On files that stand for sysctls.
 pub fn self_tests() -> Vec<Trial> {
     vec![
+        Trial::test("harness::a_sysctl_is_changed_by_one_at_a_time", || {
+            let file = tempfile::NamedTempFile::new()?;
+            fs::write(&file, "before\n")?;
+            let held = Held::set(file.path(), "first")?;
+            let busy = lock_file(file.path(), FlockOperation::NonBlockingLockShared);
+            assert!(busy.is_err());
+            drop(held);
+            let free = lock_file(file.path(), FlockOperation::NonBlockingLockShared)?;
+            let busy = lock_file(file.path(), FlockOperation::NonBlockingLockExclusive);
+            assert!(busy.is_err());
+            drop(free);
+            // Also of a sysctl, which is no ordinary file.
+            let _shared = lock(FlockOperation::LockShared)?;
+            let busy = lock(FlockOperation::NonBlockingLockExclusive);
+            assert!(busy.is_err());
+            Ok(())
+        }),
         Trial::test("harness::a_sysctl_is_restored", || {
             let file = tempfile::NamedTempFile::new()?;
             fs::write(&file, "before\n")?;
