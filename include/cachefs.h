@@ -447,6 +447,12 @@ typedef struct cachefs_cache_options {
      */
     uint64_t pool_bytes;
     /**
+     * Memory to lock for the chunks that are read most, in bytes; 0: none. A read
+     * within such a chunk takes no system call, and is over when it was queued.
+     * RLIMIT_MEMLOCK bounds it for who lacks CAP_IPC_LOCK.
+     */
+    uint64_t memory_bytes;
+    /**
      * Unit of presence, in bytes: a power of two. Fixed when the directory is first used.
      */
     uint32_t chunk_bytes;
@@ -1014,6 +1020,15 @@ typedef struct cachefs_statistics {
      * Bytes for which unwritten blocks were.
      */
     uint64_t bytes_preallocated;
+    /**
+     * Those of bytes_from_cache that were copied from locked memory, without a
+     * system call (see the option memory_bytes).
+     */
+    uint64_t bytes_from_memory;
+    /**
+     * Bytes of cached files in locked memory, now.
+     */
+    uint64_t memory_bytes;
 } cachefs_statistics;
 
 /**

@@ -102,6 +102,8 @@ scenarios! {
     limits: the_cache_stays_within_its_capacity, the_least_recently_opened_file_is_evicted,
         a_file_larger_than_the_cache_is_still_read, a_full_queue_takes_no_more,
         callback_requests_are_limited;
+    memory: what_is_read_often_comes_from_memory_by_each_way, memory_stays_within_its_limit,
+        a_changed_file_is_not_served_from_memory, a_descriptor_tells_of_what_was_over_at_once;
     places: many_that_begin_one_cache_agree, the_directory_remembers_its_limit,
         nothing_leads_out_of_the_origin, what_is_no_regular_file_has_its_errno,
         a_directory_that_is_no_cache_is_refused, a_newer_format_is_refused,
@@ -118,6 +120,7 @@ mod direct {
             what_was_written_is_there_without_the_page_cache,
             an_object_is_used_in_its_own_mode,
             a_hit_does_not_wait_for_buffers_that_an_origin_has;
+        memory: what_is_read_often_comes_from_memory_by_each_way, memory_stays_within_its_limit;
         reading: some_random_ranges_equal_the_origin, a_second_pass_does_no_origin_io,
             a_read_ends_at_the_end_of_the_file,
             each_completion_says_where_its_bytes_came_from;

@@ -51,6 +51,8 @@ pub unsafe extern "C" fn cachefs_stats(
             bytes_of_holes: stats.bytes_of_holes,
             bytes_preallocated_zeroed: stats.bytes_preallocated_zeroed,
             bytes_preallocated: stats.bytes_preallocated,
+            bytes_from_memory: stats.bytes_from_memory,
+            memory_bytes: stats.memory_bytes,
         };
         // SAFETY: the caller promises the structure.
         unsafe { copy_out(statistics, &value) }

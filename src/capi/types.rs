@@ -98,6 +98,10 @@ pub struct cachefs_cache_options {
     pub capacity_bytes: u64,
     /// Memory for reads from origins, in bytes, over all library threads.
     pub pool_bytes: u64,
+    /// Memory to lock for the chunks that are read most, in bytes; 0: none. A read
+    /// within such a chunk takes no system call, and is over when it was queued.
+    /// RLIMIT_MEMLOCK bounds it for who lacks CAP_IPC_LOCK.
+    pub memory_bytes: u64,
     /// Unit of presence, in bytes: a power of two. Fixed when the directory is first used.
     pub chunk_bytes: u32,
     /// Library threads that serve misses, fills and callbacks.
@@ -576,6 +580,11 @@ pub struct cachefs_statistics {
     pub bytes_preallocated_zeroed: u64,
     /// Bytes for which unwritten blocks were.
     pub bytes_preallocated: u64,
+    /// Those of bytes_from_cache that were copied from locked memory, without a
+    /// system call (see the option memory_bytes).
+    pub bytes_from_memory: u64,
+    /// Bytes of cached files in locked memory, now.
+    pub memory_bytes: u64,
 }
 
 /// Latencies of one kind of operation, from its start to its end.

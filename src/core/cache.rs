@@ -208,6 +208,7 @@ impl Cache {
         let mut stats = self.shared.counters.snapshot();
         if let Ok(store) = &self.shared.store {
             (stats.cached_bytes, stats.cached_objects) = store.totals();
+            stats.memory_bytes = store.memory_bytes();
         }
         stats
     }
@@ -313,6 +314,8 @@ impl Cache {
             .map(|workers| workers.shut_down(deadline))
             .sum();
         let stuck = stuck + self.shared.copy_workers.shut_down(deadline);
+        let loading = self.shared.store.as_ref();
+        let stuck = stuck + loading.map_or(0, |store| store.stop_loading(deadline));
         let stuck = stuck + self.shared.engines.shut_down(deadline);
         if stuck > 0 {
             tracing::error!("{stuck} blocking calls did not return: their threads are left there");

@@ -42,6 +42,8 @@ pub struct Config {
     pub huge_pages: u64,
     /// See the key `direct_io`: 0 or 1.
     pub direct_io: u64,
+    /// See the key `memory_bytes`.
+    pub memory_bytes: u64,
     /// See the key `copy_method`.
     pub copy_method: u64,
     /// See the key `withhold`: bits as of [`FeatureSet`].
@@ -227,6 +229,13 @@ pub static OPTIONS: &[OptionInfo] = &[
         0,
         0..=1,
         "New objects are read and written past the page cache (O_DIRECT)."
+    ),
+    number!(
+        memory_bytes,
+        Size,
+        0,
+        0..=64 * GIB,
+        "Memory to lock for what is read most: hits on it take no system call; 0: none."
     ),
     number!(
         copy_method,

@@ -6,9 +6,10 @@
 //! | `request/` | the way of one request, a file a step | everything below |
 //! | `exec/` | library threads and their inboxes | `request`, `io`, `buf` |
 //! | `origin/` | where bytes come from | `exec` (to answer it), `buf` |
-//! | `store/` | objects on disk | `evict` |
+//! | `store/` | objects on disk | `evict`, `memory` |
 //! | `evict/` | who has to go | `ids` |
 //! | `io/` | engines: io_uring, psync; for tests, a simulated one | `buf` |
+//! | `memory/` | hot chunks in memory | `buf` |
 //! | `buf/` | memory for I/O | nothing |
 
 #[cfg(feature = "bench")]
@@ -25,6 +26,7 @@ mod filesystem;
 mod ids;
 mod io;
 pub mod limits;
+mod memory;
 mod origin;
 mod queue;
 mod request;

@@ -102,6 +102,12 @@ pub const BOUNCE_BUFFERS: usize = 1;
 /// Milliseconds after which a thread that waits for several completions of a queue
 /// looks whether the cache was closed: a wake counts as no more than one of them.
 pub const CLOSE_LOOK_MS: u64 = 250;
+/// Reads of a chunk after which it is brought into the memory tier: together they
+/// cost about what that does.
+pub const MEMORY_READS_MIN: u32 = 32;
+/// Chunks in the memory tier: each takes up to three of a process's mappings, of which
+/// it may have 65530 (vm.max_map_count).
+pub const MEMORY_WINDOWS_MAX: usize = 1 << 14;
 /// Segments of one vectored read, as IOV_MAX of the kernel.
 pub const SEGMENTS_MAX: usize = 1024;
 

@@ -12,7 +12,7 @@ use crate::file::{File, FileInner, Version};
 use crate::io::{Engine, Op, Outcome, Output, Owner, Wait, Which, signal};
 use crate::limits::{CLOSE_LOOK_MS, QUEUE_DEPTH_DEFAULT, QUEUE_DEPTH_MAX};
 use crate::request::{
-    NewRequest, Remote, Served, Sink, Target, Treatment, count, count_hits, distrust,
+    NewRequest, Remote, Served, Sink, Target, Treatment, count, count_hits, distrust, from_memory,
     hit_completion, straight, submit, total,
 };
 use crate::shared::Shared;
@@ -77,7 +77,10 @@ struct Handed {
 pub struct Batch<'a> {
     queue: &'a mut Queue,
     now: Instant,
+    /// Hits.
     begun: u64,
+    /// Those of them that are over.
+    served: Served,
 }
 
 impl Queue {
@@ -138,6 +141,7 @@ impl Queue {
         Ok(Batch {
             now: Instant::now(),
             begun: 0,
+            served: Served::default(),
             queue: self,
         })
     }
@@ -248,6 +252,8 @@ impl Queue {
     pub fn submit(&mut self) -> Result<()> {
         self.claim()?;
         self.with_engine(|engine| engine.flush());
+        // What was over at once has no engine to tell of it.
+        self.tell_ready();
         Ok(())
     }
 
@@ -272,7 +278,9 @@ impl Queue {
         self.start_engine();
         self.follow_close();
         self.collect();
-        if self.ready.len() >= min {
+        if self.hits.is_empty() {
+            self.files.forget();
+        } else if self.ready.len() >= min {
             self.reap(Wait::No);
         }
         while self.ready.len() < min {
@@ -289,12 +297,17 @@ impl Queue {
         }
         let fetched = max.min(self.ready.len());
         self.ready.drain(..fetched).for_each(&mut take);
+        self.tell_ready();
+        Ok(fetched)
+    }
+
+    /// Makes the descriptor readable if there is something to fetch.
+    fn tell_ready(&self) {
         if !self.ready.is_empty()
             && let Some(event) = &self.event
         {
             signal(event.as_fd());
         }
-        Ok(fetched)
     }
 
     /// Once the cache is closed, its device has as long as the close itself has to
@@ -453,9 +466,7 @@ impl Queue {
             self.event = Some(event);
             // What ended before there was a descriptor to tell.
             self.reap(Wait::No);
-            if !self.ready.is_empty() {
-                signal(self.event.as_ref().expect("made above").as_fd());
-            }
+            self.tell_ready();
         }
         Ok(self.event.as_ref().expect("made above").as_fd())
     }
@@ -531,6 +542,11 @@ impl Batch<'_> {
             return Ok(());
         }
         let present = version.present_run(offset, end) == length;
+        if present && from_memory(version, target, offset, length as usize) {
+            queue.files.release(known);
+            self.copied(tag, length);
+            return Ok(());
+        }
         let way = present.then(|| straight(version, target, offset, length as usize));
         let Some(way) = way.flatten() else {
             queue.files.release(known);
@@ -548,6 +564,17 @@ impl Batch<'_> {
         };
         queue.read_hit(hit, op);
         Ok(())
+    }
+
+    /// A read was served from memory: it is over.
+    fn copied(&mut self, tag: u64, bytes: u64) {
+        let begun = std::mem::replace(&mut self.now, Instant::now());
+        let latency_ns = self.now.saturating_duration_since(begun).as_nanos() as u64;
+        self.begun += 1;
+        self.served.hits += 1;
+        self.served.bytes += bytes;
+        let completion = hit_completion(tag, bytes, latency_ns);
+        self.queue.ready.push_back(completion);
     }
 
     /// Queues a read into several pieces of lent memory, in order. Library threads
@@ -602,7 +629,10 @@ impl Batch<'_> {
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
         if self.begun > 0 {
-            self.queue.shared.counters.in_flight.add(self.begun);
+            let counters = &self.queue.shared.counters;
+            counters.in_flight.add(self.begun);
+            counters.bytes_from_memory.add(self.served.bytes);
+            count_hits(std::mem::take(&mut self.served), counters);
         }
     }
 }

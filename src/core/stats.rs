@@ -8,6 +8,8 @@ macro_rules! counters {
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct Stats {
             $($(#[$doc])* pub $name: u64,)*
+            /// Bytes that the memory tier holds (now).
+            pub memory_bytes: u64,
             /// Bytes in the cache directory, those being written included (now).
             pub cached_bytes: u64,
             /// Objects in the cache directory (now).
@@ -23,6 +25,7 @@ macro_rules! counters {
             pub(crate) fn snapshot(&self) -> Stats {
                 Stats {
                     $($name: self.$name.get(),)*
+                    memory_bytes: 0,
                     cached_bytes: 0,
                     cached_objects: 0,
                 }
@@ -75,6 +78,8 @@ counters! {
     bytes_preallocated_zeroed,
     /// Bytes for which unwritten blocks were.
     bytes_preallocated,
+    /// Bytes of `bytes_from_cache` that were copied from the memory tier.
+    bytes_from_memory,
 }
 
 impl Counters {

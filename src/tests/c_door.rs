@@ -79,6 +79,7 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
             EngineChoice::Psync => CACHEFS_ENGINE_PSYNC,
         };
         options.capacity_bytes = settings.capacity_bytes;
+        options.memory_bytes = settings.memory_bytes;
         options.chunk_bytes = settings.chunk_bytes as u32;
         options.origin_timeout_ms = settings.origin_timeout_ms as u32;
         options.close_timeout_ms = settings.close_timeout_ms as u32;
@@ -137,6 +138,8 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
             bytes_of_holes: value.bytes_of_holes,
             bytes_preallocated_zeroed: value.bytes_preallocated_zeroed,
             bytes_preallocated: value.bytes_preallocated,
+            bytes_from_memory: value.bytes_from_memory,
+            memory_bytes: value.memory_bytes,
             cached_bytes: value.cached_bytes,
             cached_objects: value.cached_objects,
         }
@@ -319,6 +322,10 @@ impl<const DIRECT: bool> QueueDoor<CDoor<DIRECT>> for CQueue {
             tag,
         ))
         .map(drop)
+    }
+
+    fn submit(&mut self) {
+        status(queue::cachefs_queue_submit(self.0)).unwrap();
     }
 
     fn wait(&mut self, min: usize, max: usize, timeout: Option<Duration>) -> Vec<Done> {

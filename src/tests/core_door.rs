@@ -56,6 +56,7 @@ fn config<const DIRECT: bool>(settings: &Settings) -> Config {
     Config {
         engine: settings.engine,
         capacity_bytes: settings.capacity_bytes,
+        memory_bytes: settings.memory_bytes,
         chunk_bytes: settings.chunk_bytes,
         origin_timeout_ms: settings.origin_timeout_ms,
         close_timeout_ms: settings.close_timeout_ms,
@@ -198,6 +199,10 @@ impl<const DIRECT: bool, const SIMULATED: bool> QueueDoor<CoreDoor<DIRECT, SIMUL
 
     fn fill(&mut self, file: &File, tag: u64) -> Result<(), i32> {
         Queue::fill(self, file, 0, u64::MAX, tag).map_err(errno)
+    }
+
+    fn submit(&mut self) {
+        Queue::submit(self).unwrap();
     }
 
     fn wait(&mut self, min: usize, max: usize, timeout: Option<Duration>) -> Vec<Done> {

@@ -15,6 +15,7 @@ pub(crate) struct Settings {
     pub(crate) engine: EngineChoice,
     pub(crate) capacity_bytes: u64,
     pub(crate) chunk_bytes: u64,
+    pub(crate) memory_bytes: u64,
     pub(crate) origin_timeout_ms: u64,
     pub(crate) close_timeout_ms: u64,
     pub(crate) async_limit: u64,
@@ -31,6 +32,7 @@ impl Settings {
             engine,
             capacity_bytes: 0,
             chunk_bytes: 0,
+            memory_bytes: 0,
             origin_timeout_ms: 0,
             close_timeout_ms: 0,
             async_limit: 0,
@@ -162,6 +164,7 @@ pub(crate) trait QueueDoor<D: Door> {
     fn read(&mut self, file: &D::File, buffer: &mut [u8], offset: u64, tag: u64)
     -> Result<(), i32>;
     fn fill(&mut self, file: &D::File, tag: u64) -> Result<(), i32>;
+    fn submit(&mut self);
     fn wait(&mut self, min: usize, max: usize, timeout: Option<Duration>) -> Vec<Done>;
     fn cancel(&mut self, tag: u64) -> usize;
     fn space(&mut self) -> usize;

@@ -8,6 +8,7 @@ use crate::exec::OpTarget;
 use crate::file::Version;
 use crate::io::{Op, Output, Terms, Verb};
 use crate::limits::TRANSFER_BYTES_MAX;
+use crate::memory::Look;
 use crate::sys;
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, OwnedFd};
@@ -50,6 +51,32 @@ pub(crate) fn straight(
             direct: Some(direct.block()),
             elsewhere,
         })
+}
+
+/// Copies `length` present bytes, not 0, from the memory tier. False: their chunk is
+/// not there, or they are of several. Who reads present bytes asks here first.
+pub(crate) fn from_memory(version: &Version, target: Lent, offset: u64, length: usize) -> bool {
+    let Some(object) = &version.object else {
+        return false;
+    };
+    let Some(resident) = object.resident() else {
+        return false;
+    };
+    let geometry = object.geometry();
+    let chunk = geometry.chunk_of(offset);
+    if geometry.chunk_of(offset + length as u64 - 1) != chunk {
+        return false;
+    }
+    match resident.look(chunk) {
+        Look::Here(held) => {
+            let (start, _) = geometry.extent(chunk);
+            held.copy((offset - start) as usize, length, target);
+            return true;
+        }
+        Look::Absent => {}
+        Look::Wanted => object.load(chunk),
+    }
+    false
 }
 
 impl Straight<'_> {
@@ -127,7 +154,12 @@ impl Shard {
         let target = std::mem::replace(&mut request.target, Target::Nothing);
         for (memory, count) in target.shares(start, length as usize) {
             let end = offset + count as u64;
-            if let Some(way) = straight(&version, memory, offset, count) {
+            if from_memory(&version, memory, offset, count) {
+                self.bounce(slot, aside);
+                aside = end..end;
+                self.requests[slot].from_cache += count as u64;
+                self.counters.bytes_from_memory.add(count as u64);
+            } else if let Some(way) = straight(&version, memory, offset, count) {
                 self.bounce(slot, aside);
                 aside = end..end;
                 self.requests[slot].outstanding += 1;

@@ -46,7 +46,7 @@ pub(crate) use bounce::Bounce;
 pub(crate) use complete::{Served, count, count_hits, hit_completion};
 pub(crate) use copy::{CopyWorkers, Copying, Failure, Flight, Method, Part, Survey, workers};
 pub(crate) use fill::Fetch;
-pub(crate) use hit::{distrust, straight};
+pub(crate) use hit::{distrust, from_memory, straight};
 pub(crate) use sink::{Remote, Sink};
 pub(crate) use submit::{NewRequest, submit};
 

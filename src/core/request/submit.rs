@@ -1,7 +1,7 @@
 //! How a request comes in: served at once if every byte is present, else
 //! handed to the shard of its object.
 
-use super::hit::{distrust, straight};
+use super::hit::{distrust, from_memory, straight};
 use super::sink::{Sink, Waiting};
 use super::{Request, Target, Treatment, shares, total};
 use crate::buf::Lent;
@@ -185,6 +185,13 @@ impl FileInner {
         let length = end.saturating_sub(offset);
         if version.present_run(offset, end) != length {
             return None;
+        }
+        if let [segment] = segments
+            && length > 0
+            && from_memory(&version, *segment, offset, length as usize)
+        {
+            self.origin.cache.counters.bytes_from_memory.add(length);
+            return Some(length);
         }
         match read_segments(&version, segments, offset, length) {
             Ok(straight) => straight.then_some(length),

@@ -13,6 +13,7 @@ mod direct;
 mod directory;
 mod health;
 mod layout;
+mod load;
 mod lock;
 mod object;
 mod preallocate;
@@ -32,6 +33,7 @@ use direct::Refusal;
 use directory::{Directory, Wanted};
 use health::Health;
 use layout::{HEADER_BYTES_MAX, Header};
+use load::Memory;
 use object::Data;
 use parking_lot::Mutex;
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -99,6 +101,7 @@ pub(crate) struct Store {
     /// It was said that it cannot.
     direct_refused: AtomicBool,
     counters: Arc<Counters>,
+    memory: Option<Memory>,
     /// In parts, so that opens of different files need not wait for each other.
     open: [Mutex<OpenObjects>; OPEN_PARTS],
 }
@@ -157,13 +160,14 @@ impl Store {
         };
         let store = Arc::new(Self {
             accounts: Accounts::new(directory.capacity_bytes),
-            directory,
             boot_id,
             health: Health::default(),
             preallocation: Preallocation::default(),
             direct_io: config.direct_io != 0,
             direct_refused: AtomicBool::new(false),
             counters,
+            memory: Memory::open(config, directory.chunk_bytes, directory.elsewhere),
+            directory,
             open: Default::default(),
         });
         scan::load(&store)?;

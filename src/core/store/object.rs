@@ -7,6 +7,7 @@ use super::layout::{Geometry, Header};
 use super::{STAT_BLOCK_BYTES, on_disk};
 use crate::error::{Context, Errno, Error, Result};
 use crate::ids::Key;
+use crate::memory::Resident;
 use rustix::fs::{Mode, OFlags};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -25,6 +26,8 @@ pub(crate) struct Object {
     broken: AtomicBool,
     /// What the accounts know this handle by; 0: it is not entered yet.
     pub(super) account: u64,
+    /// What of it is in the memory tier, if there is one.
+    resident: Option<Resident>,
     /// Told when the object is not in use any more.
     pub(super) store: Arc<Store>,
 }
@@ -53,6 +56,7 @@ impl Object {
             _metadata: metadata,
             broken: AtomicBool::new(false),
             account: 0,
+            resident: store.resident(),
             store,
         }
     }
@@ -70,6 +74,11 @@ impl Object {
     /// The data file past the page cache, if the object is direct.
     pub(crate) fn direct(&self) -> Option<&Direct> {
         self.data.direct.as_ref()
+    }
+
+    /// What of it is in the memory tier, if there is one.
+    pub(crate) fn resident(&self) -> Option<&Resident> {
+        self.resident.as_ref()
     }
 
     /// Whether a chunk can be served.

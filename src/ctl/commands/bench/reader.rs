@@ -11,8 +11,9 @@ use std::os::unix::fs::FileExt;
 pub enum Way {
     /// On the queue: a whole batch at once, and the next when all of it is there.
     Batches,
-    /// On the queue: as many in flight as it holds, until the end.
-    Stream,
+    /// On the queue: as many in flight as it holds, until the end. So many are
+    /// fetched, and replaced, together.
+    Stream(usize),
     /// One blocking call of the library after the other.
     Blocking,
     /// The same without the library.
@@ -55,7 +56,7 @@ impl<'a> Reader<'a> {
         let subject = self.subject;
         match way {
             Way::Batches => self.in_batches(offsets),
-            Way::Stream => self.in_stream(offsets),
+            Way::Stream(together) => self.in_stream(offsets, together),
             Way::Blocking => self.one_by_one(offsets, |buffer, offset| {
                 Ok(subject.file.read_at(buffer, offset)? as usize)
             }),
@@ -73,16 +74,16 @@ impl<'a> Reader<'a> {
     fn in_batches(&mut self, offsets: &[u64]) -> Result<(), Trouble> {
         for batch in offsets.chunks(self.depth()) {
             self.push(batch.iter().copied().enumerate())?;
-            self.fetch(batch.len())?;
+            self.fetch(batch.len(), batch.len())?;
         }
         Ok(())
     }
 
-    fn in_stream(&mut self, offsets: &[u64]) -> Result<(), Trouble> {
+    fn in_stream(&mut self, offsets: &[u64], together: usize) -> Result<(), Trouble> {
         let mut waiting = offsets.iter().copied();
         self.push((0..self.depth()).zip(&mut waiting))?;
         while self.in_flight > 0 {
-            self.fetch(1)?;
+            self.fetch(together, together)?;
             // Into the places of those that have ended.
             let ended = std::mem::take(&mut self.completions);
             let places = ended.iter().map(|completion| completion.tag as usize);
@@ -126,10 +127,11 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Waits for so many completions at least.
-    fn fetch(&mut self, min: usize) -> Result<(), Trouble> {
+    /// Waits for at least `min` completions, or all there will be, and takes no more
+    /// than `max`.
+    fn fetch(&mut self, min: usize, max: usize) -> Result<(), Trouble> {
         self.completions.clear();
-        let (max, completions) = (self.depth(), &mut self.completions);
+        let completions = &mut self.completions;
         self.queue
             .wait((min, max), None, |completion| completions.push(completion))?;
         self.in_flight -= self.completions.len();

@@ -55,26 +55,31 @@ pub struct Row {
 }
 
 /// All of them, in the order in which they are run.
-pub const ROWS: [Row; 8] = [
+pub const ROWS: [Row; 9] = [
     Row {
         name: "direct-4k",
         title: "O_DIRECT reads of 4 KiB in no order, 32 in flight, against fio",
-        run: |bed| direct::run(bed, true, 4 << 10, 32),
+        run: |bed| direct::run(bed, true, 4 << 10, (32, 2)),
     },
     Row {
         name: "direct-128k",
         title: "O_DIRECT reads of 128 KiB in order, 16 in flight, against fio",
-        run: |bed| direct::run(bed, false, 128 << 10, 16),
+        run: |bed| direct::run(bed, false, 128 << 10, (16, 4)),
     },
     Row {
         name: "direct-1m",
         title: "O_DIRECT reads of 1 MiB in order, 8 in flight, against fio",
-        run: |bed| direct::run(bed, false, 1 << 20, 8),
+        run: |bed| direct::run(bed, false, 1 << 20, (8, 2)),
     },
     Row {
         name: "cached-queue",
-        title: "4 KiB from the page cache, batches of 32 on a queue, against pread",
+        title: "4 KiB from the page cache, locked, batches of 32 on a queue, against pread",
         run: cached::batches,
+    },
+    Row {
+        name: "cached-ring",
+        title: "the same without the memory tier: each read by the ring",
+        run: cached::batches_by_ring,
     },
     Row {
         name: "cached-blocking",

@@ -1,0 +1,104 @@
+//! Chunks of objects on their way into the memory tier, on a thread of their own:
+//! the device may make them wait.
+
+use super::{Object, Store};
+use crate::config::Config;
+use crate::memory::{Content, Resident, Tier};
+use crate::workers::{Job, Workers};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Instant;
+use tracing::Dispatch;
+
+/// The memory tier of a store.
+pub(super) struct Memory {
+    tier: Arc<Tier>,
+    workers: Workers<Load>,
+    /// Where the thread's messages go.
+    log: Dispatch,
+}
+
+/// A chunk that was wanted in memory.
+struct Load {
+    object: Arc<Object>,
+    chunk: u64,
+}
+
+impl Memory {
+    /// As configured. None: not at all, or not where touching memory may mean to
+    /// wait for another process for ever (`elsewhere`).
+    pub(super) fn open(config: &Config, chunk_bytes: u64, elsewhere: bool) -> Option<Self> {
+        if config.memory_bytes == 0 {
+            return None;
+        }
+        if elsewhere {
+            tracing::warn!("memory_bytes: nothing is kept in memory of a cache on FUSE");
+            return None;
+        }
+        match Tier::new(config.memory_bytes, chunk_bytes) {
+            Ok(tier) => Some(Self {
+                tier,
+                workers: Workers::new("cachefs-memory", 1),
+                log: tracing::dispatcher::get_default(Clone::clone),
+            }),
+            Err(error) => {
+                tracing::warn!("memory_bytes: nothing is kept in memory: {error}");
+                None
+            }
+        }
+    }
+}
+
+impl Store {
+    /// For an object that was opened.
+    pub(super) fn resident(&self) -> Option<Resident> {
+        self.memory.as_ref()?.tier.resident()
+    }
+
+    /// Bytes that the memory tier holds.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let memory = self.memory.as_ref();
+        memory.map_or(0, |memory| memory.tier.bytes())
+    }
+
+    /// Ends the loading; returns how many loads were not over at `deadline`.
+    pub(crate) fn stop_loading(&self, deadline: Instant) -> usize {
+        let memory = self.memory.as_ref();
+        memory.map_or(0, |memory| memory.workers.shut_down(deadline))
+    }
+}
+
+impl Object {
+    /// Has a chunk that is present and wanted in memory brought there. Does not wait.
+    pub(crate) fn load(self: &Arc<Self>, chunk: u64) {
+        let Some(memory) = &self.store.memory else {
+            return;
+        };
+        let object = Arc::clone(self);
+        let load = Load { object, chunk };
+        let submit = || memory.workers.submit(load);
+        if let Err(load) = tracing::dispatcher::with_default(&memory.log, submit) {
+            load.resident().give_up();
+        }
+    }
+}
+
+impl Load {
+    fn resident(&self) -> &Resident {
+        let resident = self.object.resident();
+        resident.expect("it was asked there")
+    }
+}
+
+impl Job for Load {
+    fn run(self) {
+        let object = &self.object;
+        let (start, length) = object.geometry().extent(self.chunk);
+        let content = match object.direct() {
+            None => Content::Mapped(object.data().as_fd()),
+            Some(direct) => Content::Copied(direct.file().as_fd(), direct.block().get() as usize),
+        };
+        self.resident()
+            .load(self.chunk, content, start..start + length);
+    }
+}
