@@ -235,7 +235,7 @@ pub static OPTIONS: &[OptionInfo] = &[
         Size,
         0,
         0..=64 * GIB,
-        "Memory to lock for what is read most: hits on it take no system call; 0: none."
+        "Memory to lock for what is read most, at most 16384 chunks; a hit there takes no system call."
     ),
     number!(
         copy_method,
