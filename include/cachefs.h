@@ -453,6 +453,12 @@ typedef struct cachefs_cache_options {
      */
     uint64_t memory_bytes;
     /**
+     * Size in bytes from which on a file that is copied whole, and is not in memory
+     * already, is written past the page cache (O_DIRECT), and read so until the copy
+     * is complete.
+     */
+    uint64_t direct_copy_bytes;
+    /**
      * Unit of presence, in bytes: a power of two. Fixed when the directory is first used.
      */
     uint32_t chunk_bytes;

@@ -102,6 +102,9 @@ scenarios! {
     limits: the_cache_stays_within_its_capacity, the_least_recently_opened_file_is_evicted,
         a_file_larger_than_the_cache_is_still_read, a_full_queue_takes_no_more,
         callback_requests_are_limited;
+    direct_copy: a_large_cold_file_is_copied_past_the_page_cache,
+        an_unfinished_direct_copy_is_read_and_finished,
+        a_direct_copy_can_be_read_by_another_process_meanwhile;
     memory: what_is_read_often_comes_from_memory_by_each_way, memory_stays_within_its_limit,
         a_changed_file_is_not_served_from_memory, a_descriptor_tells_of_what_was_over_at_once;
     places: many_that_begin_one_cache_agree, the_directory_remembers_its_limit,

@@ -102,6 +102,10 @@ pub struct cachefs_cache_options {
     /// within such a chunk takes no system call, and is over when it was queued.
     /// RLIMIT_MEMLOCK bounds it for who lacks CAP_IPC_LOCK.
     pub memory_bytes: u64,
+    /// Size in bytes from which on a file that is copied whole, and is not in memory
+    /// already, is written past the page cache (O_DIRECT), and read so until the copy
+    /// is complete.
+    pub direct_copy_bytes: u64,
     /// Unit of presence, in bytes: a power of two. Fixed when the directory is first used.
     pub chunk_bytes: u32,
     /// Library threads that serve misses, fills and callbacks.

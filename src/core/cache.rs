@@ -265,6 +265,7 @@ impl Cache {
             fill_depth: config.fill_depth as u32,
             pool_buffers: buffers.max(POOL_BUFFERS_MIN) as usize,
             chunk_bytes: self.shared.chunk_bytes,
+            direct_copy_bytes: config.direct_copy_bytes,
             origin_timeout: Duration::from_millis(config.origin_timeout_ms),
             close_timeout: self.shared.close_timeout,
         };

@@ -4,8 +4,8 @@ use crate::buf::Pages;
 use crate::error::{Errno, Error, Result};
 use crate::io::{EngineChoice, EngineOptions, FEATURE_NAMES, FeatureSet};
 use crate::limits::{
-    CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, IO_WORKERS_MAX, PROCESSORS_MAX, QUEUE_DEPTH_MAX,
-    SPIN_PROCESSORS_MIN, SPIN_US_DEFAULT, SPIN_US_MAX, THREADS_MAX,
+    CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, IO_WORKERS_MAX, OBJECT_BYTES_MAX, PROCESSORS_MAX,
+    QUEUE_DEPTH_MAX, SPIN_PROCESSORS_MIN, SPIN_US_DEFAULT, SPIN_US_MAX, THREADS_MAX,
 };
 use std::time::Duration;
 
@@ -46,6 +46,8 @@ pub struct Config {
     pub memory_bytes: u64,
     /// See the key `copy_method`.
     pub copy_method: u64,
+    /// See the key `direct_copy_bytes`.
+    pub direct_copy_bytes: u64,
     /// See the key `withhold`: bits as of [`FeatureSet`].
     pub withhold: u64,
     /// See the key `fill_depth`.
@@ -243,6 +245,13 @@ pub static OPTIONS: &[OptionInfo] = &[
         0,
         0..=4,
         "How files are copied into the cache; the plainest way follows where one is refused."
+    ),
+    number!(
+        direct_copy_bytes,
+        Size,
+        64 * MIB,
+        1..=OBJECT_BYTES_MAX,
+        "Size from which on a file that is copied whole, and not in memory, is written past the page cache."
     ),
     number!(
         withhold,

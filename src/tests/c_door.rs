@@ -80,6 +80,7 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
         };
         options.capacity_bytes = settings.capacity_bytes;
         options.memory_bytes = settings.memory_bytes;
+        options.direct_copy_bytes = settings.direct_copy_bytes;
         options.chunk_bytes = settings.chunk_bytes as u32;
         options.origin_timeout_ms = settings.origin_timeout_ms as u32;
         options.close_timeout_ms = settings.close_timeout_ms as u32;

@@ -3,6 +3,7 @@
 pub(crate) mod alignment;
 pub(crate) mod bypass;
 pub(crate) mod copying;
+pub(crate) mod direct_copy;
 pub(crate) mod environment;
 pub(crate) mod failing;
 pub(crate) mod filling;

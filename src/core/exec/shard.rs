@@ -32,6 +32,8 @@ pub(crate) struct ShardConfig {
     pub(crate) fill_depth: u32,
     pub(crate) pool_buffers: usize,
     pub(crate) chunk_bytes: u64,
+    /// Bytes from which on a file that is copied whole is written past the page cache.
+    pub(crate) direct_copy_bytes: u64,
     pub(crate) origin_timeout: Duration,
     pub(crate) close_timeout: Duration,
 }

@@ -38,7 +38,7 @@ impl Shard {
         let version = &self.requests[*request].version;
         let object = version.object.as_ref();
         let object = object.expect("present bytes are of an object");
-        let direct = object.direct().expect("others are read straight");
+        let direct = object.was_direct().expect("others are read straight");
         // A chunk consists of whole blocks, but for the end of the file, and fits
         // a buffer; the engine rounds the length up.
         let begin = wanted.start - wanted.start % u64::from(direct.block().get());

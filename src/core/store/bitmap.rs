@@ -1,12 +1,16 @@
-//! Which chunks of an object are present: a bitmap in its metadata file,
-//! mapped shared, so that every process sees a chunk the moment it is there.
+//! What changes of an object: which chunks are present, and whether they are written
+//! past the page cache. Both are in its metadata file, mapped shared, so that every
+//! process sees a chunk the moment it is there.
 
-use super::layout::Geometry;
+use super::layout::{Geometry, MODE_OFFSET};
 use crate::error::{Context, Result};
 use rustix::mm::{MapFlags, ProtFlags};
 use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The mode of an object that is filled past the page cache.
+const DIRECT_FOR_NOW: u64 = 1;
 
 pub(crate) struct Bitmap {
     base: NonNull<u8>,
@@ -35,6 +39,7 @@ impl Bitmap {
     ) -> Result<Self> {
         assert!(words_offset.is_multiple_of(8));
         assert!(words_offset + chunks.div_ceil(64) * 8 <= file_bytes);
+        assert!(MODE_OFFSET as u64 + 8 <= file_bytes);
         // SAFETY: a fresh mapping at an address of the kernel's choice cannot
         // touch memory that is in use.
         let base = unsafe {
@@ -68,6 +73,45 @@ impl Bitmap {
                 .add(self.words_offset + index as usize * 8);
             AtomicU64::from_ptr(word.cast())
         }
+    }
+
+    fn mode(&self) -> &AtomicU64 {
+        // SAFETY: it is inside the mapping, by the assertion in `map`, and aligned;
+        // everybody who shares the page accesses it as this atomic.
+        unsafe { AtomicU64::from_ptr(self.base.as_ptr().add(MODE_OFFSET).cast()) }
+    }
+
+    /// Whether the data file is read and written past the page cache until every
+    /// chunk is present.
+    pub(crate) fn is_direct_for_now(&self) -> bool {
+        u64::from_le(self.mode().load(Ordering::Acquire)) == DIRECT_FOR_NOW
+    }
+
+    /// From now on it is. Only for an object of which no chunk is present.
+    pub(crate) fn become_direct(&self) {
+        self.mode().store(DIRECT_FOR_NOW.to_le(), Ordering::Release);
+    }
+
+    /// It is not any more, if every chunk is present.
+    pub(crate) fn settle(&self) {
+        if self.is_direct_for_now() && self.is_complete() {
+            self.mode().store(0, Ordering::Release);
+        }
+    }
+
+    /// Whether no chunk is present.
+    pub(crate) fn is_empty(&self) -> bool {
+        (0..self.chunks.div_ceil(64)).all(|index| self.word(index).load(Ordering::Acquire) == 0)
+    }
+
+    /// Whether every chunk is present. From the end, which is what comes last.
+    fn is_complete(&self) -> bool {
+        (0..self.chunks).rev().step_by(64).all(|chunk| {
+            let index = chunk / 64;
+            let valid = (self.chunks - index * 64).min(64);
+            let mask = u64::MAX >> (64 - valid);
+            u64::from_le(self.word(index).load(Ordering::Acquire)) & mask == mask
+        })
     }
 
     /// Whether a chunk may be read. Acquire: its bytes are in the data file.
@@ -118,6 +162,25 @@ impl Drop for Bitmap {
 mod tests {
     use super::*;
     use std::os::fd::AsFd;
+
+    #[test]
+    fn an_object_is_direct_until_its_last_chunk_is_there() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(4096).unwrap();
+        for chunks in [1, 64, 65, 130] {
+            let bitmap = Bitmap::map(file.as_fd(), 4096, 192, chunks).unwrap();
+            let other = Bitmap::map(file.as_fd(), 4096, 192, chunks).unwrap();
+            rustix::io::pwrite(&file, &[0; 64], 192).unwrap();
+            bitmap.become_direct();
+            for chunk in (0..chunks).rev() {
+                other.settle();
+                assert!(other.is_direct_for_now(), "chunk {chunk} is missing");
+                bitmap.publish(chunk);
+            }
+            other.settle();
+            assert!(!bitmap.is_direct_for_now());
+        }
+    }
 
     #[test]
     fn chunks_are_counted_up_to_the_last_and_no_further() {

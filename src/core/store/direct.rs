@@ -1,9 +1,9 @@
 //! O_DIRECT on the data file of an object.
 //!
-//! An object is direct or buffered for all of its life, since the two do not mix:
-//! readahead over a hole leaves pages of zeros in the page cache, and a direct
-//! write behind them may fail to drop them. A direct object is read with O_DIRECT
-//! only. Its chunks are written with O_DIRECT, too, but for the last one of a file
+//! An object is direct or buffered for all of its life, or direct until it is
+//! complete: at no time both, since the two do not mix. Readahead over a hole leaves
+//! pages of zeros in the page cache, and a direct write behind them may fail to drop
+//! them. A direct object is read with O_DIRECT only. Its chunks are written with O_DIRECT, too, but for the last one of a file
 //! that does not end with a page: that would make the file longer. It is written
 //! through the page cache: nobody reads it from there, and a direct read has the
 //! kernel write it back first.
@@ -12,10 +12,10 @@ use crate::error::Errno;
 use crate::filesystem::{self, Distance};
 use crate::limits::DIRECT_ALIGNMENT_MAX;
 use crate::sys::{self, DirectAlignment};
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 use std::mem::MaybeUninit;
 use std::num::NonZeroU32;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 /// The way past the page cache.
@@ -77,6 +77,17 @@ impl Direct {
             memory,
             block,
         })
+    }
+
+    /// Opens a data file once more, whether or not it still has a name.
+    pub(super) fn reopen(data: BorrowedFd<'_>) -> Result<Self, Refusal> {
+        let path = format!("/proc/self/fd/{}", data.as_raw_fd());
+        // What is there is a link.
+        let open = |flags: OFlags| {
+            let flags = flags.difference(OFlags::NOFOLLOW);
+            rustix::fs::open(&path, flags, Mode::empty())
+        };
+        Self::open(data, open)
     }
 
     /// Open for reading and writing with O_DIRECT.

@@ -15,11 +15,13 @@
 //! | 156..160 | flags: bit 0, the object is direct; the others are zero |
 //! | 160..168 | offset of the bitmap |
 //! | 168..176 | XXH3 of the header with this field zero |
-//! | 176..192 | zero |
+//! | 176..184 | mode: 1, the data file is read and written past the page cache until every chunk is there; else 0 |
+//! | 184..192 | zero |
 //! | 192.. | origin, file id, path; then, at its offset, the bitmap |
 //!
-//! The header never changes once the file has its name. The file is shared
-//! with other processes, so the header is copied and checked before it is used.
+//! But for the mode, the header never changes once the file has its name; the
+//! checksum takes the mode for 0. The file is shared with other processes, so the
+//! header is copied and checked before it is used.
 
 use crate::ids::Identity;
 use crate::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, ORIGIN_NAME_BYTES_MAX, PATH_BYTES_MAX};
@@ -28,9 +30,12 @@ use xxhash_rust::xxh3::xxh3_64;
 
 const MAGIC: &[u8; 8] = b"CACHEFSO";
 /// Raised whenever a reader of the last format would misread the new one.
-pub(crate) const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 3;
 const FIXED_BYTES: usize = 192;
 const CHECKSUM: std::ops::Range<usize> = 168..176;
+/// Where the mode is.
+pub(super) const MODE_OFFSET: usize = 176;
+const MODE: std::ops::Range<usize> = MODE_OFFSET..MODE_OFFSET + 8;
 /// The only flag.
 const DIRECT: u32 = 1;
 /// Bytes that a header has at most.
@@ -148,6 +153,7 @@ impl Header {
         let mut stored = [checksum, 0, 0, 0, 0, 0, 0, 0];
         stored[1..].copy_from_slice(&copy[169..176]);
         copy[CHECKSUM].fill(0);
+        copy[MODE].fill(0);
         if u64::from_le_bytes(stored) != xxh3_64(&copy) {
             return None;
         }
@@ -257,7 +263,9 @@ mod tests {
     #[test]
     fn any_flipped_bit_or_missing_byte_is_noticed() {
         let bytes = header().encode();
-        for bit in 0..bytes.len() * 8 {
+        // Whatever the mode says, it is one or the other.
+        let checked = |bit: &usize| !MODE.contains(&(bit / 8));
+        for bit in (0..bytes.len() * 8).filter(checked) {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(Header::decode(&damaged), None, "bit {bit}");

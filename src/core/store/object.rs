@@ -8,8 +8,9 @@ use super::{STAT_BLOCK_BYTES, on_disk};
 use crate::error::{Context, Errno, Error, Result};
 use crate::ids::Key;
 use crate::memory::Resident;
+use once_cell::sync::OnceCell;
 use rustix::fs::{Mode, OFlags};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -20,6 +21,8 @@ pub(crate) struct Object {
     pub(super) key: Key,
     data: Data,
     bitmap: Bitmap,
+    /// The way past the page cache of one that is direct until it is complete.
+    for_now: OnceCell<Option<Direct>>,
     /// Holds the shared lock that keeps evictors of other processes away.
     _metadata: OwnedFd,
     /// Cached bytes could not be read back: nothing of it is trusted any more.
@@ -48,11 +51,14 @@ impl Object {
         data: Data,
         bitmap: Bitmap,
     ) -> Self {
+        // Whoever wrote its last chunk may have been killed before it could.
+        bitmap.settle();
         Self {
             key: header.identity.key(),
             header,
             data,
             bitmap,
+            for_now: OnceCell::new(),
             _metadata: metadata,
             broken: AtomicBool::new(false),
             account: 0,
@@ -71,9 +77,44 @@ impl Object {
         &self.data.buffered
     }
 
-    /// The data file past the page cache, if the object is direct.
+    /// The data file past the page cache, if the object is direct now.
     pub(crate) fn direct(&self) -> Option<&Direct> {
-        self.data.direct.as_ref()
+        if self.header.direct {
+            self.data.direct.as_ref()
+        } else if self.bitmap.is_direct_for_now() {
+            self.open_for_now()
+        } else {
+            None
+        }
+    }
+
+    /// The data file past the page cache, if the object is direct now or was.
+    pub(crate) fn was_direct(&self) -> Option<&Direct> {
+        let for_now = self.for_now.get().and_then(Option::as_ref);
+        self.data.direct.as_ref().or(for_now)
+    }
+
+    fn open_for_now(&self) -> Option<&Direct> {
+        let open = || match Direct::reopen(self.data.buffered.as_fd()) {
+            Ok(direct) => Some(direct),
+            Err(reason) => {
+                // What others write past the page cache, the kernel keeps readers
+                // of it from missing, as long as they do not map it.
+                tracing::debug!("cannot open a cached file with O_DIRECT: {reason:?}");
+                None
+            }
+        };
+        self.for_now.get_or_init(open).as_ref()
+    }
+
+    /// Makes an object direct until it is complete, for a copy of the whole file,
+    /// whose pages would only push others out of memory. Only one of which nothing is
+    /// present, so that no page of it is in the page cache.
+    pub(crate) fn become_direct(&self) {
+        let is_buffered = !self.header.direct && !self.bitmap.is_direct_for_now();
+        if is_buffered && self.bitmap.is_empty() && self.open_for_now().is_some() {
+            self.bitmap.become_direct();
+        }
     }
 
     /// What of it is in the memory tier, if there is one.
@@ -115,6 +156,7 @@ impl Object {
     /// Makes a chunk visible to everybody; its bytes are in the data file.
     pub(crate) fn publish(&self, chunk: u64) {
         self.bitmap.publish(chunk);
+        self.bitmap.settle();
     }
 
     /// Room for a chunk that is about to be written. False: do not store it.

@@ -311,6 +311,7 @@ impl Shard {
                 *refused = refused.with(way);
             }
         }
+        let copy = &self.copying.copies[slot];
         let (way, direct) = (copy.way, copy.direct.is_some());
         let refused = self.copying.refused.get(&copy.device).copied();
         let next = match failure {
@@ -328,6 +329,11 @@ impl Shard {
             self.copying.copies[slot].way = next;
             self.start_copy(slot, false);
         } else {
+            if let Some(waiter) = copy.waiters.first()
+                && direct
+            {
+                self.pass_by_page_cache(waiter.request, copy.object());
+            }
             self.by_engine(slot, next);
         }
     }

@@ -241,6 +241,9 @@ impl Shard {
         };
         let kind = survey.kind(object.geometry(), chunk, COPY_RUN_CHUNKS_MAX);
         let way = kind.0.unwrap_or_else(|| self.way(survey, &object));
+        if way == Way::Ring && survey.direct.is_some() {
+            self.pass_by_page_cache(slot, &object);
+        }
         if way.blocks() && request.outstanding >= COPY_RUNS_MAX {
             return false;
         }
@@ -286,6 +289,17 @@ impl Shard {
             direct_target: object.direct().is_some(),
         };
         choose(self.copying.method, given)
+    }
+
+    /// Has an object written past the page cache, if nothing of it is there yet and a
+    /// request wants all of it and it is large: its pages would only push others out.
+    fn pass_by_page_cache(&self, request: usize, object: &Object) {
+        let request = &self.requests[request];
+        let size = object.geometry().size;
+        let is_whole = request.offset == 0 && request.end() == size;
+        if is_whole && size >= self.config.direct_copy_bytes {
+            object.become_direct();
+        }
     }
 
     /// The chunks of a run, from its first one, that the request wants and
