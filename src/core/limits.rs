@@ -34,9 +34,11 @@ pub const VERSION_RETRIES_MAX: u32 = 8;
 pub const INTERRUPTS_MAX: u32 = 64;
 /// Buffers that each library thread has at least, whatever `pool_bytes` says.
 pub const POOL_BUFFERS_MIN: u64 = 2;
-/// Milliseconds to wait for another process that is making or removing an
-/// object, or the cache itself, in a directory where we want to.
-pub const DIRECTORY_LOCK_MS_MAX: u64 = 1_000;
+/// Milliseconds to wait for other processes that are making or removing objects in a
+/// directory where we want to.
+pub const BUCKET_LOCK_MS_MAX: u64 = 1_000;
+/// The same for those that are making the cache itself, each with an fsync(2).
+pub const CACHE_LOCK_MS_MAX: u64 = 10_000;
 /// Bytes of the blocks in which room is counted: what a byte takes on disk.
 pub const BLOCK_BYTES: u64 = 4096;
 /// Milliseconds for which nothing is stored after the cache device failed.

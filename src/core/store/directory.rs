@@ -4,6 +4,7 @@ use super::layout::FORMAT;
 use super::lock::lock;
 use crate::config::default_of;
 use crate::error::{Context, Errno, Error, Result};
+use crate::limits::CACHE_LOCK_MS_MAX;
 use crate::sys;
 use rustix::event::epoll;
 use rustix::fs::{Access, AtFlags, FileType, FlockOperation, Mode, OFlags};
@@ -138,7 +139,7 @@ fn settle(root: &OwnedFd, path: &Path, wanted: Wanted) -> Result<Marker> {
     {
         return marker.agrees(path, wanted);
     }
-    lock(root).context(|| format!("lock {shown}"))?;
+    lock(root, CACHE_LOCK_MS_MAX).context(|| format!("lock {shown}"))?;
     let settled = match read_marker(root, path)? {
         Some(marker) => {
             let capacity_bytes = match wanted.capacity_bytes {

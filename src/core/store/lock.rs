@@ -2,15 +2,14 @@
 //! holder, and a limit on the wait for one that is stopped.
 
 use crate::error::Errno;
-use crate::limits::DIRECTORY_LOCK_MS_MAX;
 use rustix::fs::{FlockOperation, flock};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-/// Locks an open directory until its descriptor is closed. EBUSY if another
-/// process keeps it for longer than its work can take.
-pub(super) fn lock(directory: impl AsFd) -> Result<(), Errno> {
-    let limit = Instant::now() + Duration::from_millis(DIRECTORY_LOCK_MS_MAX);
+/// Locks an open directory until its descriptor is closed. EBUSY if others keep it
+/// for `limit_ms` milliseconds.
+pub(super) fn lock(directory: impl AsFd, limit_ms: u64) -> Result<(), Errno> {
+    let limit = Instant::now() + Duration::from_millis(limit_ms);
     loop {
         match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::AGAIN | Errno::INTR) if Instant::now() < limit => {

@@ -24,7 +24,7 @@ use crate::config::Config;
 use crate::error::{Context, Errno, Error, Result};
 use crate::evict::{Accounts, Room};
 use crate::ids::{Identity, Key};
-use crate::limits::{BLOCK_BYTES, EVICT_SKIPS_MAX, OBJECT_BYTES_MAX};
+use crate::limits::{BLOCK_BYTES, BUCKET_LOCK_MS_MAX, EVICT_SKIPS_MAX, OBJECT_BYTES_MAX};
 use crate::stats::Counters;
 use crate::sys::{self, Lock};
 use crate::token::VersionToken;
@@ -447,7 +447,8 @@ impl Store {
                 OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
             )
             .context(|| format!("open the directory {bucket}"))?;
-        lock::lock(&directory).context(|| format!("lock the bucket {bucket}"))?;
+        lock::lock(&directory, BUCKET_LOCK_MS_MAX)
+            .context(|| format!("lock the bucket {bucket}"))?;
         Ok(directory)
     }
 
