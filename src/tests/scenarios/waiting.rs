@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const MIB: u64 = 1 << 20;
 
 /// Whether the descriptor becomes readable within the time.
-fn readable(fd: RawFd, limit: Duration) -> bool {
+pub(super) fn readable(fd: RawFd, limit: Duration) -> bool {
     // SAFETY: the queue, which is open, owns the descriptor.
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
     let limit = Timespec::try_from(limit).unwrap();
