@@ -9,7 +9,7 @@ use crate::io::Simulation;
 use crate::io::{
     EngineFactory, EngineKind, EngineOptions, EngineStats, FeatureSet, Owner, Refusal,
 };
-use crate::limits::{BOUNCE_BUFFERS, ORIGIN_NAME_BYTES_MAX, POOL_BUFFERS_MIN};
+use crate::limits::{BOUNCE_BUFFERS, CLOSERS_MAX, ORIGIN_NAME_BYTES_MAX, POOL_BUFFERS_MIN};
 use crate::origin::{Custom, CustomOrigin, Directory, Inner, Origin, OriginJob};
 use crate::queue::{Queue, QueueOptions};
 use crate::request::{self, Copying, Method};
@@ -111,6 +111,7 @@ impl Cache {
             counters,
             engines,
             copy_workers: request::workers(),
+            closers: Workers::new("cachefs-close", CLOSERS_MAX),
             chunk_bytes,
             close_timeout: Duration::from_millis(config.close_timeout_ms),
             store,

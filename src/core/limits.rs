@@ -64,6 +64,8 @@ pub const POOL_SLOTS_MAX: usize = 960;
 pub const CHAIN_MAX: usize = 8;
 /// Threads of a cache for calls that copy, and that look at what is to be copied.
 pub const COPY_THREADS_MAX: u32 = 4;
+/// Threads of a cache that close files which may make them wait.
+pub const CLOSERS_MAX: u32 = 1;
 /// Bytes that one call of copy_file_range(2) copies: between two, a copy can be
 /// stopped.
 pub const COPY_CALL_BYTES_MAX: u64 = 8 << 20;
