@@ -237,7 +237,7 @@ pub static OPTIONS: &[OptionInfo] = &[
         Size,
         0,
         0..=64 * GIB,
-        "Memory to lock for what is read most, at most 16384 chunks; a hit there takes no system call."
+        "Memory to lock for what is read most, 16384 chunks at most: such hits take no system call."
     ),
     number!(
         copy_method,
@@ -251,7 +251,7 @@ pub static OPTIONS: &[OptionInfo] = &[
         Size,
         64 * MIB,
         1..=OBJECT_BYTES_MAX,
-        "Size from which on a file that is copied whole, and not in memory, is written past the page cache."
+        "Size from which on a cold file that is copied whole is written past the page cache."
     ),
     number!(
         withhold,

@@ -44,6 +44,8 @@ pub(crate) struct Tier {
     /// Bytes that it may hold: less than it was told once the kernel refused more.
     limit: AtomicU64,
     books: Mutex<Books>,
+    /// Bytes of open windows.
+    held: AtomicU64,
     /// A chunk is coming in: one at a time, so that they never pile up.
     loading: AtomicBool,
     serials: AtomicU32,
@@ -102,6 +104,7 @@ impl Tier {
                 total: 0,
                 hand: 0,
             }),
+            held: AtomicU64::new(0),
             loading: AtomicBool::new(false),
             serials: AtomicU32::new(1),
         }))
@@ -123,7 +126,7 @@ impl Tier {
 
     /// Bytes that it holds.
     pub(crate) fn bytes(&self) -> u64 {
-        self.books.lock().total
+        self.held.load(Ordering::Relaxed)
     }
 
     /// Counts a read of a chunk that is not here; whether it is one too many.
@@ -173,12 +176,20 @@ impl Tier {
     fn forget(&self, books: &mut Books, place: usize) {
         // SAFETY: it is closed, so nobody reads it.
         unsafe { self.arena.empty(place) };
-        books.total -= u64::from(std::mem::take(&mut books.used[place]));
+        let bytes = self.give_back(books, place);
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Gives back what was reserved for a window.
+    fn give_back(&self, books: &mut Books, place: usize) -> u64 {
+        let bytes = u64::from(std::mem::take(&mut books.used[place]));
+        books.total -= bytes;
+        bytes
     }
 
     /// The process may not lock more than it has now.
     fn lower_limit(&self, errno: Errno) {
-        let total = self.bytes();
+        let total = self.books.lock().total;
         if self.limit.fetch_min(total, Ordering::Relaxed) > total {
             tracing::warn!(
                 "memory_bytes: only {total} bytes can be locked: {}; RLIMIT_MEMLOCK (ulimit -l) \
@@ -243,8 +254,11 @@ impl Resident {
             Ok(()) => {
                 self.count.fetch_add(1, Ordering::Relaxed);
                 tier.windows.open(place, key, length);
+                tier.held.fetch_add(length.into(), Ordering::Relaxed);
             }
-            Err(_) => tier.forget(&mut tier.books.lock(), place),
+            Err(_) => {
+                tier.give_back(&mut tier.books.lock(), place);
+            }
         }
         filled
     }
