@@ -2,7 +2,7 @@
 //!
 //! | what is leased | how | cost |
 //! |---|---|---|
-//! | a range within a chunk that is in the memory tier | its window is held | no system call, no lock |
+//! | a range within a chunk of the memory tier | its window is held | no system call |
 //! | present bytes of a buffered object | they are mapped and locked | some system calls |
 //! | all else | a blocking read into memory of its own | that of the read |
 //!
