@@ -28,6 +28,7 @@ pub(super) fn config(options: &cachefs_cache_options) -> Result<Config> {
         chunk_bytes: options.chunk_bytes.into(),
         pool_bytes: options.pool_bytes,
         memory_bytes: options.memory_bytes,
+        lease_bytes: options.lease_bytes,
         direct_copy_bytes: options.direct_copy_bytes,
         threads: options.threads.into(),
         queue_depth: options.queue_depth.into(),
@@ -62,6 +63,7 @@ fn store(config: &Config, options: &mut cachefs_cache_options) {
     options.chunk_bytes = config.chunk_bytes as u32;
     options.pool_bytes = config.pool_bytes;
     options.memory_bytes = config.memory_bytes;
+    options.lease_bytes = config.lease_bytes;
     options.direct_copy_bytes = config.direct_copy_bytes;
     options.threads = config.threads as u32;
     options.queue_depth = config.queue_depth as u32;
@@ -272,6 +274,7 @@ mod tests {
                 .chain([config.spin_us, config.io_workers, config.huge_pages])
                 .chain([config.direct_io, config.copy_method, config.withhold])
                 .chain([config.memory_bytes, config.direct_copy_bytes])
+                .chain([config.lease_bytes])
                 .collect::<Vec<u64>>()
             };
             assert_eq!(pick(&back), pick(&again), "{}", option.key);

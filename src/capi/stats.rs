@@ -53,6 +53,7 @@ pub unsafe extern "C" fn cachefs_stats(
             bytes_preallocated: stats.bytes_preallocated,
             bytes_from_memory: stats.bytes_from_memory,
             memory_bytes: stats.memory_bytes,
+            leased_bytes: stats.leased_bytes,
         };
         // SAFETY: the caller promises the structure.
         unsafe { copy_out(statistics, &value) }

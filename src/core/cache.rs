@@ -115,6 +115,7 @@ impl Cache {
             chunk_bytes,
             close_timeout: Duration::from_millis(config.close_timeout_ms),
             store,
+            lease_bytes: config.lease_bytes,
             async_limit: config.async_limit,
             async_in_flight: AtomicU64::new(0),
             ids: AtomicU64::new(1),

@@ -4,8 +4,9 @@ use crate::buf::Pages;
 use crate::error::{Errno, Error, Result};
 use crate::io::{EngineChoice, EngineOptions, FEATURE_NAMES, FeatureSet};
 use crate::limits::{
-    CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, IO_WORKERS_MAX, OBJECT_BYTES_MAX, PROCESSORS_MAX,
-    QUEUE_DEPTH_MAX, SPIN_PROCESSORS_MIN, SPIN_US_DEFAULT, SPIN_US_MAX, THREADS_MAX,
+    CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, IO_WORKERS_MAX, LEASE_BYTES_MAX, LEASE_UNIT_BYTES,
+    OBJECT_BYTES_MAX, PROCESSORS_MAX, QUEUE_DEPTH_MAX, SPIN_PROCESSORS_MIN, SPIN_US_DEFAULT,
+    SPIN_US_MAX, THREADS_MAX,
 };
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ pub struct Config {
     pub direct_io: u64,
     /// See the key `memory_bytes`.
     pub memory_bytes: u64,
+    /// See the key `lease_bytes`.
+    pub lease_bytes: u64,
     /// See the key `copy_method`.
     pub copy_method: u64,
     /// See the key `direct_copy_bytes`.
@@ -238,6 +241,13 @@ pub static OPTIONS: &[OptionInfo] = &[
         0,
         0..=64 * GIB,
         "Memory to lock for what is read most, 16384 chunks at most: such hits take no system call."
+    ),
+    number!(
+        lease_bytes,
+        Size,
+        64 * MIB,
+        LEASE_UNIT_BYTES..=LEASE_BYTES_MAX,
+        "Bytes that may be leased at once, counted in pages of 4 KiB."
     ),
     number!(
         copy_method,

@@ -112,6 +112,10 @@ pub const MEMORY_READS_MIN: u32 = 32;
 /// Chunks in the memory tier: each takes up to three of a process's mappings, of which
 /// it may have 65530 (vm.max_map_count).
 pub const MEMORY_WINDOWS_MAX: usize = 1 << 14;
+/// Bytes in which leases are counted: what the shortest one holds on to.
+pub const LEASE_UNIT_BYTES: u64 = 4096;
+/// Bytes that may be leased at once, at most.
+pub const LEASE_BYTES_MAX: u64 = 64 << 30;
 /// Segments of one vectored read, as IOV_MAX of the kernel.
 pub const SEGMENTS_MAX: usize = 1024;
 
@@ -122,5 +126,7 @@ const _: () = assert!(REGIONS_MAX + POOL_SLOTS_MAX <= 1 << 14);
 const _: () = assert!(2 * CHAIN_MAX as u32 <= SQ_ENTRIES_MIN);
 // One chunk must fit one transfer, so that a fetch is one read of the origin.
 const _: () = assert!(CHUNK_BYTES_MAX <= TRANSFER_BYTES_MAX as u64);
+// So many leases may hold one window of the memory tier, which counts to 2^31.
+const _: () = assert!(LEASE_BYTES_MAX / LEASE_UNIT_BYTES < 1 << 30);
 // Chunk numbers must fit the bitmap's 32-bit word index with room to spare.
 const _: () = assert!(OBJECT_BYTES_MAX / CHUNK_BYTES_MIN <= 1 << 32);

@@ -48,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) close_timeout: Duration,
     /// Why nothing is stored, if nothing is.
     pub(crate) store: std::result::Result<Arc<Store>, Error>,
+    /// Bytes that may be leased at once.
+    pub(crate) lease_bytes: u64,
     pub(crate) async_limit: u64,
     pub(crate) async_in_flight: AtomicU64,
     pub(crate) ids: AtomicU64,
