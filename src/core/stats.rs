@@ -80,6 +80,10 @@ counters! {
     bytes_preallocated,
     /// Bytes of `bytes_from_cache` that were copied from the memory tier.
     bytes_from_memory,
+    /// Chunks of another boot of the host that were found to be what was written.
+    chunks_verified,
+    /// Chunks that were found not to be what was written: they are fetched again.
+    chunks_dropped,
 }
 
 impl Counters {

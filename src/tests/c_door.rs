@@ -141,6 +141,8 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
             bytes_preallocated: value.bytes_preallocated,
             bytes_from_memory: value.bytes_from_memory,
             memory_bytes: value.memory_bytes,
+            chunks_verified: value.chunks_verified,
+            chunks_dropped: value.chunks_dropped,
             cached_bytes: value.cached_bytes,
             cached_objects: value.cached_objects,
         }

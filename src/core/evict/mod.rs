@@ -134,6 +134,18 @@ impl Accounts {
     pub(crate) fn release(&self, key: Key, serial: u64, bytes: u64) {
         let mut state = self.state.lock();
         if let Some(entry) = state.used_entry(key, serial) {
+            // What was found on disk may be less than was written: it compresses.
+            let bytes = bytes.min(entry.bytes);
+            entry.bytes -= bytes;
+            state.used_bytes -= bytes;
+        }
+    }
+
+    /// An object takes so many bytes less than it did when it was found.
+    pub(crate) fn shrunk(&self, key: Key, nonce: u64, bytes: u64) {
+        let mut state = self.state.lock();
+        if let Some(entry) = state.entry(key, nonce) {
+            let bytes = bytes.min(entry.bytes);
             entry.bytes -= bytes;
             let bytes_now = entry.bytes;
             state.used_bytes -= bytes;
