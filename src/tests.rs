@@ -8,6 +8,7 @@ mod c_door;
 mod core_door;
 mod door;
 mod faults;
+mod killing;
 mod log;
 mod origin;
 mod random;

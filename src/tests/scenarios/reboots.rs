@@ -33,7 +33,9 @@ fn settings(engine: EngineChoice) -> Settings {
 
 /// The files below a cache directory whose names end so.
 fn all(directory: &Path, end: &str) -> Vec<PathBuf> {
-    let buckets = std::fs::read_dir(directory.join("objects")).unwrap();
+    // Whoever was to make it may have been killed.
+    let buckets = std::fs::read_dir(directory.join("objects"));
+    let buckets = buckets.into_iter().flatten();
     let files = buckets.flat_map(|bucket| std::fs::read_dir(bucket.unwrap().path()).unwrap());
     let files = files.map(|file| file.unwrap().path());
     files
@@ -46,7 +48,7 @@ fn open(path: &Path) -> File {
 }
 
 /// Makes all that is cached look as if the host had booted since.
-fn reboot(directory: &Path) {
+pub(crate) fn reboot(directory: &Path) {
     for path in all(directory, ".meta") {
         open(&path)
             .write_all_at(b"another boot id.", BOOT_OFFSET)
