@@ -334,6 +334,11 @@
 #define CACHEFS_MISS_CACHE_ERROR 4
 
 /**
+ * What was cached was not what had been written; it was dropped and fetched again.
+ */
+#define CACHEFS_MISS_FAILED_CHECKSUM 5
+
+/**
  * A length that means: to the end of the file.
  */
 #define CACHEFS_TO_END UINT64_MAX
@@ -1049,6 +1054,15 @@ typedef struct cachefs_statistics {
      * Bytes that are leased, in whole pages of 4 KiB (now).
      */
     uint64_t leased_bytes;
+     * Chunks that an earlier boot of the host had left, and that were found to be what
+     * was written.
+     */
+    uint64_t chunks_verified;
+    /**
+     * Chunks that were found not to be what was written: each was dropped, and is
+     * fetched again when it is read.
+     */
+    uint64_t chunks_dropped;
 } cachefs_statistics;
 
 /**

@@ -8,6 +8,7 @@ mod c_door;
 mod core_door;
 mod door;
 mod faults;
+mod killing;
 mod log;
 mod origin;
 mod random;
@@ -105,6 +106,11 @@ scenarios! {
         a_lease_stays_when_its_file_is_replaced, no_lease_mixes_versions,
         leases_stay_while_others_are_evicted, leases_are_limited,
         leased_bytes_that_cannot_be_read_back_come_from_the_origin;
+    reboots: what_another_boot_left_is_verified_and_served,
+        a_damaged_chunk_is_fetched_again_and_the_rest_stays,
+        a_completion_says_that_a_checksum_failed,
+        a_fill_verifies_what_is_there_and_fetches_the_rest,
+        torn_metadata_serves_no_wrong_byte, what_a_living_process_uses_is_not_taken_over;
     limits: the_cache_stays_within_its_capacity, the_least_recently_opened_file_is_evicted,
         a_file_larger_than_the_cache_is_still_read, a_full_queue_takes_no_more,
         callback_requests_are_limited;
@@ -145,6 +151,11 @@ mod direct {
             a_file_that_changed_since_it_was_opened_is_copied_as_it_is,
             a_copy_that_is_cancelled_completes_once_and_can_go_on, readers_join_a_copy,
             processes_that_copy_one_file_agree, blocks_are_shared_where_the_file_system_can;
+        reboots: what_another_boot_left_is_verified_and_served,
+            a_damaged_chunk_is_fetched_again_and_the_rest_stays,
+            a_completion_says_that_a_checksum_failed,
+            a_fill_verifies_what_is_there_and_fetches_the_rest,
+            torn_metadata_serves_no_wrong_byte, what_a_living_process_uses_is_not_taken_over;
         failing: bytes_that_cannot_be_read_back_come_from_the_origin;
     }
 }

@@ -219,6 +219,7 @@ pub(crate) fn convert(completion: &Completion) -> cachefs_completion {
             MissReason::VersionChanged => CACHEFS_MISS_VERSION_CHANGED,
             MissReason::NotAdmitted => CACHEFS_MISS_NOT_ADMITTED,
             MissReason::CacheError => CACHEFS_MISS_CACHE_ERROR,
+            MissReason::FailedChecksum => CACHEFS_MISS_FAILED_CHECKSUM,
         },
         reserved: [0; 5],
     }

@@ -54,6 +54,8 @@ pub unsafe extern "C" fn cachefs_stats(
             bytes_from_memory: stats.bytes_from_memory,
             memory_bytes: stats.memory_bytes,
             leased_bytes: stats.leased_bytes,
+            chunks_verified: stats.chunks_verified,
+            chunks_dropped: stats.chunks_dropped,
         };
         // SAFETY: the caller promises the structure.
         unsafe { copy_out(statistics, &value) }

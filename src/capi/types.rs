@@ -414,6 +414,8 @@ pub const CACHEFS_MISS_VERSION_CHANGED: u32 = 2;
 pub const CACHEFS_MISS_NOT_ADMITTED: u32 = 3;
 /// Cached bytes could not be read back.
 pub const CACHEFS_MISS_CACHE_ERROR: u32 = 4;
+/// What was cached was not what had been written; it was dropped and fetched again.
+pub const CACHEFS_MISS_FAILED_CHECKSUM: u32 = 5;
 
 /// The end of one request; given to callbacks and returned by queues.
 #[repr(C)]
@@ -598,6 +600,12 @@ pub struct cachefs_statistics {
     pub memory_bytes: u64,
     /// Bytes that are leased, in whole pages of 4 KiB (now).
     pub leased_bytes: u64,
+    /// Chunks that an earlier boot of the host had left, and that were found to be what
+    /// was written.
+    pub chunks_verified: u64,
+    /// Chunks that were found not to be what was written: each was dropped, and is
+    /// fetched again when it is read.
+    pub chunks_dropped: u64,
 }
 
 /// Latencies of one kind of operation, from its start to its end.

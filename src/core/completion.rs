@@ -39,6 +39,8 @@ pub enum MissReason {
     NotAdmitted,
     /// Cached bytes could not be read back.
     CacheError,
+    /// What was cached is not what was written.
+    FailedChecksum,
 }
 
 /// The end of one request.

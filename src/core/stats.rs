@@ -82,6 +82,10 @@ counters! {
     bytes_from_memory,
     /// Bytes that are leased, in whole pages of 4 KiB (now).
     leased_bytes,
+    /// Chunks of another boot of the host that were found to be what was written.
+    chunks_verified,
+    /// Chunks that were found not to be what was written: they are fetched again.
+    chunks_dropped,
 }
 
 impl Counters {

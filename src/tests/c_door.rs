@@ -149,6 +149,8 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
             bytes_from_memory: value.bytes_from_memory,
             memory_bytes: value.memory_bytes,
             leased_bytes: value.leased_bytes,
+            chunks_verified: value.chunks_verified,
+            chunks_dropped: value.chunks_dropped,
             cached_bytes: value.cached_bytes,
             cached_objects: value.cached_objects,
         }

@@ -12,5 +12,6 @@ pub(crate) mod limits;
 pub(crate) mod memory;
 pub(crate) mod places;
 pub(crate) mod reading;
+pub(crate) mod reboots;
 pub(crate) mod versions;
 pub(crate) mod waiting;

@@ -51,6 +51,16 @@ struct Entry {
     users: u32,
 }
 
+impl Entry {
+    /// Takes bytes off, as many as there are: what was found on disk may be less than
+    /// was written, since it compresses. Gives what is left.
+    fn shrink(&mut self, bytes: &mut u64) -> u64 {
+        *bytes = (*bytes).min(self.bytes);
+        self.bytes -= *bytes;
+        self.bytes
+    }
+}
+
 /// An answer to [`Accounts::reserve`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Room {
@@ -131,13 +141,22 @@ impl Accounts {
     }
 
     /// Gives back bytes that were reserved and not written.
-    pub(crate) fn release(&self, key: Key, serial: u64, bytes: u64) {
+    pub(crate) fn release(&self, key: Key, serial: u64, mut bytes: u64) {
         let mut state = self.state.lock();
         if let Some(entry) = state.used_entry(key, serial) {
-            entry.bytes -= bytes;
-            let bytes_now = entry.bytes;
+            let left = entry.shrink(&mut bytes);
             state.used_bytes -= bytes;
-            state.order.resize(key, bytes_now);
+            state.order.resize(key, left);
+        }
+    }
+
+    /// An object takes so many bytes less than it did when it was found.
+    pub(crate) fn shrunk(&self, key: Key, nonce: u64, mut bytes: u64) {
+        let mut state = self.state.lock();
+        if let Some(entry) = state.entry(key, nonce) {
+            let left = entry.shrink(&mut bytes);
+            state.used_bytes -= bytes;
+            state.order.resize(key, left);
         }
     }
 
@@ -250,6 +269,20 @@ mod tests {
         assert_eq!(accounts.reserve(key(1), handle, 1), Room::Refused);
         accounts.release(key(1), handle, 1);
         assert_eq!(accounts.reserve(key(1), handle, 1), Room::Granted);
+    }
+
+    #[test]
+    fn an_object_that_takes_less_than_was_written_gives_back_what_it_takes() {
+        let accounts = Accounts::new(10);
+        accounts.found(key(1), 1, 3);
+        let handle = accounts.used(key(1), 1, 0);
+        accounts.shrunk(key(1), 1, 1);
+        assert_eq!(accounts.totals().0, 2);
+        accounts.release(key(1), handle, 8);
+        assert_eq!(accounts.totals().0, 0);
+        accounts.shrunk(key(1), 1, 8);
+        assert_eq!(accounts.reserve(key(1), handle, 10), Room::Granted);
+        assert_eq!(accounts.totals().0, 10);
     }
 
     #[test]

@@ -2,9 +2,10 @@
 //! answer to whoever waits, and then the write to the object.
 //!
 //! ```text
-//! Starved ─▶ Reading ─▶ Checking ─▶ (answer) ─▶ Storing ─▶ (publish)
-//!               └──── time-out ───▶ Overdue: keeps the buffer until the origin
-//!                                   gives it back
+//! Starved ─┬─▶ Reading ─▶ Checking ─▶ (answer) ─▶ Storing ─▶ (publish)
+//!          │      └──── time-out ───▶ Overdue: keeps the buffer until the origin
+//!          │                          gives it back
+//!          └─▶ Verifying ─▶ (answer), or Reading: see `verify`
 //! ```
 
 use super::{Again, Request, Shard, store_op};
@@ -16,7 +17,7 @@ use crate::file::{FileInner, Version};
 use crate::io::{Op, Output, Priority, Terms, Verb};
 use crate::limits::BOUNCE_BUFFERS;
 use crate::origin::{OriginRead, ReadReply, Source, StatReply};
-use crate::store::{Claim, Geometry};
+use crate::store::{Claim, Geometry, checksum};
 use crate::token::VersionToken;
 use std::sync::Arc;
 use std::time::Instant;
@@ -54,6 +55,8 @@ impl Waiter {
 pub(super) enum State {
     /// Waits for a buffer.
     Starved,
+    /// The object is being read: a doubted chunk may be there.
+    Verifying,
     /// The origin has the buffer.
     Reading,
     /// The version is being asked for. With an errno, the bytes are not good even
@@ -88,6 +91,8 @@ pub(crate) struct Fetch {
     /// The chunk is being written, by nobody else.
     pub(super) claim: Option<Claim>,
     pub(super) state: State,
+    /// The chunk is there, with its room, and is not fetched if it can be verified.
+    pub(super) doubted: bool,
     pub(crate) waiters: Vec<Waiter>,
     /// When whoever waits is told that the origin does not answer.
     pub(crate) deadline: Option<Instant>,
@@ -96,12 +101,14 @@ pub(crate) struct Fetch {
 impl Fetch {
     /// Returns the room that was reserved for a chunk that is not stored.
     pub(crate) fn give_back_room(&mut self) {
-        if let (Some(_), Some(object)) = (self.chunk.take(), &self.version.object) {
+        if let (Some(_), Some(object)) = (self.chunk.take(), &self.version.object)
+            && !self.doubted
+        {
             object.release(self.length as u64);
         }
     }
 
-    fn terms(&self) -> Terms {
+    pub(super) fn terms(&self) -> Terms {
         Terms {
             priority: self.priority,
             ..Terms::default()
@@ -138,7 +145,11 @@ impl Shard {
                 break;
             };
             let slot = self.starved.pop_front().expect("checked above");
-            self.read_origin(slot, buffer);
+            if self.fetches[slot].doubted {
+                self.read_doubted(slot, buffer);
+            } else {
+                self.read_origin(slot, buffer);
+            }
         }
         while !self.waiting_bounces.is_empty() {
             let Some(buffer) = self.pool.take() else {
@@ -181,7 +192,7 @@ impl Shard {
         self.push(OpTarget::Fetch(slot), op);
     }
 
-    fn read_origin(&mut self, slot: usize, buffer: PoolBuf) {
+    pub(super) fn read_origin(&mut self, slot: usize, buffer: PoolBuf) {
         let fetch = self.begin_read(slot);
         let file = Arc::clone(&fetch.file);
         match &file.source {
@@ -240,12 +251,15 @@ impl Shard {
         match (self.fetches[slot].state, result) {
             // Whoever lent it memory waits for this, and has failed already.
             (State::Overdue, _) => self.end_fetch(slot, |_, _| ()),
-            (State::Reading, result) => {
+            (state @ (State::Reading | State::Verifying), result) => {
                 let count = result.map(|output| match output {
                     Output::Bytes(count) => count,
                     Output::Attributes(_) => unreachable!("a read moves bytes"),
                 });
-                self.fetch_read(slot, count, pool_buffer);
+                match state {
+                    State::Verifying => self.doubted_read(slot, count, pool_buffer),
+                    _ => self.fetch_read(slot, count, pool_buffer),
+                }
             }
             (State::Checking { .. }, result) => {
                 let token = result.map(|output| match output {
@@ -437,7 +451,8 @@ impl Shard {
         match failure {
             None => {
                 let chunk = fetch.chunk.take().expect("it was being stored");
-                object.publish(chunk);
+                let good = fetch.good.as_ref().expect("it was written");
+                object.publish(chunk, Some(checksum(good.bytes(fetch.length))));
                 self.counters.chunks_stored.add(1);
                 object.store().health.succeeded();
             }
@@ -478,7 +493,7 @@ impl Shard {
 
     /// Removes a fetch that nothing is under way for. A chunk that was stored
     /// keeps its room; the next request for another one leads its own fetch.
-    fn drop_fetch(&mut self, slot: usize) {
+    pub(super) fn drop_fetch(&mut self, slot: usize) {
         let mut fetch = self.fetches.remove(slot);
         fetch.give_back_room();
         if let Some(flight) = fetch.flight {

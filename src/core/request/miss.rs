@@ -35,7 +35,7 @@ impl Shard {
         let flight = object.map(|object| (object.header.nonce, chunk));
         match flight.and_then(|flight| self.flights.get(&flight)).copied() {
             Some(Flight::Fetch(fetch)) => {
-                if request.miss_reason == MissReason::None {
+                if request.miss_reason == MissReason::None && !self.fetches[fetch].doubted {
                     request.miss_reason = request.version.reason;
                 }
                 self.join(fetch, waiter);
@@ -47,12 +47,17 @@ impl Shard {
             }
             None => {}
         }
-        if self.copies(slot) {
+        let doubted = object.is_some_and(|object| object.doubts(chunk));
+        if self.copies(slot) && !doubted {
             return self.copy(slot, chunk);
         }
         self.requests[slot].cursor += waiter.length;
+        if doubted {
+            self.lead(waiter, Some(chunk), true);
+            return true;
+        }
         match self.admit(slot, chunk) {
-            Ok(()) => self.lead(waiter, Some(chunk)),
+            Ok(()) => self.lead(waiter, Some(chunk), false),
             // A fill that stores nothing would only cost the origin.
             Err(errno) if self.requests[slot].operation == Operation::Fill => {
                 self.requests[slot].fail(errno);
@@ -70,7 +75,7 @@ impl Shard {
             return self.advance(waiter.request);
         }
         request.miss_reason = MissReason::NotAdmitted;
-        self.lead(waiter, None);
+        self.lead(waiter, None, false);
     }
 
     /// Whether a chunk may be stored, and room for it if so; the errno says to
@@ -98,12 +103,12 @@ impl Shard {
     }
 
     /// Starts a fetch: of the whole chunk if it is to be stored, else of what
-    /// the request needs.
-    fn lead(&mut self, waiter: Waiter, chunk: Option<u64>) {
+    /// the request needs. A doubted chunk is verified first.
+    fn lead(&mut self, waiter: Waiter, chunk: Option<u64>, doubted: bool) {
         let request = &mut self.requests[waiter.request];
         let version = Arc::clone(&request.version);
         request.outstanding += 1;
-        if request.miss_reason == MissReason::None {
+        if request.miss_reason == MissReason::None && !doubted {
             request.miss_reason = version.reason;
         }
         let object = chunk.and(version.object.as_ref());
@@ -134,6 +139,7 @@ impl Shard {
             good: None,
             claim: None,
             state: State::Starved,
+            doubted,
             waiters: vec![waiter],
             deadline: None,
         });

@@ -4,7 +4,8 @@
 //! submit ── hit at once ──────────────────────────────▶ the caller
 //!    │
 //!    └─▶ advance ─▶ plan ─┬─ present ─▶ hit ───────────┐
-//!                         └─ missing ─▶ miss ─▶ fill ──┼─▶ complete
+//!                         ├─ doubted ─▶ verify ────────┼─▶ complete
+//!                         └─ missing ─▶ miss ─▶ fill ──┤
 //!                            (a copy-fill)  └─▶ copy ──┘
 //! ```
 //!
@@ -26,6 +27,7 @@ mod sink;
 #[cfg(feature = "bench")]
 pub(crate) mod steps;
 mod submit;
+mod verify;
 
 use crate::buf::{Buffer, Lent, PoolBuf};
 use crate::completion::{MissReason, Operation};

@@ -1,13 +1,18 @@
-//! What changes of an object: which chunks are present, and whether they are written
-//! past the page cache. Both are in its metadata file, mapped shared, so that every
-//! process sees a chunk the moment it is there.
+//! What changes of an object: which chunks are present, their checksums, and whether
+//! they are written past the page cache. All is in its metadata file, mapped shared, so
+//! that every process sees a chunk the moment it is there.
+//!
+//! After a crash of the host nobody knows which of it reached the disk, sector by
+//! sector, nor which bytes of the data file did. So what another boot has left only says
+//! which chunks are worth to be looked at, and which checksum their bytes would have.
 
-use super::layout::{Geometry, MODE_OFFSET};
+use super::layout::{BOOT_OFFSET, Bits, Geometry, MODE_OFFSET, Regions};
 use crate::error::{Context, Result};
 use rustix::mm::{MapFlags, ProtFlags};
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// The mode of an object that is filled past the page cache.
 const DIRECT_FOR_NOW: u64 = 1;
@@ -15,8 +20,7 @@ const DIRECT_FOR_NOW: u64 = 1;
 pub(crate) struct Bitmap {
     base: NonNull<u8>,
     mapped_bytes: usize,
-    words_offset: usize,
-    chunks: u64,
+    regions: Regions,
 }
 
 // SAFETY: the mapping belongs to the bitmap for its whole life and is accessed
@@ -26,26 +30,21 @@ unsafe impl Send for Bitmap {}
 unsafe impl Sync for Bitmap {}
 
 impl Bitmap {
-    /// Maps a metadata file of `file_bytes` whose words begin at `words_offset`.
+    /// Maps a metadata file.
     ///
     /// The file must have all its blocks and never shrink, or an access would
     /// raise SIGBUS: it is written in full before it gets its name, and is only
     /// ever unlinked.
-    pub(crate) fn map(
-        file: BorrowedFd<'_>,
-        file_bytes: u64,
-        words_offset: u64,
-        chunks: u64,
-    ) -> Result<Self> {
-        assert!(words_offset.is_multiple_of(8));
-        assert!(words_offset + chunks.div_ceil(64) * 8 <= file_bytes);
-        assert!(MODE_OFFSET as u64 + 8 <= file_bytes);
+    pub(super) fn map(file: BorrowedFd<'_>, regions: Regions) -> Result<Self> {
+        assert!(regions.offset.is_multiple_of(8));
+        assert!(regions.offset >= MODE_OFFSET as u64 + 8);
+        let mapped_bytes = regions.file_bytes() as usize;
         // SAFETY: a fresh mapping at an address of the kernel's choice cannot
         // touch memory that is in use.
         let base = unsafe {
             rustix::mm::mmap(
                 std::ptr::null_mut(),
-                file_bytes as usize,
+                mapped_bytes,
                 ProtFlags::READ | ProtFlags::WRITE,
                 MapFlags::SHARED,
                 file,
@@ -55,30 +54,66 @@ impl Bitmap {
         .context(|| "map the metadata of an object")?;
         Ok(Self {
             base: NonNull::new(base.cast()).expect("mmap never returns NULL"),
-            mapped_bytes: file_bytes as usize,
-            words_offset: words_offset as usize,
-            chunks,
+            mapped_bytes,
+            regions,
         })
     }
 
-    fn word(&self, index: u64) -> &AtomicU64 {
-        assert!(index < self.chunks.div_ceil(64));
-        // SAFETY: the index is below the count, so by the assertions in `map`
-        // the word is inside the mapping and aligned; everybody who shares the
+    /// The number of 8 bytes at an offset.
+    fn at(&self, offset: u64) -> &AtomicU64 {
+        assert!(offset.is_multiple_of(8) && offset + 8 <= self.mapped_bytes as u64);
+        // SAFETY: it is inside the mapping and aligned; everybody who shares the
         // page accesses it as this atomic.
-        unsafe {
-            let word = self
-                .base
-                .as_ptr()
-                .add(self.words_offset + index as usize * 8);
-            AtomicU64::from_ptr(word.cast())
-        }
+        unsafe { AtomicU64::from_ptr(self.base.as_ptr().add(offset as usize).cast()) }
+    }
+
+    fn word(&self, kind: Bits, index: u64) -> &AtomicU64 {
+        assert!(index < self.regions.words());
+        self.at(self.regions.bits(kind) + index * 8)
+    }
+
+    fn load(&self, kind: Bits, index: u64) -> u64 {
+        u64::from_le(self.word(kind, index).load(Ordering::Acquire))
+    }
+
+    fn get(&self, kind: Bits, chunk: u64) -> bool {
+        assert!(chunk < self.regions.chunks);
+        self.load(kind, chunk / 64) & 1 << (chunk % 64) != 0
+    }
+
+    /// Sets the bit of a chunk. Release: whatever it vouches for was done before.
+    fn set(&self, kind: Bits, chunk: u64) {
+        assert!(chunk < self.regions.chunks);
+        let bit = (1u64 << (chunk % 64)).to_le();
+        self.word(kind, chunk / 64).fetch_or(bit, Ordering::AcqRel);
+    }
+
+    /// Clears the bit of a chunk; whether it was set.
+    fn clear(&self, kind: Bits, chunk: u64) -> bool {
+        assert!(chunk < self.regions.chunks);
+        let bit = (1u64 << (chunk % 64)).to_le();
+        let before = self
+            .word(kind, chunk / 64)
+            .fetch_and(!bit, Ordering::AcqRel);
+        before & bit != 0
+    }
+
+    /// The bits of a word that are of chunks: others are another process's mistake.
+    fn mask(&self, index: u64) -> u64 {
+        u64::MAX >> (64 - (self.regions.chunks - index * 64).min(64))
+    }
+
+    fn stored_sum(&self, chunk: u64) -> &AtomicU32 {
+        assert!(chunk < self.regions.chunks);
+        let offset = self.regions.sums() + chunk * 4;
+        // SAFETY: the checksums of all chunks are inside the mapping, by
+        // `Regions::file_bytes`, and aligned, since the bits before them are words of
+        // 8 bytes; everybody who shares the page accesses it as this atomic.
+        unsafe { AtomicU32::from_ptr(self.base.as_ptr().add(offset as usize).cast()) }
     }
 
     fn mode(&self) -> &AtomicU64 {
-        // SAFETY: it is inside the mapping, by the assertion in `map`, and aligned;
-        // everybody who shares the page accesses it as this atomic.
-        unsafe { AtomicU64::from_ptr(self.base.as_ptr().add(MODE_OFFSET).cast()) }
+        self.at(MODE_OFFSET as u64)
     }
 
     /// Whether the data file is read and written past the page cache until every
@@ -99,54 +134,140 @@ impl Bitmap {
         }
     }
 
-    /// Whether no chunk is present.
+    /// Whether no chunk is present or doubted.
     pub(crate) fn is_empty(&self) -> bool {
-        (0..self.chunks.div_ceil(64)).all(|index| self.word(index).load(Ordering::Acquire) == 0)
+        (0..self.regions.words()).all(|index| self.held(index) == 0)
+    }
+
+    /// The chunks of a word that are present or doubted.
+    fn held(&self, index: u64) -> u64 {
+        let held = self.load(Bits::Present, index) | self.load(Bits::Doubted, index);
+        held & self.mask(index)
     }
 
     /// Whether every chunk is present. From the end, which is what comes last.
     fn is_complete(&self) -> bool {
-        (0..self.chunks).rev().step_by(64).all(|chunk| {
-            let index = chunk / 64;
-            let valid = (self.chunks - index * 64).min(64);
-            let mask = u64::MAX >> (64 - valid);
-            u64::from_le(self.word(index).load(Ordering::Acquire)) & mask == mask
+        (0..self.regions.words()).rev().all(|index| {
+            let mask = self.mask(index);
+            self.load(Bits::Present, index) & mask == mask
         })
     }
 
     /// Whether a chunk may be read. Acquire: its bytes are in the data file.
     pub(crate) fn has(&self, chunk: u64) -> bool {
-        assert!(chunk < self.chunks);
-        u64::from_le(self.word(chunk / 64).load(Ordering::Acquire)) & 1 << (chunk % 64) != 0
+        self.get(Bits::Present, chunk)
     }
 
-    /// Publishes a chunk whose bytes are in the data file.
-    pub(crate) fn publish(&self, chunk: u64) {
-        assert!(chunk < self.chunks);
-        let bit = (1u64 << (chunk % 64)).to_le();
-        self.word(chunk / 64).fetch_or(bit, Ordering::Release);
+    /// Whether a chunk may be read once its checksum has been found to be right.
+    pub(crate) fn doubts(&self, chunk: u64) -> bool {
+        self.get(Bits::Doubted, chunk) && !self.has(chunk)
+    }
+
+    /// Publishes a chunk whose bytes are in the data file, with their checksum if
+    /// anybody has seen them.
+    pub(crate) fn publish(&self, chunk: u64, sum: Option<u32>) {
+        match sum {
+            Some(sum) => {
+                self.stored_sum(chunk).store(sum.to_le(), Ordering::Relaxed);
+                self.set(Bits::Summed, chunk);
+            }
+            None => {
+                self.clear(Bits::Summed, chunk);
+            }
+        }
+        self.confirm(chunk);
+    }
+
+    /// The checksum of a chunk, if it has one.
+    pub(crate) fn sum(&self, chunk: u64) -> Option<u32> {
+        let sum = || u32::from_le(self.stored_sum(chunk).load(Ordering::Relaxed));
+        self.get(Bits::Summed, chunk).then(sum)
+    }
+
+    /// A chunk is what was written: it is doubted no longer.
+    pub(crate) fn confirm(&self, chunk: u64) {
+        self.set(Bits::Present, chunk);
+        self.clear(Bits::Doubted, chunk);
+    }
+
+    /// A doubted chunk is not what was written. False: it is not doubted any more.
+    pub(crate) fn drop_doubted(&self, chunk: u64) -> bool {
+        self.clear(Bits::Doubted, chunk)
+    }
+
+    /// Doubts what another boot has left, and drops what nobody could vouch for:
+    /// `dropped` is told the chunks of which nothing is left. For whoever is alone with
+    /// the object. May be broken off at any point, and begun again.
+    pub(crate) fn come_from_another_boot(
+        &self,
+        boot_id: [u8; 16],
+        mut dropped: impl FnMut(Range<u64>),
+    ) {
+        for index in 0..self.regions.words() {
+            let doubted = self.held(index) & self.load(Bits::Summed, index);
+            let word = self.word(Bits::Doubted, index);
+            word.store(doubted.to_le(), Ordering::Release);
+            self.word(Bits::Present, index).store(0, Ordering::Release);
+        }
+        self.runs_not_held(&mut dropped);
+        let (first, second) = boot_id.split_at(8);
+        for (offset, half) in [(BOOT_OFFSET, first), (BOOT_OFFSET + 8, second)] {
+            let half = half.try_into().expect("half of 16 bytes");
+            self.at(offset as u64)
+                .store(u64::from_ne_bytes(half), Ordering::Release);
+        }
+    }
+
+    fn runs_not_held(&self, tell: &mut dyn FnMut(Range<u64>)) {
+        let mut begin = 0;
+        for index in 0..self.regions.words() {
+            let mut held = self.held(index);
+            while held != 0 {
+                let chunk = index * 64 + u64::from(held.trailing_zeros());
+                if begin < chunk {
+                    tell(begin..chunk);
+                }
+                begin = chunk + 1;
+                held &= held - 1;
+            }
+        }
+        if begin < self.regions.chunks {
+            tell(begin..self.regions.chunks);
+        }
     }
 
     /// Chunks that are present.
     pub(crate) fn count(&self) -> u64 {
-        (0..self.chunks.div_ceil(64))
-            .map(|index| {
-                let word = u64::from_le(self.word(index).load(Ordering::Acquire));
-                // Bits beyond the file are another process's mistake: not chunks.
-                let valid = (self.chunks - index * 64).min(64);
-                let mask = u64::MAX >> (64 - valid);
-                u64::from((word & mask).count_ones())
-            })
-            .sum()
+        self.count_of(|index| self.load(Bits::Present, index) & self.mask(index))
+    }
+
+    /// Chunks that are present or doubted.
+    pub(crate) fn count_held(&self) -> u64 {
+        self.count_of(|index| self.held(index))
+    }
+
+    fn count_of(&self, word: impl Fn(u64) -> u64) -> u64 {
+        let ones = (0..self.regions.words()).map(|index| word(index).count_ones());
+        ones.map(u64::from).sum()
     }
 
     /// Bytes of the file that are present.
     pub(crate) fn bytes(&self, geometry: Geometry) -> u64 {
-        let Some(last) = self.chunks.checked_sub(1) else {
+        self.bytes_of(self.count(), |last| self.has(last), geometry)
+    }
+
+    /// Bytes of the file that are present or doubted.
+    pub(crate) fn bytes_held(&self, geometry: Geometry) -> u64 {
+        let holds = |last: u64| self.held(last / 64) & 1 << (last % 64) != 0;
+        self.bytes_of(self.count_held(), holds, geometry)
+    }
+
+    fn bytes_of(&self, count: u64, has: impl Fn(u64) -> bool, geometry: Geometry) -> u64 {
+        let Some(last) = self.regions.chunks.checked_sub(1) else {
             return 0;
         };
         let short = geometry.chunk_bytes - geometry.extent(last).1;
-        self.count() * geometry.chunk_bytes - if self.has(last) { short } else { 0 }
+        count * geometry.chunk_bytes - if has(last) { short } else { 0 }
     }
 }
 
@@ -161,21 +282,36 @@ impl Drop for Bitmap {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
     use std::os::fd::AsFd;
+    use std::os::unix::fs::FileExt;
+
+    const OFFSET: u64 = 192;
+
+    fn map(file: &File, chunks: u64) -> Bitmap {
+        let regions = Regions {
+            offset: OFFSET,
+            chunks,
+        };
+        Bitmap::map(file.as_fd(), regions).unwrap()
+    }
+
+    fn file() -> File {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(4096).unwrap();
+        file
+    }
 
     #[test]
     fn an_object_is_direct_until_its_last_chunk_is_there() {
-        let file = tempfile::tempfile().unwrap();
-        file.set_len(4096).unwrap();
         for chunks in [1, 64, 65, 130] {
-            let bitmap = Bitmap::map(file.as_fd(), 4096, 192, chunks).unwrap();
-            let other = Bitmap::map(file.as_fd(), 4096, 192, chunks).unwrap();
-            rustix::io::pwrite(&file, &[0; 64], 192).unwrap();
+            let file = file();
+            let (bitmap, other) = (map(&file, chunks), map(&file, chunks));
             bitmap.become_direct();
             for chunk in (0..chunks).rev() {
                 other.settle();
                 assert!(other.is_direct_for_now(), "chunk {chunk} is missing");
-                bitmap.publish(chunk);
+                bitmap.publish(chunk, None);
             }
             other.settle();
             assert!(!bitmap.is_direct_for_now());
@@ -184,17 +320,72 @@ mod tests {
 
     #[test]
     fn chunks_are_counted_up_to_the_last_and_no_further() {
-        let file = tempfile::tempfile().unwrap();
-        file.set_len(4096).unwrap();
-        let bitmap = Bitmap::map(file.as_fd(), 4096, 8, 65).unwrap();
-        let other = Bitmap::map(file.as_fd(), 4096, 8, 65).unwrap();
+        let file = file();
+        let (bitmap, other) = (map(&file, 65), map(&file, 65));
         assert_eq!(bitmap.count(), 0);
         for chunk in [0, 63, 64] {
-            bitmap.publish(chunk);
+            bitmap.publish(chunk, None);
             assert!(other.has(chunk), "another mapping sees chunk {chunk}");
         }
-        bitmap.word(1).fetch_or(1 << 7, Ordering::Relaxed);
+        let word = bitmap.word(Bits::Present, 1);
+        word.fetch_or(1u64.to_le() << 7, Ordering::Relaxed);
         assert_eq!(other.count(), 3, "a bit beyond the end is no chunk");
         assert!(!other.has(1));
+    }
+
+    #[test]
+    fn a_checksum_is_where_the_format_says_and_of_its_chunk_only() {
+        let file = file();
+        let bitmap = map(&file, 65);
+        bitmap.publish(64, Some(0x0403_0201));
+        bitmap.publish(3, None);
+        let mut bytes = [0; 4];
+        file.read_exact_at(&mut bytes, OFFSET + 3 * 16 + 64 * 4)
+            .unwrap();
+        assert_eq!(bytes, [1, 2, 3, 4], "little-endian");
+        assert_eq!(bitmap.sum(64), Some(0x0403_0201));
+        assert_eq!((bitmap.sum(3), bitmap.sum(0)), (None, None));
+        bitmap.publish(64, None);
+        assert_eq!(bitmap.sum(64), None, "who published it last knows none");
+    }
+
+    #[test]
+    fn another_boot_doubts_what_has_a_checksum_and_drops_the_rest() {
+        let file = file();
+        let bitmap = map(&file, 130);
+        for chunk in [0, 1, 63, 64, 129] {
+            bitmap.publish(chunk, (chunk != 1).then_some(7));
+        }
+        // The second time, another boot finds what the first has begun.
+        for boot in [[1; 16], [2; 16]] {
+            let mut dropped = Vec::new();
+            bitmap.come_from_another_boot(boot, |chunks| dropped.push(chunks));
+            assert_eq!(dropped, [1..63, 65..129]);
+            assert_eq!((bitmap.count(), bitmap.count_held()), (0, 4));
+            for chunk in [0, 63, 64, 129] {
+                assert!(bitmap.doubts(chunk) && !bitmap.has(chunk), "{chunk}");
+            }
+            let mut stored = [0; 16];
+            file.read_exact_at(&mut stored, BOOT_OFFSET as u64).unwrap();
+            assert_eq!(stored, boot);
+        }
+        bitmap.confirm(63);
+        assert!(bitmap.has(63) && !bitmap.doubts(63));
+        assert!(bitmap.drop_doubted(64));
+        assert!(!bitmap.drop_doubted(64), "once");
+        assert!(!bitmap.has(64) && !bitmap.doubts(64));
+        assert_eq!((bitmap.count(), bitmap.count_held()), (1, 3));
+    }
+
+    #[test]
+    fn an_object_with_doubted_chunks_is_not_empty() {
+        let file = file();
+        let bitmap = map(&file, 1);
+        assert!(bitmap.is_empty());
+        bitmap.publish(0, Some(1));
+        bitmap.come_from_another_boot([1; 16], |_| ());
+        assert!(!bitmap.is_empty());
+        bitmap.drop_doubted(0);
+        assert!(bitmap.is_empty());
     }
 }

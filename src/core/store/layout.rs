@@ -8,20 +8,31 @@
 //! | 16..20 | bytes of a chunk |
 //! | 20..24 | bytes of the tag in use |
 //! | 24..104 | version token: size, mtime, ctime, inode, tag (48 bytes) |
-//! | 104..120 | boot id of the host that made the object |
+//! | 104..120 | boot id: under which chunks are known to be what was written |
 //! | 120..128 | nonce: part of the data file's name |
 //! | 128..144 | key: hash of the identity |
 //! | 144..156 | lengths of origin, file id and path |
 //! | 156..160 | flags: bit 0, the object is direct; the others are zero |
-//! | 160..168 | offset of the bitmap |
-//! | 168..176 | XXH3 of the header with this field zero |
+//! | 160..168 | offset of the bits, a multiple of 8 |
+//! | 168..176 | XXH3 of the header with this field, the boot id and the mode zero |
 //! | 176..184 | mode: 1, direct until every chunk is present; else 0 |
 //! | 184..192 | zero |
-//! | 192.. | origin, file id, path; then, at its offset, the bitmap |
+//! | 192.. | origin, file id, path |
 //!
-//! But for the mode, the header never changes once the file has its name; the
-//! checksum takes the mode for 0. The file is shared with other processes, so the
-//! header is copied and checked before it is used.
+//! At the offset of the bits, of n chunks, w = ⌈n / 64⌉ words of 8 bytes each time:
+//!
+//! | words | bit of each chunk |
+//! |---|---|
+//! | w | present: it may be read |
+//! | w | summed: its checksum is valid |
+//! | w | doubted: it may be read once its checksum has been found to be right |
+//!
+//! Then 4 bytes for each chunk: the CRC32C of its bytes, those of the file only; and
+//! zeros up to the end of the page. `docs/format.md` says how all this is used.
+//!
+//! But for boot id and mode, the header never changes once the file has its name.
+//! The file is shared with other processes, so the header is copied and checked
+//! before it is used.
 
 use crate::ids::Identity;
 use crate::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, ORIGIN_NAME_BYTES_MAX, PATH_BYTES_MAX};
@@ -30,7 +41,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 const MAGIC: &[u8; 8] = b"CACHEFSO";
 /// Raised whenever a reader of the last format would misread the new one.
-pub(crate) const FORMAT: u32 = 3;
+pub(crate) const FORMAT: u32 = 4;
 const FIXED_BYTES: usize = 192;
 const CHECKSUM: std::ops::Range<usize> = 168..176;
 /// Where the mode is.
@@ -44,7 +55,67 @@ pub(crate) const HEADER_BYTES_MAX: usize =
 /// Files grow by pages, so that a mapping never ends inside one.
 const PAGE_BYTES: u64 = 4096;
 
-const _: () = assert!(56 + TAG_BYTES_MAX == 104);
+/// Where the boot id is.
+pub(super) const BOOT_OFFSET: usize = 104;
+const BOOT: std::ops::Range<usize> = BOOT_OFFSET..BOOT_OFFSET + 16;
+/// Bytes of a checksum.
+const SUM_BYTES: u64 = 4;
+
+const _: () = assert!(56 + TAG_BYTES_MAX == BOOT_OFFSET);
+// What is changed in place is accessed as numbers of 8 bytes, and no sector of a
+// disk holds only a part of it.
+const _: () = assert!(BOOT_OFFSET.is_multiple_of(8) && MODE_OFFSET.is_multiple_of(8));
+const _: () = assert!(CHECKSUM.end == MODE_OFFSET && MODE.end < FIXED_BYTES && FIXED_BYTES < 512);
+
+/// What there is a bit of for each chunk, in the order of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bits {
+    /// It may be read.
+    Present,
+    /// Its checksum is valid.
+    Summed,
+    /// It may be read once its checksum has been found to be right.
+    Doubted,
+}
+
+const KINDS_OF_BITS: u64 = 3;
+const _: () = assert!(Bits::Doubted as u64 + 1 == KINDS_OF_BITS);
+
+/// Where the changing parts of a metadata file are, but for those in the header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Regions {
+    /// Of the bits.
+    pub(super) offset: u64,
+    /// Of the file.
+    pub(super) chunks: u64,
+}
+
+impl Regions {
+    /// Words that hold one bit of each chunk.
+    pub(super) fn words(&self) -> u64 {
+        self.chunks.div_ceil(64)
+    }
+
+    /// Where the words of one kind begin.
+    pub(super) fn bits(&self, kind: Bits) -> u64 {
+        self.offset + kind as u64 * self.words() * 8
+    }
+
+    /// Where the checksums begin.
+    pub(super) fn sums(&self) -> u64 {
+        self.offset + KINDS_OF_BITS * self.words() * 8
+    }
+
+    /// Bytes of a metadata file that has all of them.
+    pub(super) fn file_bytes(&self) -> u64 {
+        (self.sums() + self.chunks * SUM_BYTES).next_multiple_of(PAGE_BYTES)
+    }
+}
+
+/// The checksum of a chunk: CRC32C, which is never 0 of zeros.
+pub(crate) fn checksum(bytes: &[u8]) -> u32 {
+    crc32c::crc32c(bytes)
+}
 
 /// What an object's header says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,15 +167,17 @@ impl Header {
         FIXED_BYTES + self.identity.origin.len() + self.identity.file.len() + self.path.len()
     }
 
-    /// Where the bitmap begins: an 8-byte boundary, so that its words are atomic.
-    pub(crate) fn bitmap_offset(&self) -> u64 {
-        self.header_bytes().next_multiple_of(8) as u64
+    /// What lies behind the header: at an 8-byte boundary, so that its words are atomic.
+    pub(super) fn regions(&self) -> Regions {
+        Regions {
+            offset: self.header_bytes().next_multiple_of(8) as u64,
+            chunks: self.geometry().chunks(),
+        }
     }
 
     /// Bytes of the whole metadata file.
     pub(crate) fn file_bytes(&self) -> u64 {
-        let bitmap = self.geometry().chunks().div_ceil(64) * 8;
-        (self.bitmap_offset() + bitmap).next_multiple_of(PAGE_BYTES)
+        self.regions().file_bytes()
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -130,12 +203,12 @@ impl Header {
         number(&mut out, self.path.len());
         let flags = if self.direct { DIRECT } else { 0 };
         out.extend_from_slice(&flags.to_le_bytes());
-        out.extend_from_slice(&self.bitmap_offset().to_le_bytes());
+        out.extend_from_slice(&self.regions().offset.to_le_bytes());
         out.resize(FIXED_BYTES, 0);
         out.extend_from_slice(&self.identity.origin);
         out.extend_from_slice(&self.identity.file);
         out.extend_from_slice(&self.path);
-        let checksum = xxh3_64(&out);
+        let checksum = checksum_of_header(&mut out.clone());
         out[CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
         out
     }
@@ -148,13 +221,8 @@ impl Header {
         }
         let length = reader.u32()? as usize;
         let checked = bytes.get(..length).filter(|_| length >= FIXED_BYTES)?;
-        let mut copy = checked.to_vec();
-        let checksum = std::mem::replace(&mut copy[168], 0);
-        let mut stored = [checksum, 0, 0, 0, 0, 0, 0, 0];
-        stored[1..].copy_from_slice(&copy[169..176]);
-        copy[CHECKSUM].fill(0);
-        copy[MODE].fill(0);
-        if u64::from_le_bytes(stored) != xxh3_64(&copy) {
+        let stored = u64::from_le_bytes(checked[CHECKSUM].try_into().ok()?);
+        if stored != checksum_of_header(&mut checked.to_vec()) {
             return None;
         }
         let chunk_bytes = u64::from(reader.u32()?);
@@ -172,7 +240,7 @@ impl Header {
         let key = reader.take(16)?;
         let lengths = [reader.u32()?, reader.u32()?, reader.u32()?].map(|n| n as usize);
         let flags = reader.u32()?;
-        let bitmap_offset = reader.u64()?;
+        let offset = reader.u64()?;
         let mut texts = Reader(checked.get(FIXED_BYTES..)?);
         let header = Header {
             chunk_bytes,
@@ -192,9 +260,17 @@ impl Header {
             && tag_length as usize <= TAG_BYTES_MAX
             && key == header.identity.key().0
             && length == header.header_bytes()
-            && bitmap_offset == header.bitmap_offset();
+            && offset == header.regions().offset;
         sound.then_some(header)
     }
+}
+
+/// XXH3 of what never changes of a header; the rest of it is made zero.
+fn checksum_of_header(header: &mut [u8]) -> u64 {
+    for changes in [BOOT, CHECKSUM, MODE] {
+        header[changes].fill(0);
+    }
+    xxh3_64(header)
 }
 
 /// Takes fields from the front; None past the end.
@@ -254,8 +330,7 @@ mod tests {
     fn a_flag_of_the_future_is_not_misread() {
         let mut bytes = header().encode();
         bytes[156] |= 2;
-        bytes[CHECKSUM].fill(0);
-        let checksum = xxh3_64(&bytes);
+        let checksum = checksum_of_header(&mut bytes.clone());
         bytes[CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
         assert_eq!(Header::decode(&bytes), None);
     }
@@ -263,8 +338,8 @@ mod tests {
     #[test]
     fn any_flipped_bit_or_missing_byte_is_noticed() {
         let bytes = header().encode();
-        // Whatever the mode says, it is one or the other.
-        let checked = |bit: &usize| !MODE.contains(&(bit / 8));
+        // Whatever the mode says, it is one or the other; and another boot id is another's.
+        let checked = |bit: &usize| !MODE.contains(&(bit / 8)) && !BOOT.contains(&(bit / 8));
         for bit in (0..bytes.len() * 8).filter(checked) {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
@@ -286,5 +361,38 @@ mod tests {
             ..geometry
         };
         assert_eq!(empty.chunks(), 0);
+    }
+
+    #[test]
+    fn regions_follow_each_other_and_end_with_a_page() {
+        for (chunks, words) in [(0, 0), (1, 1), (64, 1), (65, 2), (1 << 24, 1 << 18)] {
+            let regions = Regions {
+                offset: 200,
+                chunks,
+            };
+            assert_eq!(regions.bits(Bits::Present), 200);
+            assert_eq!(regions.bits(Bits::Summed), 200 + words * 8);
+            assert_eq!(regions.bits(Bits::Doubted), 200 + words * 16);
+            assert_eq!(regions.sums(), 200 + words * 24);
+            let end = regions.sums() + chunks * 4;
+            assert!(regions.file_bytes() >= end && regions.file_bytes() < end + PAGE_BYTES);
+            assert!(regions.file_bytes().is_multiple_of(PAGE_BYTES));
+        }
+    }
+
+    #[test]
+    fn a_chunk_of_zeros_is_not_vouched_for_by_a_checksum_that_was_never_written() {
+        let mut length = CHUNK_BYTES_MAX;
+        while length > 0 {
+            assert_ne!(checksum(&vec![0; length as usize]), 0, "{length} zeros");
+            length /= 2;
+        }
+    }
+
+    #[test]
+    fn checksums_are_those_of_iscsi() {
+        // RFC 3720, B.4.
+        assert_eq!(checksum(&[0; 32]), 0x8a91_36aa);
+        assert_eq!(checksum(&[0xff; 32]), 0x62a8_ab43);
     }
 }

@@ -47,7 +47,7 @@ pub(crate) use claim::Claim;
 pub(crate) use direct::Direct;
 pub(crate) use directory::blocks_writing;
 pub use directory::is_cache;
-pub(crate) use layout::Geometry;
+pub(crate) use layout::{Geometry, checksum};
 pub(crate) use object::Object;
 pub(crate) use preallocate::{Blocks, Preallocation};
 
@@ -82,9 +82,12 @@ enum Found {
     Nothing,
     /// An object of another version.
     OtherVersion(u64),
-    /// Something that cannot be used: made by another boot of this host, so
-    /// that nobody knows what reached the disk, or damaged.
+    /// Something that cannot be used: damaged, or in the hands of somebody who may
+    /// take it away.
     Unusable,
+    /// The object of the version asked for, as another boot of this host has left it:
+    /// to be looked at under the lock of its bucket.
+    OtherBoot,
     /// Another file with the same hash.
     OtherFile,
 }
@@ -143,7 +146,7 @@ pub(crate) enum StoreOpened {
 
 impl Store {
     /// Opens the directory; see [`directory::open`] for the errors. What another
-    /// boot of the host has left is not trusted.
+    /// boot of the host has left is verified before it is used.
     pub(crate) fn open(
         path: &Path,
         config: &Config,
@@ -215,7 +218,7 @@ impl Store {
                 return Ok((object, MissReason::NeverCached));
             }
         }
-        let (mut object, reason) = match self.find(key, identity, token)? {
+        let (mut object, reason) = match self.find(key, (identity, token), false)? {
             Found::Object(object) => (*object, MissReason::NeverCached),
             _ => self.find_or_make(key, identity, token, path)?,
         };
@@ -226,11 +229,12 @@ impl Store {
         Ok((object, reason))
     }
 
+    /// Looks for the object of a version; `locked`: under the lock of its bucket.
     fn find(
         self: &Arc<Self>,
         key: Key,
-        identity: &Identity,
-        token: &VersionToken,
+        (identity, token): (&Identity, &VersionToken),
+        locked: bool,
     ) -> Result<Found> {
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let name = key.metadata_name();
@@ -259,6 +263,10 @@ impl Store {
         if !self.can_use(&header, stat.st_size as u64) {
             return Ok(Found::Unusable);
         }
+        let of_another_boot = header.boot_id != self.boot_id;
+        if of_another_boot && !locked {
+            return Ok(Found::OtherBoot);
+        }
         let Some(data) = self.open_data(&key.data_name(header.nonce), &header)? else {
             return Ok(Found::Unusable);
         };
@@ -271,8 +279,39 @@ impl Store {
         if let Err(errno) = rustix::fs::futimens(&metadata, &now) {
             tracing::debug!("cannot set the time of {name}: {errno}");
         }
-        let object = self.assemble(header, metadata, data)?;
+        let bitmap = map(&header, &metadata)?;
+        if of_another_boot {
+            // Nobody of this boot has it open yet, and the others are dead; but for
+            // those of another host that shares the directory.
+            if sys::try_lock(metadata.as_fd(), Lock::Exclusive).is_err() {
+                return Ok(Found::Unusable);
+            }
+            self.doubt(&header, &bitmap, &data);
+            sys::try_lock(metadata.as_fd(), Lock::Shared).context(|| format!("lock {name}"))?;
+        }
+        let object = Object::new(Arc::clone(self), header, metadata, data, bitmap);
         Ok(Found::Object(Box::new(object)))
+    }
+
+    /// Takes over an object of another boot, which nobody else uses: what has a
+    /// checksum is verified before its first use, and the rest is taken off the disk.
+    fn doubt(&self, header: &Header, bitmap: &Bitmap, data: &Data) {
+        let blocks = || {
+            let stat = rustix::fs::fstat(&data.buffered);
+            stat.map_or(0, |stat| stat.st_blocks as u64 * STAT_BLOCK_BYTES)
+        };
+        let (before, geometry) = (blocks(), header.geometry());
+        bitmap.come_from_another_boot(self.boot_id, |chunks| {
+            let (start, _) = geometry.extent(chunks.start);
+            let (last, length) = geometry.extent(chunks.end - 1);
+            let bytes = last + length - start;
+            if let Err(errno) = sys::punch(data.buffered.as_fd(), start, bytes) {
+                tracing::debug!("what nobody can vouch for stays on the disk: {errno}");
+            }
+        });
+        let freed = before.saturating_sub(blocks());
+        let key = header.identity.key();
+        self.accounts.shrunk(key, header.nonce, freed);
     }
 
     /// The data file of an object; None if it is not what the header says.
@@ -303,28 +342,9 @@ impl Store {
         }))
     }
 
-    /// Whether an object is whole and its bytes can be vouched for: another boot
-    /// of this host may not have written what this one thinks it has.
+    /// Whether an object is whole and as this cache has its objects.
     fn can_use(&self, header: &Header, metadata_bytes: u64) -> bool {
-        metadata_bytes == header.file_bytes()
-            && header.boot_id == self.boot_id
-            && header.chunk_bytes == self.chunk_bytes()
-    }
-
-    fn assemble(self: &Arc<Self>, header: Header, metadata: OwnedFd, data: Data) -> Result<Object> {
-        let bitmap = Bitmap::map(
-            metadata.as_fd(),
-            header.file_bytes(),
-            header.bitmap_offset(),
-            header.geometry().chunks(),
-        )?;
-        Ok(Object::new(
-            Arc::clone(self),
-            header,
-            metadata,
-            data,
-            bitmap,
-        ))
+        metadata_bytes == header.file_bytes() && header.chunk_bytes == self.chunk_bytes()
     }
 
     /// The same under the bucket's lock, and a new object if there is none.
@@ -336,7 +356,7 @@ impl Store {
         path: &[u8],
     ) -> Result<(Object, MissReason)> {
         let _bucket = self.lock_bucket(key)?;
-        let (reason, old) = match self.find(key, identity, token)? {
+        let (reason, old) = match self.find(key, (identity, token), true)? {
             Found::Object(object) => return Ok((*object, MissReason::NeverCached)),
             Found::OtherFile => {
                 let text = "another file with the same hash is cached";
@@ -344,6 +364,7 @@ impl Store {
             }
             Found::OtherVersion(nonce) => (MissReason::VersionChanged, Some(nonce)),
             Found::Nothing | Found::Unusable => (MissReason::NeverCached, None),
+            Found::OtherBoot => unreachable!("it was looked at under the lock"),
         };
         let header = Header {
             chunk_bytes: self.chunk_bytes(),
@@ -384,7 +405,16 @@ impl Store {
             Ok((data, metadata))
         };
         match make() {
-            Ok((data, metadata)) => self.assemble(header, metadata, data),
+            Ok((data, metadata)) => {
+                let bitmap = map(&header, &metadata)?;
+                Ok(Object::new(
+                    Arc::clone(self),
+                    header,
+                    metadata,
+                    data,
+                    bitmap,
+                ))
+            }
             Err(errno) => {
                 self.unlink(&data_name);
                 self.unlink(&new_name);
@@ -538,6 +568,11 @@ impl Store {
     }
 }
 
+/// Maps what changes of an object.
+fn map(header: &Header, metadata: &OwnedFd) -> Result<Bitmap> {
+    Bitmap::map(metadata.as_fd(), header.regions())
+}
+
 /// Bytes of a block in `st_blocks`, whatever the file system's own are (stat(2)).
 const STAT_BLOCK_BYTES: u64 = 512;
 
@@ -603,9 +638,9 @@ pub struct ObjectInfo {
     pub path: Vec<u8>,
     /// Bytes of the file.
     pub size: u64,
-    /// Bytes of it that are present.
+    /// Bytes of it that are present, those that have to be verified first included.
     pub bytes_present: u64,
-    /// Chunks of it that are present.
+    /// Chunks of it that are present, as above.
     pub chunks_present: u64,
     /// Chunks of the file.
     pub chunks_total: u64,

@@ -3,7 +3,7 @@
 use super::Store;
 use super::bitmap::Bitmap;
 use super::direct::Direct;
-use super::layout::{Geometry, Header};
+use super::layout::{Geometry, Header, checksum};
 use super::{STAT_BLOCK_BYTES, on_disk};
 use crate::error::{Context, Errno, Error, Result};
 use crate::ids::Key;
@@ -127,6 +127,29 @@ impl Object {
         self.bitmap.has(chunk) && !self.is_broken()
     }
 
+    /// Whether a chunk can be served once its bytes have been found to be those that
+    /// were written: another boot of the host has left it.
+    pub(crate) fn doubts(&self, chunk: u64) -> bool {
+        self.bitmap.doubts(chunk) && !self.is_broken()
+    }
+
+    /// Decides about a doubted chunk, by what was read of it. False: it is dropped.
+    pub(crate) fn judge(&self, chunk: u64, bytes: &[u8]) -> bool {
+        let is_good = self.bitmap.sum(chunk) == Some(checksum(bytes));
+        if is_good {
+            self.bitmap.confirm(chunk);
+            self.bitmap.settle();
+        } else {
+            self.drop_doubted(chunk);
+        }
+        is_good
+    }
+
+    /// A doubted chunk is not what was written.
+    pub(crate) fn drop_doubted(&self, chunk: u64) {
+        self.bitmap.drop_doubted(chunk);
+    }
+
     /// Chunks that can be served.
     pub(crate) fn chunks_present(&self) -> u64 {
         if self.is_broken() {
@@ -145,17 +168,18 @@ impl Object {
         }
     }
 
-    /// What its present bytes take on disk: holes take nothing.
+    /// What its present and doubted bytes take on disk: holes take nothing.
     pub(super) fn room_taken(&self) -> u64 {
-        let present = on_disk(self.bytes_present());
-        rustix::fs::fstat(&self.data.buffered).map_or(present, |stat| {
-            present.min(stat.st_blocks as u64 * STAT_BLOCK_BYTES)
+        let held = on_disk(self.bitmap.bytes_held(self.geometry()));
+        rustix::fs::fstat(&self.data.buffered).map_or(held, |stat| {
+            held.min(stat.st_blocks as u64 * STAT_BLOCK_BYTES)
         })
     }
 
-    /// Makes a chunk visible to everybody; its bytes are in the data file.
-    pub(crate) fn publish(&self, chunk: u64) {
-        self.bitmap.publish(chunk);
+    /// Makes a chunk visible to everybody; its bytes are in the data file. Without
+    /// their checksum, it will not outlive a crash of the host.
+    pub(crate) fn publish(&self, chunk: u64, sum: Option<u32>) {
+        self.bitmap.publish(chunk, sum);
         self.bitmap.settle();
     }
 

@@ -1,8 +1,7 @@
 //! What is in the cache directory when it is opened.
 
-use super::bitmap::Bitmap;
 use super::layout::Header;
-use super::{ObjectInfo, STAT_BLOCK_BYTES, Store, read_header};
+use super::{ObjectInfo, STAT_BLOCK_BYTES, Store, map, read_header};
 use crate::error::{Context, Errno, Result};
 use crate::ids::Key;
 use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags};
@@ -133,17 +132,11 @@ fn describe(store: &Store, header: Header, metadata: OwnedFd) -> Option<ObjectIn
         return None;
     }
     let geometry = header.geometry();
-    let bitmap = Bitmap::map(
-        metadata.as_fd(),
-        header.file_bytes(),
-        header.bitmap_offset(),
-        geometry.chunks(),
-    )
-    .ok()?;
+    let bitmap = map(&header, &metadata).ok()?;
     Some(ObjectInfo {
         size: geometry.size,
-        bytes_present: bitmap.bytes(geometry),
-        chunks_present: bitmap.count(),
+        bytes_present: bitmap.bytes_held(geometry),
+        chunks_present: bitmap.count_held(),
         chunks_total: geometry.chunks(),
         origin: header.identity.origin,
         path: header.path,

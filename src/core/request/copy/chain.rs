@@ -2,12 +2,13 @@
 
 use super::way::Way;
 use super::{Failure, Shard, State};
-use crate::buf::Buffer;
+use crate::buf::{Buffer, PoolBuf};
 use crate::error::Errno;
 use crate::exec::OpTarget;
 use crate::io::{NO_OFFSET, Op, Output, Terms, Verb};
 use crate::limits::{BOUNCE_BUFFERS, PIPE_BYTES, PIPES_MAX};
 use crate::request::store_op;
+use crate::store::checksum;
 use rustix::pipe::PipeFlags;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -36,6 +37,10 @@ pub(super) struct Chain {
     came_in: Option<Ended>,
     went_out: Option<Ended>,
     pipe: Option<Pipe>,
+    /// What the bytes go through, until both operations have ended.
+    buffer: Option<Arc<PoolBuf>>,
+    /// The checksum of the chunk, if its bytes went through a buffer.
+    pub(super) sum: Option<u32>,
 }
 
 /// A pipe for splices.
@@ -134,6 +139,7 @@ impl Shard {
                 ..copy.terms()
             },
         };
+        copy.chain.buffer = Some(Arc::clone(&buffer));
         let write = store_op(copy.object(), (buffer, length), offset, copy.terms());
         copy.chain.wanted = length;
         self.push_chain(slot, read, write);
@@ -237,6 +243,10 @@ impl Shard {
         let (whole, direct) = (copy.chain.wanted, copy.direct.is_some());
         let came_in = copy.chain.came_in.take().expect("both have ended");
         let went_out = copy.chain.went_out.take().expect("both have ended");
+        let buffer = copy.chain.buffer.take().expect("both went through it");
+        let is_copied = came_in == Ok(whole) && went_out == Ok(whole);
+        copy.chain.sum = is_copied.then(|| checksum(buffer.bytes(whole)));
+        drop(buffer);
         let result = match (came_in, went_out) {
             (Err(Errno::INVAL), _) if direct && copy.state != State::Overdue => {
                 // Less aligned than was promised, or at the end of a file that

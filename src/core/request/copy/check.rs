@@ -173,7 +173,8 @@ impl Shard {
     fn publish_copy(&mut self, slot: usize, waiters: Vec<Waiter>) {
         let copy = &mut self.copying.copies[slot];
         for chunk in copy.chunks.clone() {
-            copy.object().publish(chunk);
+            // What a buffer of the engine held was one chunk.
+            copy.object().publish(chunk, copy.chain.sum);
         }
         self.counters
             .chunks_stored

@@ -312,6 +312,7 @@ impl Shard {
             *chunk == first
                 || geometry.extent(*chunk).0 < end
                     && !object.has(*chunk)
+                    && !object.doubts(*chunk)
                     && !self.flights.contains_key(&(nonce, *chunk))
         };
         let count = chunks.take_while(free).count() as u64;

@@ -1,0 +1,98 @@
+//! Chunks that another boot of the host has left: nobody knows which of their bytes
+//! reached the disk, so they are read and compared with their checksum before their
+//! first use. What is wrong is fetched, by the same fetch.
+
+use super::fill::{State, Waiter};
+use super::{Request, Shard};
+use crate::buf::{Buffer, PoolBuf};
+use crate::completion::MissReason;
+use crate::error::{Errno, describe};
+use crate::exec::OpTarget;
+use crate::io::{Op, Terms, Verb};
+use crate::store::Direct;
+use std::sync::Arc;
+use std::time::Instant;
+
+impl Request {
+    /// Takes its share of a chunk that begins at `start`, whose bytes are what was
+    /// written.
+    fn take_verified(&mut self, waiter: &Waiter, start: u64, bytes: &[u8]) {
+        let begin = (waiter.offset - start) as usize;
+        let piece = &bytes[begin..begin + waiter.length as usize];
+        let target_start = (waiter.offset - self.offset) as usize;
+        if !self.target.segments().is_empty() {
+            self.target.write(target_start, piece);
+        }
+        self.from_cache += waiter.length;
+        self.filled(waiter.length);
+    }
+}
+
+impl Shard {
+    /// Reads a doubted chunk, whole.
+    pub(super) fn read_doubted(&mut self, slot: usize, buffer: PoolBuf) {
+        self.progress = Instant::now();
+        let fetch = &mut self.fetches[slot];
+        fetch.state = State::Verifying;
+        let object = fetch.version.object.as_ref();
+        let object = object.expect("it has a doubted chunk");
+        let direct = object.direct();
+        let op = Op {
+            verb: Verb::Read,
+            file: Arc::clone(direct.map_or(object.data(), Direct::file)),
+            buffer: Buffer::Pool(buffer, fetch.length),
+            offset: fetch.offset,
+            terms: Terms {
+                direct: direct.map(Direct::block),
+                elsewhere: object.store().elsewhere(),
+                ..fetch.terms()
+            },
+        };
+        self.push(OpTarget::Fetch(slot), op);
+    }
+
+    /// A doubted chunk has been read, or could not be.
+    pub(super) fn doubted_read(
+        &mut self,
+        slot: usize,
+        read: Result<usize, Errno>,
+        buffer: Option<PoolBuf>,
+    ) {
+        let buffer = buffer.expect("it was given one of the pool");
+        let fetch = &mut self.fetches[slot];
+        let object = Arc::clone(fetch.version.object.as_ref().expect("it was read"));
+        let chunk = fetch.chunk.expect("it is of the object");
+        let whole = read == Ok(fetch.length);
+        let bytes = buffer.bytes(fetch.length);
+        if whole && object.judge(chunk, bytes) {
+            self.counters.chunks_verified.add(1);
+            let waiters = std::mem::take(&mut fetch.waiters);
+            for waiter in &waiters {
+                let request = &mut self.requests[waiter.request];
+                request.take_verified(waiter, fetch.offset, bytes);
+            }
+            drop(buffer);
+            self.drop_fetch(slot);
+            return self.tell_waiters(waiters, |_, _| ());
+        }
+        object.drop_doubted(chunk);
+        self.counters.chunks_dropped.add(1);
+        let path = String::from_utf8_lossy(&fetch.file.path);
+        match read {
+            Err(errno) => {
+                let errno = describe(errno);
+                tracing::warn!("chunk {chunk} of {path} cannot be read and is dropped: {errno}");
+            }
+            Ok(_) => tracing::warn!("chunk {chunk} of {path} is not what was written: dropped"),
+        }
+        // What it takes on disk is reserved for the bytes that will replace it.
+        fetch.doubted = false;
+        if fetch.waiters.is_empty() {
+            return self.drop_fetch(slot);
+        }
+        for waiter in &fetch.waiters {
+            self.requests[waiter.request].miss_reason = MissReason::FailedChecksum;
+        }
+        self.read_origin(slot, buffer);
+    }
+}
