@@ -1054,6 +1054,7 @@ typedef struct cachefs_statistics {
      * Bytes that are leased, in whole pages of 4 KiB (now).
      */
     uint64_t leased_bytes;
+    /**
      * Chunks that an earlier boot of the host had left, and that were found to be what
      * was written.
      */
