@@ -53,6 +53,10 @@ pub unsafe extern "C" fn cachefs_stats(
             bytes_preallocated: stats.bytes_preallocated,
             bytes_from_memory: stats.bytes_from_memory,
             memory_bytes: stats.memory_bytes,
+            bytes_prefetched: stats.bytes_prefetched,
+            bytes_prefetched_unused: stats.bytes_prefetched_unused,
+            prefetch_stalls: stats.prefetch_stalls,
+            readahead_bytes: stats.readahead_bytes,
         };
         // SAFETY: the caller promises the structure.
         unsafe { copy_out(statistics, &value) }

@@ -44,6 +44,10 @@ pub struct Config {
     pub direct_io: u64,
     /// See the key `memory_bytes`.
     pub memory_bytes: u64,
+    /// See the key `readahead`: 0 true, 1 false.
+    pub readahead: u64,
+    /// See the key `readahead_bytes`.
+    pub readahead_bytes: u64,
     /// See the key `copy_method`.
     pub copy_method: u64,
     /// See the key `direct_copy_bytes`.
@@ -240,6 +244,20 @@ pub static OPTIONS: &[OptionInfo] = &[
         "Memory to lock for what is read most, at most 16384 chunks; a hit there takes no system call."
     ),
     number!(
+        readahead,
+        Choice(&["true", "false"]),
+        0,
+        0..=1,
+        "Fetch what a run of reads will want before it is asked for."
+    ),
+    number!(
+        readahead_bytes,
+        Size,
+        64 * MIB,
+        64 * KIB..=64 * GIB,
+        "Limit of what is ahead of its readers, over all files; less than a chunk is nothing."
+    ),
+    number!(
         copy_method,
         Choice(&["auto", "reflink", "copy_file_range", "ring", "splice"]),
         0,
@@ -420,6 +438,14 @@ impl Config {
 }
 
 impl Config {
+    /// Bytes that may be ahead of readers. Of a completed configuration.
+    pub(crate) fn readahead_limit(&self) -> u64 {
+        match self.readahead {
+            0 => self.readahead_bytes,
+            _ => 0,
+        }
+    }
+
     /// What engines are asked to be. Of a completed configuration.
     pub fn engine_options(&self) -> EngineOptions {
         let withheld = FeatureSet::from_bits(self.withhold as u32);

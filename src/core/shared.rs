@@ -5,6 +5,7 @@ use crate::error::{Errno, Error, Result};
 use crate::exec::{Message, Port};
 use crate::ids::Identity;
 use crate::io::EngineFactory;
+use crate::readahead::Budget;
 use crate::request::{CopyWorkers, Remote};
 use crate::stats::Counters;
 use crate::store::{Object, Store, blocks_writing};
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) close_timeout: Duration,
     /// Why nothing is stored, if nothing is.
     pub(crate) store: std::result::Result<Arc<Store>, Error>,
+    /// Of what may be ahead of readers.
+    pub(crate) readahead: Arc<Budget>,
     pub(crate) async_limit: u64,
     pub(crate) async_in_flight: AtomicU64,
     pub(crate) ids: AtomicU64,

@@ -80,6 +80,8 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
         };
         options.capacity_bytes = settings.capacity_bytes;
         options.memory_bytes = settings.memory_bytes;
+        options.readahead = (!settings.readahead).into();
+        options.readahead_bytes = settings.readahead_bytes;
         options.direct_copy_bytes = settings.direct_copy_bytes;
         options.chunk_bytes = settings.chunk_bytes as u32;
         options.origin_timeout_ms = settings.origin_timeout_ms as u32;
@@ -141,6 +143,10 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
             bytes_preallocated: value.bytes_preallocated,
             bytes_from_memory: value.bytes_from_memory,
             memory_bytes: value.memory_bytes,
+            bytes_prefetched: value.bytes_prefetched,
+            bytes_prefetched_unused: value.bytes_prefetched_unused,
+            prefetch_stalls: value.prefetch_stalls,
+            readahead_bytes: value.readahead_bytes,
             cached_bytes: value.cached_bytes,
             cached_objects: value.cached_objects,
         }

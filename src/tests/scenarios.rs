@@ -10,6 +10,7 @@ pub(crate) mod filling;
 pub(crate) mod limits;
 pub(crate) mod memory;
 pub(crate) mod places;
+pub(crate) mod readahead;
 pub(crate) mod reading;
 pub(crate) mod versions;
 pub(crate) mod waiting;
