@@ -290,15 +290,13 @@ impl Predictor {
         unused
     }
 
-    /// The run that a read belongs to: one that is followed rather than a new one.
+    /// The run that a read belongs to: one that is followed rather than a new one, and
+    /// of several the latest.
     fn find(&self, read: &Range<u64>) -> Option<usize> {
-        let belongs = |proven: bool| {
-            let fits = |run: &Run| run.is_continued_by(read, self.chunk_bytes);
-            self.runs
-                .iter()
-                .position(|run| run.proven == proven && fits(run))
-        };
-        belongs(true).or_else(|| belongs(false))
+        let fits = |run: &Run| run.is_continued_by(read, self.chunk_bytes);
+        (0..self.runs.len())
+            .filter(|index| fits(&self.runs[*index]))
+            .max_by_key(|index| (self.runs[*index].proven, self.runs[*index].used_at))
     }
 
     fn advance(&mut self, index: usize, read: &Range<u64>, budget: &Budget) -> u64 {
