@@ -289,7 +289,7 @@ fn a_chunk_that_was_read_on_its_way_is_not_unused() {
 fn hits_are_watched_after_a_miss_only() {
     let mut reader = Reader::new();
     let budget = Budget::new(1 << 40);
-    let mut hit = |predictor: &mut Predictor, n: u64| {
+    let hit = |predictor: &mut Predictor, n: u64| {
         let offset = n * n * 5 * CHUNK;
         predictor.read(offset..offset + 1, SIZE, false, |_| true, &budget);
         predictor.watch()
