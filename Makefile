@@ -55,6 +55,7 @@ check:
 
 bench:
 	$(CARGO) bench --package cachefs-core --features bench --bench micro
+	$(CARGO) bench --quiet --package cachefs-core --features bench --bench eviction
 
 header:
 	UPDATE_HEADER=1 $(CARGO) test --package capi-tests --test header

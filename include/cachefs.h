@@ -17,10 +17,11 @@
  * opened; -EDEADLK a call that waits, made inside a callback; -ENOMEM;
  * -ENOTRECOVERABLE a bug of the library was caught.
  *
- * Handles. cachefs_cache, cachefs_origin, cachefs_file, cachefs_queue and
- * cachefs_origin_token are opaque. Close files and queues before their origin,
- * and origins before their cache; the other order does no harm, but each handle
- * must still be closed. The functions that close accept NULL.
+ * Handles. cachefs_cache, cachefs_origin, cachefs_file, cachefs_queue,
+ * cachefs_lease and cachefs_origin_token are opaque. Close files and queues
+ * before their origin, and origins before their cache; the other order does no
+ * harm, but each handle must still be closed. A lease outlives them all, and is
+ * released. The functions that close or release accept NULL.
  *
  * Structures. Those that begin with struct_size grow in later releases. The
  * program sets it to sizeof of the structure, as it was compiled, and zeroes
@@ -390,6 +391,11 @@ typedef struct cachefs_cache cachefs_cache;
 typedef struct cachefs_file cachefs_file;
 
 /**
+ * Bytes of a file in memory, until it is released. Thread-safe.
+ */
+typedef struct cachefs_lease cachefs_lease;
+
+/**
  * Where files come from: a directory, or a table of callbacks. Thread-safe.
  */
 typedef struct cachefs_origin cachefs_origin;
@@ -458,6 +464,10 @@ typedef struct cachefs_cache_options {
      * is complete.
      */
     uint64_t direct_copy_bytes;
+    /**
+     * Bytes that may be leased at once, counted in pages of 4 KiB.
+     */
+    uint64_t lease_bytes;
     /**
      * Limit of what is fetched ahead of readers and not yet read, in bytes, over all
      * files; less than chunk_bytes: nothing is.
@@ -1033,14 +1043,18 @@ typedef struct cachefs_statistics {
      */
     uint64_t bytes_preallocated;
     /**
-     * Those of bytes_from_cache that were copied from locked memory, without a
-     * system call (see the option memory_bytes).
+     * Those of bytes_from_cache that were copied from locked memory, or leased there,
+     * without a system call (see the option memory_bytes).
      */
     uint64_t bytes_from_memory;
     /**
      * Bytes of cached files in locked memory, now.
      */
     uint64_t memory_bytes;
+    /**
+     * Bytes that are leased, in whole pages of 4 KiB (now).
+     */
+    uint64_t leased_bytes;
     /**
      * Bytes that were read from origins before anybody asked for them (see the option
      * readahead).
@@ -1678,6 +1692,74 @@ int32_t cachefs_fill_async(struct cachefs_file *file,
                            cachefs_completion_callback callback,
                            void *user,
                            uint64_t *id);
+
+/**
+ * Leases a range of a file: its bytes are in memory, and stay there unchanged until
+ * cachefs_lease_release(), whatever becomes of the file, the origin, the cached copy
+ * and the cache. They are of one version of the file, and do not follow later ones.
+ *
+ * What is in locked memory already (see the option memory_bytes), and within one
+ * chunk, is leased without a system call. Else bytes that are in the cache are
+ * mapped and locked, or read into memory of the lease's own where that cannot be
+ * done: of a direct object, and beyond RLIMIT_MEMLOCK. Others come from the origin
+ * first, as for cachefs_read(). An access to leased bytes never waits for a device,
+ * and never meets an error of one.
+ *
+ * file    must not be NULL; may be closed before the lease is released
+ * offset  where in the file
+ * length  bytes, or CACHEFS_TO_END
+ * lease   must not be NULL; give it back to cachefs_lease_release()
+ *
+ * Returns 0, or a negative errno. A lease has fewer bytes than `length` only at the
+ * end of the file, and none behind it:
+ *   -EINVAL    NULL      -EBADF  not an open file      -ESHUTDOWN  the cache is closed
+ *   -EAGAIN    `lease_bytes` are leased, counted in pages of 4 KiB: release some first
+ *   -E2BIG     the range alone is more than `lease_bytes`
+ *   -ENOMEM    there is not so much memory      -ECHILD  see cachefs_cache_open()
+ *   else as cachefs_read()
+ *
+ * Thread-safety: any thread. Blocks: while bytes are read that are not in memory;
+ * -EDEADLK as of cachefs_read(). Since: 0.1.
+ *
+ * Safety: `lease` must be NULL or writable.
+ */
+int32_t cachefs_lease_acquire(struct cachefs_file *file,
+                              uint64_t offset,
+                              uint64_t length,
+                              struct cachefs_lease **lease);
+
+/**
+ * Says where the bytes of a lease are. They may be read until the lease is
+ * released, on any thread, and never written to. A forked child does not have them.
+ *
+ * lease   must not be NULL
+ * data    must not be NULL; gets an address, also if there are no bytes: not NULL
+ * length  must not be NULL; gets the bytes
+ *
+ * Returns 0, or a negative errno:
+ *   -EINVAL  NULL      -EBADF  not a lease, or released
+ *   -ECHILD  see cachefs_cache_open()
+ *
+ * Thread-safety: any thread, also inside a callback. Blocks: never. Since: 0.1.
+ *
+ * Safety: `data` and `length` must be NULL or writable.
+ */
+int32_t cachefs_lease_data(struct cachefs_lease *lease,
+                           const void **data,
+                           uint64_t *length);
+
+/**
+ * Gives a lease back. Nobody may look at its bytes any more.
+ *
+ * lease  NULL is ignored; not a lease: nothing is done, and cachefs_last_error()
+ *        says so
+ *
+ * Returns nothing.
+ *
+ * Thread-safety: any thread, also inside a callback, and after the cache was closed.
+ * Blocks: never. Since: 0.1.
+ */
+void cachefs_lease_release(struct cachefs_lease *lease);
 
 /**
  * Starts a batch of reads and fills; one callback is told all their completions

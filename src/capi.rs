@@ -22,6 +22,8 @@ pub mod read;
 
 pub mod fill;
 
+pub mod lease;
+
 pub mod batch;
 
 pub mod queue;

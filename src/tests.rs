@@ -99,6 +99,12 @@ scenarios! {
         closing_completes_what_hangs, a_cancelled_read_completes_once,
         bytes_that_cannot_be_read_back_come_from_the_origin,
         remains_of_a_killed_process_are_removed;
+    leasing: leased_ranges_equal_the_origin, what_is_missing_is_fetched_for_a_lease,
+        a_lease_ends_at_the_end_of_the_file, what_is_in_memory_is_leased_there,
+        a_lease_outlives_file_cache_and_directory, a_closed_cache_gives_no_lease,
+        a_lease_stays_when_its_file_is_replaced, no_lease_mixes_versions,
+        leases_stay_while_others_are_evicted, leases_are_limited,
+        leased_bytes_that_cannot_be_read_back_come_from_the_origin;
     limits: the_cache_stays_within_its_capacity, the_least_recently_opened_file_is_evicted,
         a_file_larger_than_the_cache_is_still_read, a_full_queue_takes_no_more,
         callback_requests_are_limited;
@@ -132,6 +138,11 @@ mod direct {
             an_object_is_used_in_its_own_mode,
             a_hit_does_not_wait_for_buffers_that_an_origin_has;
         memory: what_is_read_often_comes_from_memory_by_each_way, memory_stays_within_its_limit;
+        leasing: leased_ranges_equal_the_origin, what_is_missing_is_fetched_for_a_lease,
+            a_lease_ends_at_the_end_of_the_file, what_is_in_memory_is_leased_there,
+            a_lease_outlives_file_cache_and_directory,
+            a_lease_stays_when_its_file_is_replaced, leases_stay_while_others_are_evicted,
+            leases_are_limited, leased_bytes_that_cannot_be_read_back_come_from_the_origin;
         reading: some_random_ranges_equal_the_origin, a_second_pass_does_no_origin_io,
             a_read_ends_at_the_end_of_the_file,
             each_completion_says_where_its_bytes_came_from;

@@ -26,6 +26,9 @@ static void at_end(void *user) {
     CHECK_EQ(cachefs_queue_read(queue, context->file, &byte, 1, 0, 1), 0);
     CHECK_EQ(cachefs_queue_wait(queue, &completion, 1, 1, -1), 1);
     cachefs_queue_close(queue);
+    cachefs_lease *lease = NULL;
+    CHECK_EQ(cachefs_lease_acquire(context->file, 0, 1, &lease), 0);
+    cachefs_lease_release(lease);
     CHECK_EQ(cachefs_read(NULL, &byte, 1, 0), -EINVAL);
     CHECK(cachefs_last_error() != NULL);
     cachefs_file_close(context->file);

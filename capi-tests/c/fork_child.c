@@ -48,6 +48,18 @@ int main(void) {
     IN_CHILD(t_check_origin_refused(origin, -ECHILD));
     IN_CHILD(t_check_file_refused(file, -ECHILD));
     IN_CHILD(t_check_queue_refused(queue, file, -ECHILD));
+    cachefs_lease *lease = NULL;
+    const void *data = NULL;
+    uint64_t length = 0;
+    CHECK_OK(cachefs_lease_acquire(file, 0, T_CHUNK, &lease));
+    IN_CHILD({
+        CHECK_ERROR(cachefs_lease_data(lease, &data, &length), -ECHILD);
+        cachefs_lease_release(lease);
+        CHECK(cachefs_last_error()[0] != '\0');
+    });
+    CHECK_OK(cachefs_lease_data(lease, &data, &length));
+    CHECK_CONTENT(data, length, SEED, 0);
+    cachefs_lease_release(lease);
     IN_CHILD({
         cachefs_queue_close(queue);
         cachefs_file_close(file);

@@ -15,6 +15,9 @@ static void check_null_handles(void) {
     cachefs_origin *origin = NULL;
     cachefs_file *file = NULL;
     cachefs_queue *queue = NULL;
+    cachefs_lease *lease = NULL;
+    const void *data = NULL;
+    uint64_t length = 0;
     char byte;
 
     t_origin_init(&memory, 1, 1);
@@ -33,6 +36,8 @@ static void check_null_handles(void) {
     CHECK_ERROR(cachefs_read_async(NULL, &byte, 1, 0, t_complete, NULL, NULL), -EINVAL);
     CHECK_ERROR(cachefs_fill(NULL, 0, 1, NULL, NULL), -EINVAL);
     CHECK_ERROR(cachefs_fill_async(NULL, 0, 1, t_complete, NULL, NULL), -EINVAL);
+    CHECK_ERROR(cachefs_lease_acquire(NULL, 0, 1, &lease), -EINVAL);
+    CHECK_ERROR(cachefs_lease_data(NULL, &data, &length), -EINVAL);
     CHECK_ERROR(cachefs_queue_open(NULL, NULL, &queue), -EINVAL);
     CHECK_ERROR(cachefs_queue_push(NULL, &request, 1, sizeof request), -EINVAL);
     CHECK_ERROR(cachefs_queue_space(NULL), -EINVAL);
@@ -42,7 +47,7 @@ static void check_null_handles(void) {
     CHECK_ERROR(cachefs_queue_submit(NULL), -EINVAL);
     CHECK_ERROR(cachefs_queue_wait(NULL, &completion, 0, 1, 0), -EINVAL);
     CHECK_ERROR(cachefs_queue_fd(NULL), -EINVAL);
-    CHECK(origin == NULL && file == NULL && queue == NULL);
+    CHECK(origin == NULL && file == NULL && queue == NULL && lease == NULL && data == NULL);
 }
 
 static void check_null_of_cache(cachefs_cache *cache) {
@@ -81,6 +86,7 @@ static void check_null_of_file(cachefs_origin *origin, cachefs_file *file) {
     CHECK_ERROR(cachefs_read_async(file, NULL, 1, 0, t_complete, NULL, NULL), -EINVAL);
     CHECK_ERROR(cachefs_read_async(file, &vector, 1, 0, NULL, NULL, NULL), -EINVAL);
     CHECK_ERROR(cachefs_fill_async(file, 0, 1, NULL, NULL, NULL), -EINVAL);
+    CHECK_ERROR(cachefs_lease_acquire(file, 0, 1, NULL), -EINVAL);
     /* Nothing to read into needs no memory. */
     CHECK_OK(cachefs_read(file, NULL, 0, 0));
     CHECK_OK(cachefs_readv(file, NULL, 0, 0));
@@ -120,6 +126,7 @@ int main(void) {
     cachefs_origin_close(origin);
     cachefs_cache_close(cache);
 
+    cachefs_lease_release(NULL);
     cachefs_file_close(NULL);
     cachefs_queue_close(NULL);
     cachefs_origin_close(NULL);

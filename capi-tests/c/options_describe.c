@@ -7,6 +7,7 @@ static const char *const KEYS[] = {
     "log_level",   "close_timeout_ms", "sq_poll",         "sq_poll_idle_ms",  "sq_poll_cpu",
     "io_poll",     "spin_us",        "io_workers",        "huge_pages",       "direct_io",
     "copy_method", "withhold",       "memory_bytes",     "direct_copy_bytes",
+    "lease_bytes",
     "readahead",   "readahead_bytes",
 };
 

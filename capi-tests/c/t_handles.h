@@ -34,6 +34,7 @@ T_HELPER void t_check_file_refused(cachefs_file *file, int expected) {
     char byte = 'x';
     struct iovec vector = {.iov_base = &byte, .iov_len = 1};
     struct t_completions completions = {0};
+    cachefs_lease *lease = NULL;
 
     CHECK_ERROR(cachefs_file_stat(file, &info), expected);
     CHECK_ERROR(cachefs_file_residency(file, &residency), expected);
@@ -43,6 +44,8 @@ T_HELPER void t_check_file_refused(cachefs_file *file, int expected) {
     CHECK_ERROR(cachefs_read_async(file, &byte, 1, 0, t_complete, &completions, NULL), expected);
     CHECK_ERROR(cachefs_fill(file, 0, 1, NULL, NULL), expected);
     CHECK_ERROR(cachefs_fill_async(file, 0, 1, t_complete, &completions, NULL), expected);
+    CHECK_ERROR(cachefs_lease_acquire(file, 0, 1, &lease), expected);
+    CHECK(lease == NULL);
     CHECK_EQ(byte, 'x');
     CHECK_EQ(t_completed(&completions), 0);
 }

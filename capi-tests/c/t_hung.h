@@ -116,6 +116,13 @@ T_HELPER void t_close_in_time(cachefs_cache *cache) {
     CHECK(t_now_ns() - begin < INT64_C(10000000000));
 }
 
+/* The same of a file: it never waits for the file system. */
+T_HELPER void t_file_close_in_time(cachefs_file *file) {
+    int64_t begin = t_now_ns();
+    cachefs_file_close(file);
+    CHECK(t_now_ns() - begin < INT64_C(10000000000));
+}
+
 /* What stays behind is said: operations in the kernel, or threads inside calls. */
 T_HELPER void t_check_left_behind(uint32_t engine) {
     if (engine == CACHEFS_ENGINE_PSYNC)

@@ -4,7 +4,7 @@
 //! pointer and never dereferenced. So a handle that was closed, belongs to
 //! another kind of object, or was made up is told apart from an open one.
 
-use cachefs_core::{Cache, Errno, Error, File, Origin, OriginRead, Queue, Result};
+use cachefs_core::{Cache, Errno, Error, File, Lease, Origin, OriginRead, Queue, Result};
 use once_cell::sync::Lazy;
 use sharded_slab::{Config, DefaultConfig, Slab};
 use std::sync::Mutex;
@@ -107,6 +107,7 @@ handle!(Origin, 2, "origin");
 handle!(File, 3, "file");
 handle!(LockedQueue, 4, "queue");
 handle!(PendingRead, 5, "token");
+handle!(Lease, 6, "lease");
 
 #[cfg(test)]
 mod tests {

@@ -28,6 +28,7 @@ pub(super) fn config(options: &cachefs_cache_options) -> Result<Config> {
         chunk_bytes: options.chunk_bytes.into(),
         pool_bytes: options.pool_bytes,
         memory_bytes: options.memory_bytes,
+        lease_bytes: options.lease_bytes,
         readahead: options.readahead.into(),
         readahead_bytes: options.readahead_bytes,
         direct_copy_bytes: options.direct_copy_bytes,
@@ -64,6 +65,7 @@ fn store(config: &Config, options: &mut cachefs_cache_options) {
     options.chunk_bytes = config.chunk_bytes as u32;
     options.pool_bytes = config.pool_bytes;
     options.memory_bytes = config.memory_bytes;
+    options.lease_bytes = config.lease_bytes;
     options.readahead = config.readahead as u32;
     options.readahead_bytes = config.readahead_bytes;
     options.direct_copy_bytes = config.direct_copy_bytes;
@@ -276,6 +278,7 @@ mod tests {
                 .chain([config.spin_us, config.io_workers, config.huge_pages])
                 .chain([config.direct_io, config.copy_method, config.withhold])
                 .chain([config.memory_bytes, config.direct_copy_bytes])
+                .chain([config.lease_bytes])
                 .chain([config.readahead, config.readahead_bytes])
                 .collect::<Vec<u64>>()
             };

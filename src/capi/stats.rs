@@ -53,6 +53,7 @@ pub unsafe extern "C" fn cachefs_stats(
             bytes_preallocated: stats.bytes_preallocated,
             bytes_from_memory: stats.bytes_from_memory,
             memory_bytes: stats.memory_bytes,
+            leased_bytes: stats.leased_bytes,
             bytes_prefetched: stats.bytes_prefetched,
             bytes_prefetched_unused: stats.bytes_prefetched_unused,
             prefetch_stalls: stats.prefetch_stalls,

@@ -25,6 +25,11 @@ pub struct cachefs_file {
     _private: [u8; 0],
 }
 
+/// Bytes of a file in memory, until it is released. Thread-safe.
+pub struct cachefs_lease {
+    _private: [u8; 0],
+}
+
 /// Requests and completions of one thread.
 pub struct cachefs_queue {
     _private: [u8; 0],
@@ -106,6 +111,8 @@ pub struct cachefs_cache_options {
     /// already, is written past the page cache (O_DIRECT), and read so until the copy
     /// is complete.
     pub direct_copy_bytes: u64,
+    /// Bytes that may be leased at once, counted in pages of 4 KiB.
+    pub lease_bytes: u64,
     /// Limit of what is fetched ahead of readers and not yet read, in bytes, over all
     /// files; less than chunk_bytes: nothing is.
     pub readahead_bytes: u64,
@@ -588,11 +595,13 @@ pub struct cachefs_statistics {
     pub bytes_preallocated_zeroed: u64,
     /// Bytes for which unwritten blocks were.
     pub bytes_preallocated: u64,
-    /// Those of bytes_from_cache that were copied from locked memory, without a
-    /// system call (see the option memory_bytes).
+    /// Those of bytes_from_cache that were copied from locked memory, or leased there,
+    /// without a system call (see the option memory_bytes).
     pub bytes_from_memory: u64,
     /// Bytes of cached files in locked memory, now.
     pub memory_bytes: u64,
+    /// Bytes that are leased, in whole pages of 4 KiB (now).
+    pub leased_bytes: u64,
     /// Bytes that were read from origins before anybody asked for them (see the option
     /// readahead).
     pub bytes_prefetched: u64,

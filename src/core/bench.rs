@@ -1,7 +1,8 @@
-//! For `benches/micro.rs`: inner parts that nothing outside can call.
+//! For `benches`: inner parts that nothing outside can call.
 
 use crate::file::File;
 
+pub use crate::evict::traces;
 pub use crate::io::uring::turns::Turns;
 pub use crate::request::steps::Planned;
 

@@ -10,7 +10,7 @@ use crate::io::{
     EngineFactory, EngineKind, EngineOptions, EngineStats, FeatureSet, Owner, Refusal,
 };
 use crate::limits::{
-    BOUNCE_BUFFERS, ORIGIN_NAME_BYTES_MAX, POOL_BUFFERS_MIN, READAHEAD_WAITS_SHARE,
+    BOUNCE_BUFFERS, CLOSERS_MAX, ORIGIN_NAME_BYTES_MAX, POOL_BUFFERS_MIN, READAHEAD_WAITS_SHARE,
 };
 use crate::origin::{Custom, CustomOrigin, Directory, Inner, Origin, OriginJob};
 use crate::queue::{Queue, QueueOptions};
@@ -114,9 +114,11 @@ impl Cache {
             counters,
             engines,
             copy_workers: request::workers(),
+            closers: Workers::new("cachefs-close", CLOSERS_MAX),
             chunk_bytes,
             close_timeout: Duration::from_millis(config.close_timeout_ms),
             store,
+            lease_bytes: config.lease_bytes,
             readahead: Arc::new(Budget::new(config.readahead_limit())),
             async_limit: config.async_limit,
             async_in_flight: AtomicU64::new(0),

@@ -4,8 +4,9 @@ use crate::buf::Pages;
 use crate::error::{Errno, Error, Result};
 use crate::io::{EngineChoice, EngineOptions, FEATURE_NAMES, FeatureSet};
 use crate::limits::{
-    CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, IO_WORKERS_MAX, OBJECT_BYTES_MAX, PROCESSORS_MAX,
-    QUEUE_DEPTH_MAX, SPIN_PROCESSORS_MIN, SPIN_US_DEFAULT, SPIN_US_MAX, THREADS_MAX,
+    CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, IO_WORKERS_MAX, LEASE_BYTES_MAX, LEASE_UNIT_BYTES,
+    OBJECT_BYTES_MAX, PROCESSORS_MAX, QUEUE_DEPTH_MAX, SPIN_PROCESSORS_MIN, SPIN_US_DEFAULT,
+    SPIN_US_MAX, THREADS_MAX,
 };
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ pub struct Config {
     pub direct_io: u64,
     /// See the key `memory_bytes`.
     pub memory_bytes: u64,
+    /// See the key `lease_bytes`.
+    pub lease_bytes: u64,
     /// See the key `readahead`: 0 true, 1 false.
     pub readahead: u64,
     /// See the key `readahead_bytes`.
@@ -241,7 +244,14 @@ pub static OPTIONS: &[OptionInfo] = &[
         Size,
         0,
         0..=64 * GIB,
-        "Memory to lock for what is read most, at most 16384 chunks; a hit there takes no system call."
+        "Memory to lock for what is read most, 16384 chunks at most: such hits take no system call."
+    ),
+    number!(
+        lease_bytes,
+        Size,
+        64 * MIB,
+        LEASE_UNIT_BYTES..=LEASE_BYTES_MAX,
+        "Bytes that may be leased at once, counted in pages of 4 KiB."
     ),
     number!(
         readahead,
@@ -269,7 +279,7 @@ pub static OPTIONS: &[OptionInfo] = &[
         Size,
         64 * MIB,
         1..=OBJECT_BYTES_MAX,
-        "Size from which on a file that is copied whole, and not in memory, is written past the page cache."
+        "Size from which on a cold file that is copied whole is written past the page cache."
     ),
     number!(
         withhold,

@@ -5,6 +5,7 @@ use crate::error::{Errno, Error, Result};
 use crate::ids::Identity;
 use crate::origin::{Inner, Origin, Source};
 use crate::readahead::Ahead;
+use crate::shared::Remains;
 use crate::store::Object;
 use crate::token::VersionToken;
 use arc_swap::ArcSwap;
@@ -65,6 +66,40 @@ pub(crate) struct Version {
     pub(crate) refusal: Errno,
     /// Why its chunks may be missing.
     pub(crate) reason: MissReason,
+}
+
+impl Drop for FileInner {
+    /// Closing never waits: what might is left to a thread.
+    fn drop(&mut self) {
+        let far = matches!(
+            self.source,
+            Source::Descriptor {
+                elsewhere: true,
+                ..
+            }
+        );
+        let version = self.current.load();
+        let cached = version.object.as_ref();
+        if !far && !cached.is_some_and(|object| object.store().elsewhere()) {
+            return;
+        }
+        let nothing = Arc::new(Version {
+            token: version.token,
+            object: None,
+            refusal: version.refusal,
+            reason: version.reason,
+        });
+        drop(version);
+        let remains = Remains {
+            _source: std::mem::replace(&mut self.source, Source::Path(Arc::default())),
+            _version: self.current.swap(nothing),
+        };
+        let shared = &self.origin.cache;
+        if let Err(remains) = shared.logged(|| shared.closers.submit(remains)) {
+            // No thread is to be had, so this one has to wait.
+            drop(remains);
+        }
+    }
 }
 
 /// What a file is.

@@ -3,6 +3,7 @@
 //!
 //! | folder | what it decides or does | knows of |
 //! |---|---|---|
+//! | `lease` | views of cached bytes | `request`, `store`, `memory`, `buf` |
 //! | `request/` | the way of one request, a file a step | everything below |
 //! | `exec/` | library threads and their inboxes | `request`, `io`, `buf` |
 //! | `origin/` | where bytes come from | `exec` (to answer it), `buf` |
@@ -26,6 +27,7 @@ mod file;
 mod filesystem;
 mod ids;
 mod io;
+mod lease;
 pub mod limits;
 mod memory;
 mod origin;
@@ -51,6 +53,7 @@ pub use io::{
 };
 #[cfg(any(test, feature = "sim"))]
 pub use io::{Faults, Injection, Manners, Rates, Simulation};
+pub use lease::Lease;
 pub use origin::{CustomOrigin, Origin, OriginRead};
 pub use queue::{Batch, Queue, QueueOptions};
 pub use request::{Item, Treatment, submit_batch};

@@ -64,6 +64,8 @@ pub const POOL_SLOTS_MAX: usize = 960;
 pub const CHAIN_MAX: usize = 8;
 /// Threads of a cache for calls that copy, and that look at what is to be copied.
 pub const COPY_THREADS_MAX: u32 = 4;
+/// Threads of a cache that close files which may make them wait.
+pub const CLOSERS_MAX: u32 = 1;
 /// Bytes that one call of copy_file_range(2) copies: between two, a copy can be
 /// stopped.
 pub const COPY_CALL_BYTES_MAX: u64 = 8 << 20;
@@ -110,6 +112,10 @@ pub const MEMORY_READS_MIN: u32 = 32;
 /// Chunks in the memory tier: each takes up to three of a process's mappings, of which
 /// it may have 65530 (vm.max_map_count).
 pub const MEMORY_WINDOWS_MAX: usize = 1 << 14;
+/// Bytes in which leases are counted: what the shortest one holds on to.
+pub const LEASE_UNIT_BYTES: u64 = 4096;
+/// Bytes that may be leased at once, at most.
+pub const LEASE_BYTES_MAX: u64 = 64 << 30;
 /// Reads in a row after which chunks are fetched ahead: two in a row are common for
 /// programs that only look what a file is.
 pub const READAHEAD_RUN_READS: u32 = 3;
@@ -147,5 +153,7 @@ const _: () = assert!(REGIONS_MAX + POOL_SLOTS_MAX <= 1 << 14);
 const _: () = assert!(2 * CHAIN_MAX as u32 <= SQ_ENTRIES_MIN);
 // One chunk must fit one transfer, so that a fetch is one read of the origin.
 const _: () = assert!(CHUNK_BYTES_MAX <= TRANSFER_BYTES_MAX as u64);
+// So many leases may hold one window of the memory tier, which counts to 2^31.
+const _: () = assert!(LEASE_BYTES_MAX / LEASE_UNIT_BYTES < 1 << 30);
 // Chunk numbers must fit the bitmap's 32-bit word index with room to spare.
 const _: () = assert!(OBJECT_BYTES_MAX / CHUNK_BYTES_MIN <= 1 << 32);

@@ -3,13 +3,16 @@
 use crate::completion::MissReason;
 use crate::error::{Errno, Error, Result};
 use crate::exec::{Message, Port};
+use crate::file::Version;
 use crate::ids::Identity;
 use crate::io::EngineFactory;
+use crate::origin::Source;
 use crate::readahead::Budget;
 use crate::request::{CopyWorkers, Remote};
 use crate::stats::Counters;
 use crate::store::{Object, Store, blocks_writing};
 use crate::token::VersionToken;
+use crate::workers::{Job, Workers};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -17,6 +20,19 @@ use std::time::Duration;
 
 /// Bits of a request's id that number it within its shard.
 const ID_SERIAL_BITS: u32 = 56;
+
+/// What is left of a file. To drop it closes descriptors and unmaps memory, which on
+/// FUSE waits for the server (FUSE_FLUSH, `fuse_vma_close`), maybe for ever.
+pub(crate) struct Remains {
+    pub(crate) _source: Source,
+    pub(crate) _version: Arc<Version>,
+}
+
+impl Job for Remains {
+    fn run(self) {
+        drop(self);
+    }
+}
 
 /// What the doors of one cache share. It outlives the cache's end, so that
 /// they can tell of it.
@@ -27,10 +43,14 @@ pub(crate) struct Shared {
     pub(crate) engines: EngineFactory,
     /// For calls that copy.
     pub(crate) copy_workers: Arc<CopyWorkers>,
+    /// For what may block when it is closed.
+    pub(crate) closers: Workers<Remains>,
     pub(crate) chunk_bytes: u64,
     pub(crate) close_timeout: Duration,
     /// Why nothing is stored, if nothing is.
     pub(crate) store: std::result::Result<Arc<Store>, Error>,
+    /// Bytes that may be leased at once.
+    pub(crate) lease_bytes: u64,
     /// Of what may be ahead of readers.
     pub(crate) readahead: Arc<Budget>,
     pub(crate) async_limit: u64,

@@ -81,8 +81,10 @@ counters! {
     bytes_preallocated_zeroed,
     /// Bytes for which unwritten blocks were.
     bytes_preallocated,
-    /// Bytes of `bytes_from_cache` that were copied from the memory tier.
+    /// Bytes of `bytes_from_cache` that came from the memory tier.
     bytes_from_memory,
+    /// Bytes that are leased, in whole pages of 4 KiB (now).
+    leased_bytes,
     /// Bytes that were read from origins before anybody asked for them.
     bytes_prefetched,
     /// Those of them that nobody had read when the run of reads was over, or the file
@@ -111,6 +113,18 @@ impl Counter {
 
     pub(crate) fn sub(&self, count: u64) {
         self.0.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    /// Adds unless that leads beyond the limit; whether it did.
+    pub(crate) fn add_within(&self, count: u64, limit: u64) -> bool {
+        // For a moment it may be too much: then another one is refused that would
+        // have had room just so. Nobody ever has more than the limit.
+        let before = self.0.fetch_add(count, Ordering::Relaxed);
+        let fits = before.saturating_add(count) <= limit;
+        if !fits {
+            self.sub(count);
+        }
+        fits
     }
 
     pub(crate) fn get(&self) -> u64 {

@@ -83,7 +83,8 @@ impl Args {
             Command::Cat(args) => &args.options,
             Command::Stat(args) => &args.options,
             Command::Ls(args) => &args.options,
-            Command::Bench(Bench::Engine(args)) => &args.options,
+            Command::Bench(Bench::Engine(args)) => &args.run.options,
+            Command::Bench(Bench::Cache(args)) => &args.run.options,
             Command::Doctor(options) | Command::Options(options) => options,
         };
         let before = &self.global.options;
@@ -165,32 +166,24 @@ pub struct Ls {
 #[derive(Subcommand)]
 pub enum Bench {
     /// Measure the I/O engine, side by side with pread(2), fio and cp
-    #[command(after_long_help = BENCH_ENGINE_HELP)]
+    #[command(after_long_help = BENCH_HELP)]
     Engine(BenchEngine),
+    /// Measure the cache, side by side with pread(2)
+    #[command(after_long_help = BENCH_HELP)]
+    Cache(BenchCache),
 }
 
-/// See [`Bench::Engine`].
+/// What all benchmarks are told.
 #[derive(clap::Args)]
-pub struct BenchEngine {
+pub struct BenchRun {
     /// Where to make the files that are read [default: beside the cache
     /// directory, or in $TMPDIR]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
-    /// Size of the file that is copied; what is read has up to 1 GiB of it
-    #[arg(long, value_name = "BYTES", default_value = "4GiB", value_parser = options::size)]
-    pub size: u64,
     /// Measurements of each side
     #[arg(long, value_name = "N", default_value_t = 7,
           value_parser = clap::value_parser!(u16).range(1..=999))]
     pub pairs: u16,
-    /// Run only this row; can be repeated
-    #[arg(long = "row", value_name = "NAME",
-          value_parser = clap::builder::PossibleValuesParser::new(bench::row_names()))]
-    pub rows: Vec<String>,
-    /// How long the idle engine is watched
-    #[arg(long, value_name = "SECONDS", default_value_t = 10,
-          value_parser = clap::value_parser!(u16).range(1..=3600))]
-    pub idle: u16,
     /// Write JSON
     #[arg(long)]
     pub json: bool,
@@ -199,7 +192,41 @@ pub struct BenchEngine {
     pub options: Options,
 }
 
-const BENCH_ENGINE_HELP: &str = "\
+/// See [`Bench::Engine`].
+#[derive(clap::Args)]
+pub struct BenchEngine {
+    /// Size of the file that is copied; what is read has up to 1 GiB of it
+    #[arg(long, value_name = "BYTES", default_value = "4GiB", value_parser = options::size)]
+    pub size: u64,
+    /// Run only this row; can be repeated
+    #[arg(long = "row", value_name = "NAME",
+          value_parser = clap::builder::PossibleValuesParser::new(bench::engine_rows()))]
+    pub rows: Vec<String>,
+    /// How long the idle engine is watched
+    #[arg(long, value_name = "SECONDS", default_value_t = 10,
+          value_parser = clap::value_parser!(u16).range(1..=3600))]
+    pub idle: u16,
+    /// As for all.
+    #[command(flatten)]
+    pub run: BenchRun,
+}
+
+/// See [`Bench::Cache`].
+#[derive(clap::Args)]
+pub struct BenchCache {
+    /// Size of the file that is read, up to 1 GiB
+    #[arg(long, value_name = "BYTES", default_value = "1GiB", value_parser = options::size)]
+    pub size: u64,
+    /// Run only this row; can be repeated
+    #[arg(long = "row", value_name = "NAME",
+          value_parser = clap::builder::PossibleValuesParser::new(bench::cache_rows()))]
+    pub rows: Vec<String>,
+    /// As for all.
+    #[command(flatten)]
+    pub run: BenchRun,
+}
+
+const BENCH_HELP: &str = "\
 Both sides of a row take turns on the same file, the first one alternating, and
 the ratio is taken of each pair: of a machine whose speed drifts, only that
 means something. Shown are the median of the ratios and, in brackets, their

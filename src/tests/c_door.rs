@@ -1,10 +1,10 @@
 //! The C functions as a door: called as a C program calls them.
 
-use super::door::{Done, Door, Pending, QueueDoor, Settings};
+use super::door::{Done, Door, LeaseDoor, Pending, QueueDoor, Settings};
 use super::log::log_callback;
 use super::origin::TestOrigin;
 use crate::capi::types::*;
-use crate::capi::{buffer, cache, file, fill, origin, queue, read, stats};
+use crate::capi::{buffer, cache, file, fill, lease, origin, queue, read, stats};
 use cachefs_core::{CustomOrigin, EngineChoice, Residency, Stats};
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
@@ -20,6 +20,7 @@ pub(crate) struct CDoor<const DIRECT: bool>(*mut cachefs_cache);
 pub(crate) struct COrigin(*mut cachefs_origin);
 pub(crate) struct CFile(*mut cachefs_file);
 pub(crate) struct CQueue(*mut cachefs_queue);
+pub(crate) struct CLease(*mut cachefs_lease);
 
 // SAFETY: handles are numbers; the header lets every thread use these.
 unsafe impl<const DIRECT: bool> Send for CDoor<DIRECT> {}
@@ -33,6 +34,10 @@ unsafe impl Sync for COrigin {}
 unsafe impl Send for CFile {}
 // SAFETY: as above.
 unsafe impl Sync for CFile {}
+// SAFETY: as above.
+unsafe impl Send for CLease {}
+// SAFETY: as above.
+unsafe impl Sync for CLease {}
 
 fn status(result: i32) -> Result<i32, i32> {
     if result < 0 { Err(-result) } else { Ok(result) }
@@ -70,6 +75,7 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
     type Origin = COrigin;
     type File = CFile;
     type Queue = CQueue;
+    type Lease = CLease;
 
     fn open(dir: &Path, settings: &Settings) -> Result<Self, i32> {
         let mut options: cachefs_cache_options = sized();
@@ -80,6 +86,7 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
         };
         options.capacity_bytes = settings.capacity_bytes;
         options.memory_bytes = settings.memory_bytes;
+        options.lease_bytes = settings.lease_bytes;
         options.readahead = (!settings.readahead).into();
         options.readahead_bytes = settings.readahead_bytes;
         options.direct_copy_bytes = settings.direct_copy_bytes;
@@ -143,6 +150,7 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
             bytes_preallocated: value.bytes_preallocated,
             bytes_from_memory: value.bytes_from_memory,
             memory_bytes: value.memory_bytes,
+            leased_bytes: value.leased_bytes,
             bytes_prefetched: value.bytes_prefetched,
             bytes_prefetched_unused: value.bytes_prefetched_unused,
             prefetch_stalls: value.prefetch_stalls,
@@ -222,6 +230,13 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
 
     fn cancel(&self, id: u64) {
         assert_eq!(cache::cachefs_cancel(self.0, id), 0);
+    }
+
+    fn lease(&self, file: &CFile, length: u64, offset: u64) -> Result<CLease, i32> {
+        let mut acquired = null_mut();
+        // SAFETY: the place is writable during the call.
+        status(unsafe { lease::cachefs_lease_acquire(file.0, offset, length, &mut acquired) })?;
+        Ok(CLease(acquired))
     }
 
     fn fill(&self, file: &CFile, watch: &mut dyn FnMut(u64, u64) -> bool) -> Result<u64, i32> {
@@ -309,6 +324,23 @@ impl Drop for CFile {
 impl Drop for CQueue {
     fn drop(&mut self) {
         queue::cachefs_queue_close(self.0);
+    }
+}
+
+impl LeaseDoor for CLease {
+    fn bytes(&self) -> &[u8] {
+        let (mut data, mut length) = (std::ptr::null(), 0);
+        // SAFETY: the places are writable during the call.
+        let result = unsafe { lease::cachefs_lease_data(self.0, &mut data, &mut length) };
+        assert_eq!(result, 0);
+        // SAFETY: by the header there are so many bytes until the release.
+        unsafe { std::slice::from_raw_parts(data.cast(), length as usize) }
+    }
+}
+
+impl Drop for CLease {
+    fn drop(&mut self) {
+        lease::cachefs_lease_release(self.0);
     }
 }
 

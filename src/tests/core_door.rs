@@ -1,13 +1,13 @@
 //! The core's own API as a door.
 
-use super::door::{Done, Door, Pending, QueueDoor, Settings};
+use super::door::{Done, Door, LeaseDoor, Pending, QueueDoor, Settings};
 use super::log::Log;
 use super::origin::TestOrigin;
 use super::random::Random;
 use crate::capi::read::convert;
 use cachefs_core::{
-    Cache, Completion, Config, CustomOrigin, EngineChoice, EngineKind, Error, File, Lent, Origin,
-    Queue, QueueOptions, Residency, Simulation, State, Stats,
+    Cache, Completion, Config, CustomOrigin, EngineChoice, EngineKind, Error, File, Lease, Lent,
+    Origin, Queue, QueueOptions, Residency, Simulation, State, Stats,
 };
 use std::cell::Cell;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -57,6 +57,7 @@ fn config<const DIRECT: bool>(settings: &Settings) -> Config {
         engine: settings.engine,
         capacity_bytes: settings.capacity_bytes,
         memory_bytes: settings.memory_bytes,
+        lease_bytes: settings.lease_bytes,
         readahead: (!settings.readahead).into(),
         readahead_bytes: settings.readahead_bytes,
         direct_copy_bytes: settings.direct_copy_bytes,
@@ -89,6 +90,7 @@ impl<const DIRECT: bool, const SIMULATED: bool> Door for CoreDoor<DIRECT, SIMULA
     type Origin = Origin;
     type File = File;
     type Queue = Queue;
+    type Lease = Lease;
 
     fn open(dir: &Path, settings: &Settings) -> Result<Self, i32> {
         let config = config::<DIRECT>(settings);
@@ -158,6 +160,10 @@ impl<const DIRECT: bool, const SIMULATED: bool> Door for CoreDoor<DIRECT, SIMULA
         self.cache.cancel(id);
     }
 
+    fn lease(&self, file: &File, length: u64, offset: u64) -> Result<Lease, i32> {
+        file.lease(offset, length).map_err(errno)
+    }
+
     fn fill(&self, file: &File, watch: &mut dyn FnMut(u64, u64) -> bool) -> Result<u64, i32> {
         file.fill(0, u64::MAX, watch).map_err(errno)
     }
@@ -190,6 +196,12 @@ impl<const DIRECT: bool, const SIMULATED: bool> Door for CoreDoor<DIRECT, SIMULA
 
     fn close(&self) {
         self.cache.close().unwrap();
+    }
+}
+
+impl LeaseDoor for Lease {
+    fn bytes(&self) -> &[u8] {
+        Lease::bytes(self)
     }
 }
 

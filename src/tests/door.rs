@@ -16,6 +16,7 @@ pub(crate) struct Settings {
     pub(crate) capacity_bytes: u64,
     pub(crate) chunk_bytes: u64,
     pub(crate) memory_bytes: u64,
+    pub(crate) lease_bytes: u64,
     pub(crate) readahead: bool,
     pub(crate) readahead_bytes: u64,
     pub(crate) direct_copy_bytes: u64,
@@ -36,6 +37,7 @@ impl Settings {
             capacity_bytes: 0,
             chunk_bytes: 0,
             memory_bytes: 0,
+            lease_bytes: 0,
             readahead: true,
             readahead_bytes: 0,
             direct_copy_bytes: 0,
@@ -87,6 +89,7 @@ pub(crate) trait Door: Sized + Send + Sync {
     type Origin: Send + Sync;
     type File: Send + Sync;
     type Queue: QueueDoor<Self>;
+    type Lease: LeaseDoor;
 
     fn open(dir: &Path, settings: &Settings) -> Result<Self, i32>;
     /// Whether it stores.
@@ -100,6 +103,8 @@ pub(crate) trait Door: Sized + Send + Sync {
     fn read(&self, file: &Self::File, buffer: &mut [u8], offset: u64) -> Result<u64, i32>;
     fn read_async(&self, file: &Self::File, length: usize, offset: u64) -> Result<Pending, i32>;
     fn cancel(&self, id: u64);
+    /// Released when it is dropped.
+    fn lease(&self, file: &Self::File, length: u64, offset: u64) -> Result<Self::Lease, i32>;
     /// `watch` gets the bytes done and in all; false cancels.
     fn fill(&self, file: &Self::File, watch: &mut dyn FnMut(u64, u64) -> bool) -> Result<u64, i32>;
     fn residency(&self, file: &Self::File) -> Residency;
@@ -162,6 +167,11 @@ pub(crate) trait Door: Sized + Send + Sync {
         drop(queue);
         buffers.into_iter().zip(done).collect()
     }
+}
+
+/// A lease behind one of the doors.
+pub(crate) trait LeaseDoor: Send + Sync {
+    fn bytes(&self) -> &[u8];
 }
 
 /// A queue behind one of the doors.

@@ -7,6 +7,7 @@ pub(crate) mod direct_copy;
 pub(crate) mod environment;
 pub(crate) mod failing;
 pub(crate) mod filling;
+pub(crate) mod leasing;
 pub(crate) mod limits;
 pub(crate) mod memory;
 pub(crate) mod places;

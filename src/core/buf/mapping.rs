@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 
 /// Page-aligned zeroed memory that forked children do not get. Its pages are
 /// touched, and so paid for, on first use.
-pub(super) struct Mapping {
+pub(crate) struct Mapping {
     start: NonNull<u8>,
     length: usize,
     pages: Pages,
@@ -35,7 +35,7 @@ const HUGE_BYTES: usize = 2 << 20;
 
 impl Mapping {
     /// Maps `length` bytes, not 0, of such pages if they can be had.
-    pub(super) fn new(length: usize, pages: Pages) -> Result<Self> {
+    pub(crate) fn new(length: usize, pages: Pages) -> Result<Self> {
         let mapped = match pages {
             Pages::Reserved => match map(length.next_multiple_of(HUGE_BYTES), MapFlags::HUGETLB) {
                 Ok(start) => Ok((start, length.next_multiple_of(HUGE_BYTES), Pages::Reserved)),
@@ -58,7 +58,7 @@ impl Mapping {
         Ok(mapping)
     }
 
-    pub(super) fn as_ptr(&self) -> *mut u8 {
+    pub(crate) fn as_ptr(&self) -> *mut u8 {
         self.start.as_ptr()
     }
 

@@ -3,10 +3,13 @@
 mod mapping;
 mod pool;
 mod region;
+mod view;
 
+pub(crate) use mapping::Mapping;
 pub use mapping::Pages;
 pub(crate) use pool::{Piece, Pool, PoolBuf};
 pub(crate) use region::{Region, Regions};
+pub(crate) use view::View;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Least recently used first.
+//! Least recently used first: what others are measured against.
 
 use super::Policy;
 use crate::ids::Key;
@@ -19,13 +19,16 @@ impl Policy for Lru {
         self.times.insert(key, self.clock);
     }
 
+    fn resize(&mut self, _: Key, _: u64) {}
+
     fn forget(&mut self, key: Key) {
         if let Some(time) = self.times.remove(&key) {
             self.by_time.remove(&time);
         }
     }
 
-    fn candidates(&self) -> impl Iterator<Item = Key> {
-        self.by_time.values().copied()
+    fn next(&mut self, mut may_go: impl FnMut(Key) -> bool) -> Option<Key> {
+        let mut keys = self.by_time.values().copied();
+        keys.find(|key| may_go(*key))
     }
 }

@@ -2,21 +2,27 @@
 //!
 //! Decides only; the store removes. An object in use is never chosen.
 
+#[cfg(any(test, feature = "bench"))]
 mod lru;
+mod s3fifo;
+#[cfg(any(test, feature = "bench"))]
+pub mod traces;
 
 use crate::ids::Key;
-use lru::Lru;
 use parking_lot::Mutex;
+use s3fifo::S3Fifo;
 use std::collections::HashMap;
 
 /// Gives the order in which objects are evicted.
 pub(crate) trait Policy {
-    /// The object was used.
+    /// The object is new, of no bytes, or it was used.
     fn touch(&mut self, key: Key);
-    /// The object is gone.
+    /// It has so many bytes now.
+    fn resize(&mut self, key: Key, bytes: u64);
+    /// It is gone.
     fn forget(&mut self, key: Key);
-    /// Objects, the next to go first.
-    fn candidates(&self) -> impl Iterator<Item = Key>;
+    /// The next to go, of those that may. It is known until it is forgotten.
+    fn next(&mut self, may_go: impl FnMut(Key) -> bool) -> Option<Key>;
 }
 
 /// The bytes and objects of one directory, as this process knows them.
@@ -29,7 +35,7 @@ pub(crate) struct Accounts {
 struct State {
     used_bytes: u64,
     objects: HashMap<Key, Entry>,
-    order: Lru,
+    order: S3Fifo,
     /// Of the entry that was made last.
     serial: u64,
 }
@@ -68,7 +74,6 @@ impl Accounts {
     pub(crate) fn found(&self, key: Key, nonce: u64, bytes: u64) {
         let mut state = self.state.lock();
         state.replace(key, nonce, bytes);
-        state.order.touch(key);
     }
 
     /// Enters an object that is now in use, once for each handle. `bytes` is
@@ -82,8 +87,9 @@ impl Accounts {
             .is_none_or(|entry| entry.nonce != nonce)
         {
             state.replace(key, nonce, bytes);
+        } else {
+            state.order.touch(key);
         }
-        state.order.touch(key);
         let entry = state.entry(key, nonce).expect("entered above");
         entry.users += 1;
         entry.serial
@@ -96,22 +102,32 @@ impl Accounts {
         }
     }
 
-    /// Asks for room for `bytes` more of an object in use. Passes over the
-    /// `skip` first candidates: the caller could not remove them.
-    pub(crate) fn reserve(&self, key: Key, serial: u64, bytes: u64, skip: usize) -> Room {
+    /// Asks for room for `bytes` more of an object in use.
+    pub(crate) fn reserve(&self, key: Key, serial: u64, bytes: u64) -> Room {
         let mut state = self.state.lock();
         if state.used_entry(key, serial).is_none() {
             return Room::Refused;
         }
         if state.used_bytes.saturating_add(bytes) > self.capacity_bytes {
-            return match state.victim(skip) {
+            return match state.victim() {
                 Some((key, nonce)) => Room::AfterRemoving(key, nonce),
                 None => Room::Refused,
             };
         }
+        let entry = state.used_entry(key, serial).expect("found above");
+        entry.bytes += bytes;
+        let bytes_now = entry.bytes;
         state.used_bytes += bytes;
-        state.used_entry(key, serial).expect("found above").bytes += bytes;
+        state.order.resize(key, bytes_now);
         Room::Granted
+    }
+
+    /// An object could not be removed: another process uses it.
+    pub(crate) fn keep(&self, key: Key) {
+        let mut state = self.state.lock();
+        if state.objects.contains_key(&key) {
+            state.order.touch(key);
+        }
     }
 
     /// Gives back bytes that were reserved and not written.
@@ -119,7 +135,9 @@ impl Accounts {
         let mut state = self.state.lock();
         if let Some(entry) = state.used_entry(key, serial) {
             entry.bytes -= bytes;
+            let bytes_now = entry.bytes;
             state.used_bytes -= bytes;
+            state.order.resize(key, bytes_now);
         }
     }
 
@@ -132,10 +150,10 @@ impl Accounts {
     }
 
     /// An object to remove because the directory is over its limit.
-    pub(crate) fn surplus(&self, skip: usize) -> Option<(Key, u64)> {
-        let state = self.state.lock();
+    pub(crate) fn surplus(&self) -> Option<(Key, u64)> {
+        let mut state = self.state.lock();
         (state.used_bytes > self.capacity_bytes)
-            .then(|| state.victim(skip))
+            .then(|| state.victim())
             .flatten()
     }
 
@@ -172,6 +190,8 @@ impl State {
             users: 0,
         };
         self.objects.insert(key, entry);
+        self.order.touch(key);
+        self.order.resize(key, bytes);
     }
 
     fn remove(&mut self, key: Key) {
@@ -181,13 +201,10 @@ impl State {
         }
     }
 
-    fn victim(&self, skip: usize) -> Option<(Key, u64)> {
-        self.order
-            .candidates()
-            .map(|key| (key, &self.objects[&key]))
-            .filter(|(_, entry)| entry.users == 0)
-            .map(|(key, entry)| (key, entry.nonce))
-            .nth(skip)
+    fn victim(&mut self) -> Option<(Key, u64)> {
+        let objects = &self.objects;
+        let key = self.order.next(|key| objects[&key].users == 0)?;
+        Some((key, self.objects[&key].nonce))
     }
 }
 
@@ -208,11 +225,11 @@ mod tests {
         accounts.unused(key(1), handle);
         let handle = accounts.used(key(3), 3, 0);
         assert_eq!(
-            accounts.reserve(key(3), handle, 4, 0),
+            accounts.reserve(key(3), handle, 4),
             Room::AfterRemoving(key(2), 2)
         );
         accounts.forget(key(2), 2);
-        assert_eq!(accounts.reserve(key(3), handle, 4, 0), Room::Granted);
+        assert_eq!(accounts.reserve(key(3), handle, 4), Room::Granted);
         assert_eq!(accounts.totals(), (8, 2));
     }
 
@@ -221,7 +238,7 @@ mod tests {
         let accounts = Accounts::new(10);
         accounts.used(key(1), 1, 8);
         let handle = accounts.used(key(2), 2, 0);
-        assert_eq!(accounts.reserve(key(2), handle, 4, 0), Room::Refused);
+        assert_eq!(accounts.reserve(key(2), handle, 4), Room::Refused);
         assert_eq!(accounts.totals().0, 8, "a refusal reserves nothing");
     }
 
@@ -229,10 +246,10 @@ mod tests {
     fn room_is_granted_up_to_the_last_byte_and_not_beyond() {
         let accounts = Accounts::new(10);
         let handle = accounts.used(key(1), 1, 0);
-        assert_eq!(accounts.reserve(key(1), handle, 10, 0), Room::Granted);
-        assert_eq!(accounts.reserve(key(1), handle, 1, 0), Room::Refused);
+        assert_eq!(accounts.reserve(key(1), handle, 10), Room::Granted);
+        assert_eq!(accounts.reserve(key(1), handle, 1), Room::Refused);
         accounts.release(key(1), handle, 1);
-        assert_eq!(accounts.reserve(key(1), handle, 1, 0), Room::Granted);
+        assert_eq!(accounts.reserve(key(1), handle, 1), Room::Granted);
     }
 
     #[test]
@@ -240,7 +257,7 @@ mod tests {
         let accounts = Accounts::new(10);
         let handle = accounts.used(key(1), 1, 3);
         accounts.used(key(1), 2, 0);
-        assert_eq!(accounts.reserve(key(1), handle, 1, 0), Room::Refused);
+        assert_eq!(accounts.reserve(key(1), handle, 1), Room::Refused);
         accounts.unused(key(1), handle);
         assert_eq!(accounts.totals(), (0, 1));
     }
@@ -254,9 +271,9 @@ mod tests {
         accounts.release(key(1), old, 8);
         accounts.unused(key(1), old);
         let other = accounts.used(key(2), 2, 0);
-        assert_eq!(accounts.reserve(key(2), other, 4, 0), Room::Refused);
+        assert_eq!(accounts.reserve(key(2), other, 4), Room::Refused);
         accounts.unused(key(1), new);
         let unused = Room::AfterRemoving(key(1), 1);
-        assert_eq!(accounts.reserve(key(2), other, 4, 0), unused);
+        assert_eq!(accounts.reserve(key(2), other, 4), unused);
     }
 }

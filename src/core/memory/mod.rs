@@ -44,6 +44,8 @@ pub(crate) struct Tier {
     /// Bytes that it may hold: less than it was told once the kernel refused more.
     limit: AtomicU64,
     books: Mutex<Books>,
+    /// Bytes of open windows.
+    held: AtomicU64,
     /// A chunk is coming in: one at a time, so that they never pile up.
     loading: AtomicBool,
     serials: AtomicU32,
@@ -85,6 +87,11 @@ pub(crate) struct Held<'a> {
     length: usize,
 }
 
+/// The window of a chunk that stays until [`Resident::give_back`].
+pub(crate) struct Kept {
+    place: usize,
+}
+
 impl Tier {
     /// For `limit` bytes of chunks of `chunk_bytes`.
     pub(crate) fn new(limit: u64, chunk_bytes: u64) -> Result<Arc<Self>> {
@@ -102,6 +109,7 @@ impl Tier {
                 total: 0,
                 hand: 0,
             }),
+            held: AtomicU64::new(0),
             loading: AtomicBool::new(false),
             serials: AtomicU32::new(1),
         }))
@@ -123,7 +131,7 @@ impl Tier {
 
     /// Bytes that it holds.
     pub(crate) fn bytes(&self) -> u64 {
-        self.books.lock().total
+        self.held.load(Ordering::Relaxed)
     }
 
     /// Counts a read of a chunk that is not here; whether it is one too many.
@@ -173,12 +181,20 @@ impl Tier {
     fn forget(&self, books: &mut Books, place: usize) {
         // SAFETY: it is closed, so nobody reads it.
         unsafe { self.arena.empty(place) };
-        books.total -= u64::from(std::mem::take(&mut books.used[place]));
+        let bytes = self.give_back(books, place);
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Gives back what was reserved for a window.
+    fn give_back(&self, books: &mut Books, place: usize) -> u64 {
+        let bytes = u64::from(std::mem::take(&mut books.used[place]));
+        books.total -= bytes;
+        bytes
     }
 
     /// The process may not lock more than it has now.
     fn lower_limit(&self, errno: Errno) {
-        let total = self.bytes();
+        let total = self.books.lock().total;
         if self.limit.fetch_min(total, Ordering::Relaxed) > total {
             tracing::warn!(
                 "memory_bytes: only {total} bytes can be locked: {}; RLIMIT_MEMLOCK (ulimit -l) \
@@ -205,10 +221,12 @@ impl Resident {
         }
     }
 
-    /// Brings a chunk in that was wanted: the `range` of a file. Blocks.
-    pub(crate) fn load(&self, chunk: u64, content: Content<'_>, range: Range<u64>) {
+    /// Brings a chunk in that was wanted: the `range` of a file. Blocks. `alone`: the
+    /// process locks nothing else, so that what it may not lock now it never may.
+    pub(crate) fn load(&self, chunk: u64, content: Content<'_>, range: Range<u64>, alone: bool) {
         if let Err(errno) = self.try_load(chunk, content, range) {
             match errno {
+                Errno::NOMEM | Errno::PERM | Errno::AGAIN if !alone => {}
                 Errno::NOMEM | Errno::PERM | Errno::AGAIN => self.tier.lower_limit(errno),
                 // The next read of it goes to the file, and is told there.
                 errno => tracing::debug!("cannot load a chunk: {}", describe(errno)),
@@ -220,6 +238,11 @@ impl Resident {
     /// A chunk that was wanted is not brought in after all.
     pub(crate) fn give_up(&self) {
         self.tier.loading.store(false, Ordering::Release);
+    }
+
+    /// The end of what [`Held::keep`] began, with the same file.
+    pub(crate) fn give_back(&self, kept: Kept) {
+        self.tier.windows.release(kept.place);
     }
 
     fn try_load(
@@ -243,8 +266,11 @@ impl Resident {
             Ok(()) => {
                 self.count.fetch_add(1, Ordering::Relaxed);
                 tier.windows.open(place, key, length);
+                tier.held.fetch_add(length.into(), Ordering::Relaxed);
             }
-            Err(_) => tier.forget(&mut tier.books.lock(), place),
+            Err(_) => {
+                tier.give_back(&mut tier.books.lock(), place);
+            }
         }
         filled
     }
@@ -271,14 +297,26 @@ impl Drop for Resident {
 impl Held<'_> {
     /// Copies `length` bytes from byte `start` of the chunk.
     pub(crate) fn copy(&self, start: usize, length: usize, target: Lent) {
+        target.write(0, self.bytes(start, length));
+    }
+
+    /// The `length` bytes from byte `start` of the chunk.
+    pub(crate) fn bytes(&self, start: usize, length: usize) -> &[u8] {
         assert!(start <= self.length && length <= self.length - start);
         // SAFETY: the range is within the chunk. The window is held, so its bytes are
         // there and stay, and nobody writes to them: a published chunk does not change.
-        let bytes = unsafe {
+        unsafe {
             let chunk = self.tier.arena.at(self.place);
             std::slice::from_raw_parts(chunk.add(start), length)
-        };
-        target.write(0, bytes);
+        }
+    }
+
+    /// Keeps the window, and with it the bytes, for as long as the file is held and
+    /// the window not given back.
+    pub(crate) fn keep(self) -> Kept {
+        let kept = Kept { place: self.place };
+        std::mem::forget(self);
+        kept
     }
 }
 

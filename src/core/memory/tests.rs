@@ -22,7 +22,7 @@ fn extent(chunks: u64, chunk: u64) -> Range<u64> {
 
 fn load(resident: &Resident, file: &File, chunks: u64, chunk: u64) {
     let content = Content::Mapped(file.as_fd());
-    resident.load(chunk, content, extent(chunks, chunk));
+    resident.load(chunk, content, extent(chunks, chunk), true);
 }
 
 /// The byte at `start` of a chunk, if it is in memory.
@@ -64,7 +64,7 @@ fn what_was_loaded_is_the_file_mapped_or_copied() {
         let tier = Tier::new(8 * CHUNK, CHUNK).unwrap();
         let resident = tier.resident().unwrap();
         for chunk in 0..3 {
-            resident.load(chunk, content, extent(3, chunk));
+            resident.load(chunk, content, extent(3, chunk), true);
         }
         assert_eq!(tier.bytes(), 3 * CHUNK - 1000);
         assert_eq!(byte(&resident, 0, 0), Some(1));
@@ -125,10 +125,15 @@ fn a_file_that_ends_early_is_not_loaded() {
     let file = file(1);
     let tier = Tier::new(8 * CHUNK, CHUNK).unwrap();
     let resident = tier.resident().unwrap();
-    resident.load(1, Content::Copied(file.as_fd(), 512), CHUNK..2 * CHUNK);
+    resident.load(
+        1,
+        Content::Copied(file.as_fd(), 512),
+        CHUNK..2 * CHUNK,
+        true,
+    );
     assert_eq!(byte(&resident, 1, 0), None);
     // Pages behind the end cannot be touched (mmap(2)).
-    resident.load(1, Content::Mapped(file.as_fd()), CHUNK..2 * CHUNK);
+    resident.load(1, Content::Mapped(file.as_fd()), CHUNK..2 * CHUNK, true);
     assert_eq!(byte(&resident, 1, 0), None);
     assert_eq!(tier.bytes(), 0);
 }
@@ -155,4 +160,22 @@ fn files_do_not_meet_each_others_chunks() {
     load(&second, &other, 2, 1);
     drop(first);
     assert_eq!(byte(&second, 1, 0), Some(2));
+}
+
+#[test]
+fn what_is_kept_stays_until_it_is_given_back() {
+    let file = file(3);
+    let tier = Tier::new(2 * CHUNK, CHUNK).unwrap();
+    let resident = tier.resident().unwrap();
+    load(&resident, &file, 3, 0);
+    load(&resident, &file, 3, 1);
+    let kept = [0, 1].map(|chunk| match resident.look(chunk) {
+        Look::Here(held) => held.keep(),
+        _ => unreachable!("it was loaded"),
+    });
+    load(&resident, &file, 3, 2);
+    assert_eq!(byte(&resident, 2, 0), None, "there was no room");
+    kept.into_iter().for_each(|kept| resident.give_back(kept));
+    load(&resident, &file, 3, 2);
+    assert_eq!(byte(&resident, 2, 0), Some(3));
 }

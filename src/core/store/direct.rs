@@ -3,10 +3,10 @@
 //! An object is direct or buffered for all of its life, or direct until it is
 //! complete: at no time both, since the two do not mix. Readahead over a hole leaves
 //! pages of zeros in the page cache, and a direct write behind them may fail to drop
-//! them. A direct object is read with O_DIRECT only. Its chunks are written with O_DIRECT, too, but for the last one of a file
-//! that does not end with a page: that would make the file longer. It is written
-//! through the page cache: nobody reads it from there, and a direct read has the
-//! kernel write it back first.
+//! them. A direct object is read with O_DIRECT only. Its chunks are written with
+//! O_DIRECT, too, but for the last one of a file that does not end with a page: that
+//! would make the file longer. It is written through the page cache: nobody reads it
+//! from there, and a direct read has the kernel write it back first.
 
 use crate::error::Errno;
 use crate::filesystem::{self, Distance};

@@ -15,7 +15,7 @@
 //! | 156..160 | flags: bit 0, the object is direct; the others are zero |
 //! | 160..168 | offset of the bitmap |
 //! | 168..176 | XXH3 of the header with this field zero |
-//! | 176..184 | mode: 1, the data file is read and written past the page cache until every chunk is there; else 0 |
+//! | 176..184 | mode: 1, direct until every chunk is present; else 0 |
 //! | 184..192 | zero |
 //! | 192.. | origin, file id, path; then, at its offset, the bitmap |
 //!

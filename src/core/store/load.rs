@@ -4,6 +4,7 @@
 use super::{Object, Store};
 use crate::config::Config;
 use crate::memory::{Content, Resident, Tier};
+use crate::stats::Counters;
 use crate::workers::{Job, Workers};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -55,6 +56,11 @@ impl Store {
         self.memory.as_ref()?.tier.resident()
     }
 
+    /// Where leases of its bytes are counted.
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
     /// Bytes that the memory tier holds.
     pub(crate) fn memory_bytes(&self) -> u64 {
         let memory = self.memory.as_ref();
@@ -98,7 +104,9 @@ impl Job for Load {
             None => Content::Mapped(object.data().as_fd()),
             Some(direct) => Content::Copied(direct.file().as_fd(), direct.block().get() as usize),
         };
+        // Leases lock memory, too, and give it back.
+        let alone = object.store.counters.leased_bytes.get() == 0;
         self.resident()
-            .load(self.chunk, content, start..start + length);
+            .load(self.chunk, content, start..start + length, alone);
     }
 }

@@ -453,15 +453,17 @@ impl Store {
     }
 
     pub(super) fn reserve(&self, object: &Object, bytes: u64) -> bool {
-        let mut skip = 0;
-        while skip < EVICT_SKIPS_MAX {
+        let mut skipped = 0;
+        while skipped < EVICT_SKIPS_MAX {
             match self
                 .accounts
-                .reserve(object.key, object.account, on_disk(bytes), skip)
+                .reserve(object.key, object.account, on_disk(bytes))
             {
                 Room::Granted => return true,
                 Room::Refused => return false,
-                Room::AfterRemoving(key, nonce) => skip += usize::from(!self.evict(key, nonce)),
+                Room::AfterRemoving(key, nonce) => {
+                    skipped += usize::from(!self.evict(key, nonce));
+                }
             }
         }
         false
@@ -478,17 +480,25 @@ impl Store {
 
     /// Evicts until the directory is within its limit.
     fn trim(&self) {
-        let mut skip = 0;
-        while skip < EVICT_SKIPS_MAX {
-            let Some((key, nonce)) = self.accounts.surplus(skip) else {
+        let mut skipped = 0;
+        while skipped < EVICT_SKIPS_MAX {
+            let Some((key, nonce)) = self.accounts.surplus() else {
                 return;
             };
-            skip += usize::from(!self.evict(key, nonce));
+            skipped += usize::from(!self.evict(key, nonce));
         }
     }
 
-    /// Removes an object unless another process uses it.
+    /// Removes an object unless another process uses it: then its turn comes later.
     fn evict(&self, key: Key, nonce: u64) -> bool {
+        let evicted = self.try_evict(key, nonce);
+        if !evicted {
+            self.accounts.keep(key);
+        }
+        evicted
+    }
+
+    fn try_evict(&self, key: Key, nonce: u64) -> bool {
         let Ok(_bucket) = self.lock_bucket(key) else {
             return false;
         };

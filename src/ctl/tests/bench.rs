@@ -1,4 +1,4 @@
-//! `cachefs bench engine`, on files that are as small as can be.
+//! `cachefs bench`, on files that are as small as can be.
 
 mod common;
 
@@ -74,6 +74,27 @@ fn rows_have_figures_and_leave_nothing_behind() {
         calls < 1.0,
         "batches take less than a call for a read: {calls}"
     );
+    is_empty(&directory);
+    assert!(!scene.cache().exists(), "it has a cache of its own");
+}
+
+#[test]
+fn rows_of_the_cache_have_figures_and_leave_nothing_behind() {
+    let scene = Scene::new();
+    let directory = directory(&scene);
+    let mut command = scene.tool();
+    command.args(["bench", "cache", "--pairs", "1", "--size", "1M", "--json"]);
+    let ran = run(command.arg("--dir").arg(&directory));
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    let report = json(&ran);
+    let row = &report["rows"][0];
+    assert_eq!(
+        (&row["name"], &row["outcome"]),
+        (&"lease".into(), &"measured".into()),
+        "{row}"
+    );
+    let median = &row["checks"][0]["median"];
+    assert!(median.as_f64().is_some_and(f64::is_finite), "{row}");
     is_empty(&directory);
     assert!(!scene.cache().exists(), "it has a cache of its own");
 }

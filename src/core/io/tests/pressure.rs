@@ -58,7 +58,12 @@ fn what_finds_the_submission_queue_full_is_counted(make: Make) {
     push_many(&mut *engine, &pool, &file);
     engine.flush();
     let stats = engine.metrics.snapshot();
-    let least = if submits_by_itself(&engine) { 3 } else { 1 };
+    let least = match engine.is_ring {
+        false => 1,
+        // A thread of the kernel's may empty the queue as fast as it is filled.
+        true if engine.features.has(Feature::SqPoll) => 0,
+        true => 3,
+    };
     assert!(stats.sq_full >= least, "{}", stats.sq_full);
     reap_all(&mut *engine, DEEP as usize);
 }

@@ -25,11 +25,23 @@ const DEVICE_SHARE_MAX: f64 = 0.001;
 
 /// Batches on a queue, with the file in the memory tier.
 pub fn batches(bed: &Bed) -> Result<Measured, Trouble> {
+    let target = Some(Target::AtMost(0.75));
+    against_pread(bed, &with_memory(bed), Way::Batches, target)
+}
+
+/// Leases, with the file in the memory tier.
+pub fn leases(bed: &Bed) -> Result<Measured, Trouble> {
+    let target = Some(Target::AtMost(0.15));
+    against_pread(bed, &with_memory(bed), Way::Leases, target)
+}
+
+/// Options of a cache that has the file in the memory tier.
+fn with_memory(bed: &Bed) -> Config {
     let mut config = bed.config.clone();
     if config.memory_bytes == 0 {
         config.memory_bytes = bed.read_size().next_multiple_of(ROOM_UNIT);
     }
-    against_pread(bed, &config, Way::Batches, Some(Target::AtMost(0.75)))
+    config
 }
 
 /// Batches on a queue, each of them by the ring.
@@ -109,6 +121,13 @@ fn against_pread(
     if pairs.iter().any(|pair| cold(pair) > DEVICE_SHARE_MAX) {
         let text = "some reads were not served from memory: there is not enough for the file";
         notes.push(text.to_owned());
+    }
+    let locked = subject.cache.stats().memory_bytes;
+    if config.memory_bytes > 0 && locked < subject.size {
+        let size = subject.size;
+        notes.push(format!(
+            "only {locked} of {size} bytes are in locked memory"
+        ));
     }
     let ratio = |figure: fn(&Cost) -> f64| Spread::of_ratios(&pairs, figure);
     let time = ratio(Cost::time_per_operation);

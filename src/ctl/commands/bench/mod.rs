@@ -29,13 +29,13 @@ mod trouble;
 
 use super::stop::{self, Stop};
 use super::{doctor, stdout, write_json};
-use crate::args::{Bench, BenchEngine};
+use crate::args::{Bench, BenchRun};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome, describe};
 use crate::show;
 use cachefs_core::Cache;
 use report::{RowOutcome, RowReport, Setting};
-use rows::{Bed, COPY, ROWS, Row, read_size};
+use rows::{Bed, CACHE_ROWS, COPY, ENGINE_ROWS, Row, read_size};
 use scratch::Scratch;
 use serde::Serialize;
 use std::io::Write;
@@ -43,15 +43,33 @@ use std::path::PathBuf;
 use trouble::Trouble;
 
 /// The names of all rows of `bench engine`.
-pub fn row_names() -> impl Iterator<Item = &'static str> {
-    ROWS.iter().map(|row| row.name)
+pub fn engine_rows() -> impl Iterator<Item = &'static str> {
+    ENGINE_ROWS.iter().map(|row| row.name)
+}
+
+/// The names of all rows of `bench cache`.
+pub fn cache_rows() -> impl Iterator<Item = &'static str> {
+    CACHE_ROWS.iter().map(|row| row.name)
 }
 
 /// Measures what was asked for.
 pub fn run(context: &Context, bench: &Bench) -> Outcome {
     match bench {
-        Bench::Engine(args) => run_engine(context, args),
+        Bench::Engine(args) => {
+            let rows = choose(&ENGINE_ROWS, &args.rows);
+            run_rows(context, &args.run, &rows, (args.size, args.idle))
+        }
+        Bench::Cache(args) => {
+            let rows = choose(&CACHE_ROWS, &args.rows);
+            run_rows(context, &args.run, &rows, (args.size, 0))
+        }
     }
+}
+
+/// Those that were named; all of them if none was.
+fn choose(rows: &'static [Row], names: &[String]) -> Vec<&'static Row> {
+    let chosen = |row: &&Row| names.is_empty() || names.iter().any(|name| name == row.name);
+    rows.iter().filter(chosen).collect()
 }
 
 #[derive(Serialize)]
@@ -60,16 +78,15 @@ struct Report {
     rows: Vec<RowReport>,
 }
 
-fn run_engine(context: &Context, args: &BenchEngine) -> Outcome {
-    let chosen = |row: &&Row| args.rows.is_empty() || args.rows.iter().any(|name| name == row.name);
-    let chosen: Vec<&Row> = ROWS.iter().filter(chosen).collect();
-    let bed = make_bed(context, args, &chosen).map_err(whole_failure)?;
+/// `extent`: bytes of the file, and seconds of watching.
+fn run_rows(context: &Context, args: &BenchRun, rows: &[&Row], extent: (u64, u16)) -> Outcome {
+    let bed = make_bed(context, args, rows, extent).map_err(whole_failure)?;
     let setting = setting(&bed)?;
     if !args.json {
         show(&setting.text())?;
     }
     let mut reports = Vec::new();
-    for row in chosen {
+    for row in rows {
         let outcome = match (row.run)(&bed) {
             Ok(measured) => RowOutcome::Measured(measured),
             Err(Trouble::CannotRun(reason)) => RowOutcome::NotRun { reason },
@@ -110,26 +127,31 @@ fn whole_failure(trouble: Trouble) -> Failure {
     }
 }
 
-fn make_bed(context: &Context, args: &BenchEngine, rows: &[&Row]) -> Result<Bed, Trouble> {
+fn make_bed(
+    context: &Context,
+    args: &BenchRun,
+    rows: &[&Row],
+    (size, idle): (u64, u16),
+) -> Result<Bed, Trouble> {
     let stop = Stop::on_signals().map_err(Trouble::io("handle signals"))?;
     // A file and its copy at once.
     let copied = rows.iter().any(|row| row.name == COPY);
-    let copy = if copied { args.size } else { 0 };
-    let needed = read_size(args.size).saturating_add(copy).saturating_mul(2);
+    let copy = if copied { size } else { 0 };
+    let needed = read_size(size).saturating_add(copy).saturating_mul(2);
     let scratch = Scratch::new(&directory(context, args), needed, stop)?;
-    let origin = scratch.origin("origin", read_size(args.size))?;
+    let origin = scratch.origin("origin", read_size(size))?;
     Ok(Bed {
         scratch,
         config: context.config.clone(),
         pairs: args.pairs,
-        size: args.size,
-        idle: args.idle,
+        size,
+        idle,
         origin,
     })
 }
 
 /// Beside the cache, since that is where files are to be fast.
-fn directory(context: &Context, args: &BenchEngine) -> PathBuf {
+fn directory(context: &Context, args: &BenchRun) -> PathBuf {
     if let Some(directory) = &args.dir {
         return directory.clone();
     }

@@ -1,5 +1,5 @@
-//! The ways to read a cached file: by a queue, blocking, and with pread(2).
-//! All of them read the same blocks into the same registered memory.
+//! The ways to read a cached file: by a queue, blocking, by leases, and with pread(2).
+//! All of them read the same blocks; but for leases, into the same registered memory.
 
 use super::subject::Subject;
 use super::trouble::Trouble;
@@ -16,7 +16,9 @@ pub enum Way {
     Stream(usize),
     /// One blocking call of the library after the other.
     Blocking,
-    /// The same without the library.
+    /// One lease after the other: acquired, asked where it is, and released.
+    Leases,
+    /// As blocking calls, without the library.
     Pread,
 }
 
@@ -60,6 +62,7 @@ impl<'a> Reader<'a> {
             Way::Blocking => self.one_by_one(offsets, |buffer, offset| {
                 Ok(subject.file.read_at(buffer, offset)? as usize)
             }),
+            Way::Leases => self.by_leases(offsets),
             Way::Pread => self.one_by_one(offsets, |buffer, offset| {
                 let copy = &subject.copy;
                 copy.read_at(buffer, offset).map_err(Trouble::io("pread"))
@@ -110,6 +113,19 @@ impl<'a> Reader<'a> {
                         "a read of {asked} bytes gave {got}"
                     )));
                 }
+            }
+        }
+        Ok(())
+    }
+
+    fn by_leases(&self, offsets: &[u64]) -> Result<(), Trouble> {
+        for &offset in offsets {
+            let lease = self.subject.file.lease(offset, self.block as u64)?;
+            let bytes = std::hint::black_box(lease.bytes());
+            if bytes.len() != self.block {
+                let (asked, got) = (self.block, bytes.len());
+                let text = format!("a lease of {asked} bytes gave {got}");
+                return Err(Trouble::Failed(text));
             }
         }
         Ok(())

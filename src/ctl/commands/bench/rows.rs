@@ -54,8 +54,15 @@ pub struct Row {
     pub run: fn(&Bed) -> Result<Measured, Trouble>,
 }
 
-/// All of them, in the order in which they are run.
-pub const ROWS: [Row; 9] = [
+/// Those of the cache, in the order in which they are run.
+pub static CACHE_ROWS: [Row; 1] = [Row {
+    name: "lease",
+    title: "4 KiB in locked memory leased, located and released, against pread",
+    run: cached::leases,
+}];
+
+/// Those of the engine.
+pub static ENGINE_ROWS: [Row; 9] = [
     Row {
         name: "direct-4k",
         title: "O_DIRECT reads of 4 KiB in no order, 32 in flight, against fio",
