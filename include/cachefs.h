@@ -474,6 +474,11 @@ typedef struct cachefs_cache_options {
      */
     uint64_t lease_bytes;
     /**
+     * Limit of what is fetched ahead of readers and not yet read, in bytes, over all
+     * files; less than chunk_bytes: nothing is.
+     */
+    uint64_t readahead_bytes;
+    /**
      * Unit of presence, in bytes: a power of two. Fixed when the directory is first used.
      */
     uint32_t chunk_bytes;
@@ -555,9 +560,10 @@ typedef struct cachefs_cache_options {
      */
     uint32_t withhold;
     /**
-     * Must be 0.
+     * 1: nothing is fetched before it is asked for. 0: what a run of reads of a file
+     * will want is.
      */
-    uint32_t reserved;
+    uint32_t readahead;
     /**
      * NULL: no messages.
      */
@@ -1064,6 +1070,24 @@ typedef struct cachefs_statistics {
      * fetched again when it is read.
      */
     uint64_t chunks_dropped;
+    /**
+     * Bytes that were read from origins before anybody asked for them (see the option
+     * readahead).
+     */
+    uint64_t bytes_prefetched;
+    /**
+     * Those of them that nobody had read when the run of reads was over, or the file
+     * closed. They stay in the cache.
+     */
+    uint64_t bytes_prefetched_unused;
+    /**
+     * Reads that had to wait for a chunk that was on its way ahead of them.
+     */
+    uint64_t prefetch_stalls;
+    /**
+     * Bytes that are on their way ahead of readers, or there and not read, now.
+     */
+    uint64_t readahead_bytes;
 } cachefs_statistics;
 
 /**

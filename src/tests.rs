@@ -124,6 +124,14 @@ scenarios! {
         a_directory_that_is_no_cache_is_refused, a_newer_format_is_refused,
         an_unwritable_cache_passes_through, a_full_cache_device_passes_through,
         an_origin_inside_the_cache_is_refused;
+    readahead: a_run_of_reads_finds_its_chunks_there, a_backward_run_finds_its_chunks_there,
+        a_strided_run_finds_its_chunks_there, two_readers_of_one_file_are_told_apart,
+        a_run_through_what_is_cached_goes_on_ahead_of_it,
+        a_look_at_the_head_of_a_file_gets_no_more_than_its_chunks,
+        random_reads_get_no_more_than_their_chunks, readahead_can_be_switched_off,
+        what_is_ahead_stays_within_its_limit, a_reader_joins_what_is_on_its_way,
+        an_error_ahead_is_nobodys_error, a_closed_file_gives_up_what_is_ahead,
+        closing_ends_what_hangs_ahead, reads_ahead_leave_a_thread_to_readers;
     waiting: a_queue_descriptor_tells_of_every_completion, a_wait_ends_with_its_time;
 }
 

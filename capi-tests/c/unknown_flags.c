@@ -17,8 +17,8 @@ static void check_cache_options(void) {
     options.log_level = CACHEFS_LOG_TRACE + 1;
     CHECK_ERROR(cachefs_cache_open(t_path("cache"), &options, &cache), -ERANGE);
     options = t_options();
-    options.reserved = 1;
-    CHECK_ERROR(cachefs_cache_open(t_path("cache"), &options, &cache), -EINVAL);
+    options.readahead = 2;
+    CHECK_ERROR(cachefs_cache_open(t_path("cache"), &options, &cache), -ERANGE);
     options = t_options();
     options.chunk_bytes = 100000;
     CHECK_ERROR(cachefs_cache_open(t_path("cache"), &options, &cache), -EINVAL);

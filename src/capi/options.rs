@@ -10,7 +10,7 @@ use std::ffi::{CString, c_char};
 
 /// The configuration that options stand for, without the log.
 pub(super) fn config(options: &cachefs_cache_options) -> Result<Config> {
-    if options.flags != 0 || options.reserved != 0 {
+    if options.flags != 0 {
         let text = "cachefs_cache_options: a flag that this release does not know is set";
         return Err(Error::new(Errno::INVAL, text));
     }
@@ -29,6 +29,8 @@ pub(super) fn config(options: &cachefs_cache_options) -> Result<Config> {
         pool_bytes: options.pool_bytes,
         memory_bytes: options.memory_bytes,
         lease_bytes: options.lease_bytes,
+        readahead: options.readahead.into(),
+        readahead_bytes: options.readahead_bytes,
         direct_copy_bytes: options.direct_copy_bytes,
         threads: options.threads.into(),
         queue_depth: options.queue_depth.into(),
@@ -64,6 +66,8 @@ fn store(config: &Config, options: &mut cachefs_cache_options) {
     options.pool_bytes = config.pool_bytes;
     options.memory_bytes = config.memory_bytes;
     options.lease_bytes = config.lease_bytes;
+    options.readahead = config.readahead as u32;
+    options.readahead_bytes = config.readahead_bytes;
     options.direct_copy_bytes = config.direct_copy_bytes;
     options.threads = config.threads as u32;
     options.queue_depth = config.queue_depth as u32;
@@ -275,6 +279,7 @@ mod tests {
                 .chain([config.direct_io, config.copy_method, config.withhold])
                 .chain([config.memory_bytes, config.direct_copy_bytes])
                 .chain([config.lease_bytes])
+                .chain([config.readahead, config.readahead_bytes])
                 .collect::<Vec<u64>>()
             };
             assert_eq!(pick(&back), pick(&again), "{}", option.key);

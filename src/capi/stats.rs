@@ -56,6 +56,10 @@ pub unsafe extern "C" fn cachefs_stats(
             leased_bytes: stats.leased_bytes,
             chunks_verified: stats.chunks_verified,
             chunks_dropped: stats.chunks_dropped,
+            bytes_prefetched: stats.bytes_prefetched,
+            bytes_prefetched_unused: stats.bytes_prefetched_unused,
+            prefetch_stalls: stats.prefetch_stalls,
+            readahead_bytes: stats.readahead_bytes,
         };
         // SAFETY: the caller promises the structure.
         unsafe { copy_out(statistics, &value) }

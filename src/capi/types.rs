@@ -113,6 +113,9 @@ pub struct cachefs_cache_options {
     pub direct_copy_bytes: u64,
     /// Bytes that may be leased at once, counted in pages of 4 KiB.
     pub lease_bytes: u64,
+    /// Limit of what is fetched ahead of readers and not yet read, in bytes, over all
+    /// files; less than chunk_bytes: nothing is.
+    pub readahead_bytes: u64,
     /// Unit of presence, in bytes: a power of two. Fixed when the directory is first used.
     pub chunk_bytes: u32,
     /// Library threads that serve misses, fills and callbacks.
@@ -156,8 +159,9 @@ pub struct cachefs_cache_options {
     pub copy_method: u32,
     /// CACHEFS_FEATURE_… bits of io_uring not to use, against bugs of a kernel.
     pub withhold: u32,
-    /// Must be 0.
-    pub reserved: u32,
+    /// 1: nothing is fetched before it is asked for. 0: what a run of reads of a file
+    /// will want is.
+    pub readahead: u32,
     /// NULL: no messages.
     pub log: cachefs_log_callback,
     /// Passed to `log`.
@@ -606,6 +610,16 @@ pub struct cachefs_statistics {
     /// Chunks that were found not to be what was written: each was dropped, and is
     /// fetched again when it is read.
     pub chunks_dropped: u64,
+    /// Bytes that were read from origins before anybody asked for them (see the option
+    /// readahead).
+    pub bytes_prefetched: u64,
+    /// Those of them that nobody had read when the run of reads was over, or the file
+    /// closed. They stay in the cache.
+    pub bytes_prefetched_unused: u64,
+    /// Reads that had to wait for a chunk that was on its way ahead of them.
+    pub prefetch_stalls: u64,
+    /// Bytes that are on their way ahead of readers, or there and not read, now.
+    pub readahead_bytes: u64,
 }
 
 /// Latencies of one kind of operation, from its start to its end.

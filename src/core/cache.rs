@@ -9,9 +9,12 @@ use crate::io::Simulation;
 use crate::io::{
     EngineFactory, EngineKind, EngineOptions, EngineStats, FeatureSet, Owner, Refusal,
 };
-use crate::limits::{BOUNCE_BUFFERS, CLOSERS_MAX, ORIGIN_NAME_BYTES_MAX, POOL_BUFFERS_MIN};
+use crate::limits::{
+    BOUNCE_BUFFERS, CLOSERS_MAX, ORIGIN_NAME_BYTES_MAX, POOL_BUFFERS_MIN, READAHEAD_WAITS_SHARE,
+};
 use crate::origin::{Custom, CustomOrigin, Directory, Inner, Origin, OriginJob};
 use crate::queue::{Queue, QueueOptions};
+use crate::readahead::{Budget, Places};
 use crate::request::{self, Copying, Method};
 use crate::shared::{Shared, with_log};
 use crate::stats::{Counters, Stats};
@@ -116,6 +119,7 @@ impl Cache {
             close_timeout: Duration::from_millis(config.close_timeout_ms),
             store,
             lease_bytes: config.lease_bytes,
+            readahead: Arc::new(Budget::new(config.readahead_limit())),
             async_limit: config.async_limit,
             async_in_flight: AtomicU64::new(0),
             ids: AtomicU64::new(1),
@@ -212,6 +216,7 @@ impl Cache {
             (stats.cached_bytes, stats.cached_objects) = store.totals();
             stats.memory_bytes = store.memory_bytes();
         }
+        stats.readahead_bytes = self.shared.readahead.used();
         stats
     }
 
@@ -262,11 +267,18 @@ impl Cache {
 
     fn start_shard(&self, index: usize, config: &Config) -> Result<()> {
         let buffers = config.pool_bytes / config.threads / self.shared.chunk_bytes;
+        let kind = self.shared.engines.kind();
+        let waits = match kind {
+            EngineKind::Uring => config.io_workers,
+            EngineKind::Psync => config.psync_threads / config.threads,
+        } / READAHEAD_WAITS_SHARE;
         let shard_config = ShardConfig {
             depth: config.queue_depth as u32,
             fill_depth: config.fill_depth as u32,
             pool_buffers: buffers.max(POOL_BUFFERS_MIN) as usize,
             chunk_bytes: self.shared.chunk_bytes,
+            reads_wait_in_kernel: kind == EngineKind::Uring,
+            prefetch_places: Places::new(waits.max(1) as u32),
             direct_copy_bytes: config.direct_copy_bytes,
             origin_timeout: Duration::from_millis(config.origin_timeout_ms),
             close_timeout: self.shared.close_timeout,

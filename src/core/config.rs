@@ -47,6 +47,10 @@ pub struct Config {
     pub memory_bytes: u64,
     /// See the key `lease_bytes`.
     pub lease_bytes: u64,
+    /// See the key `readahead`: 0 true, 1 false.
+    pub readahead: u64,
+    /// See the key `readahead_bytes`.
+    pub readahead_bytes: u64,
     /// See the key `copy_method`.
     pub copy_method: u64,
     /// See the key `direct_copy_bytes`.
@@ -250,6 +254,20 @@ pub static OPTIONS: &[OptionInfo] = &[
         "Bytes that may be leased at once, counted in pages of 4 KiB."
     ),
     number!(
+        readahead,
+        Choice(&["true", "false"]),
+        0,
+        0..=1,
+        "Fetch what a run of reads will want before it is asked for."
+    ),
+    number!(
+        readahead_bytes,
+        Size,
+        64 * MIB,
+        64 * KIB..=64 * GIB,
+        "Limit of what is ahead of its readers, over all files; less than a chunk is nothing."
+    ),
+    number!(
         copy_method,
         Choice(&["auto", "reflink", "copy_file_range", "ring", "splice"]),
         0,
@@ -430,6 +448,14 @@ impl Config {
 }
 
 impl Config {
+    /// Bytes that may be ahead of readers. Of a completed configuration.
+    pub(crate) fn readahead_limit(&self) -> u64 {
+        match self.readahead {
+            0 => self.readahead_bytes,
+            _ => 0,
+        }
+    }
+
     /// What engines are asked to be. Of a completed configuration.
     pub fn engine_options(&self) -> EngineOptions {
         let withheld = FeatureSet::from_bits(self.withhold as u32);

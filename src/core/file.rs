@@ -4,6 +4,7 @@ use crate::completion::MissReason;
 use crate::error::{Errno, Error, Result};
 use crate::ids::Identity;
 use crate::origin::{Inner, Origin, Source};
+use crate::readahead::Ahead;
 use crate::shared::Remains;
 use crate::store::Object;
 use crate::token::VersionToken;
@@ -15,8 +16,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A file. Clones are the same file.
-#[derive(Clone)]
 pub struct File(pub(crate) Arc<FileInner>);
+
+impl Clone for File {
+    fn clone(&self) -> Self {
+        self.0.handles.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for File {
+    /// What is under way holds on to the file; only readers have handles.
+    fn drop(&mut self) {
+        if self.0.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.forget_ahead();
+        }
+    }
+}
 
 pub(crate) struct FileInner {
     pub(crate) origin: Arc<Inner>,
@@ -26,6 +42,10 @@ pub(crate) struct FileInner {
     identity: Identity,
     /// As it was opened: for messages and for people who list objects.
     pub(crate) path: Vec<u8>,
+    /// What is fetched before it is asked for.
+    pub(crate) ahead: Ahead,
+    /// Its `File`s.
+    handles: AtomicU64,
     /// The shard that serves its misses.
     pub(crate) shard: usize,
     /// The version that is served. It moves on when a read finds that the
@@ -146,6 +166,8 @@ impl Origin {
             near: opened.near,
             identity: opened.identity,
             path: path.to_vec(),
+            ahead: Ahead::new(&inner.cache.readahead, inner.cache.chunk_bytes),
+            handles: AtomicU64::new(1),
             shard,
             current: ArcSwap::from_pointee(version),
             moving: Mutex::new(()),

@@ -11,6 +11,7 @@
 //! | `evict/` | who has to go | `ids` |
 //! | `io/` | engines: io_uring, psync; for tests, a simulated one | `buf` |
 //! | `memory/` | hot chunks in memory | `buf` |
+//! | `readahead/` | what is fetched before it is asked for | nothing |
 //! | `buf/` | memory for I/O | nothing |
 
 #[cfg(feature = "bench")]
@@ -31,6 +32,7 @@ pub mod limits;
 mod memory;
 mod origin;
 mod queue;
+mod readahead;
 mod request;
 mod shared;
 mod stats;

@@ -116,9 +116,36 @@ pub const MEMORY_WINDOWS_MAX: usize = 1 << 14;
 pub const LEASE_UNIT_BYTES: u64 = 4096;
 /// Bytes that may be leased at once, at most.
 pub const LEASE_BYTES_MAX: u64 = 64 << 30;
+/// Reads in a row after which chunks are fetched ahead: two in a row are common for
+/// programs that only look what a file is.
+pub const READAHEAD_RUN_READS: u32 = 3;
+/// The same for reads at equal distances, which random ones have now and then.
+pub const READAHEAD_STRIDE_READS: u32 = 4;
+/// Bytes at the head of a file that may be read in a row without anything being
+/// fetched ahead: what looks for a file's type reads up to 64 KiB, some of them twice.
+pub const READAHEAD_HEAD_BYTES: u64 = 128 << 10;
+/// Chunks that are fetched ahead of a new run.
+pub const READAHEAD_CHUNKS_FIRST: u64 = 2;
+/// Bytes that are fetched ahead of one run, at most.
+pub const READAHEAD_RUN_BYTES_MAX: u64 = 32 << 20;
+/// Runs of one file that are followed at the same time.
+pub const READAHEAD_RUNS_MAX: usize = 8;
+/// Reads of a file that do not belong to a run, after which it is over.
+pub const READAHEAD_IDLE_READS: u64 = 64;
+/// Hits that are looked at after a miss, as long as they belong to no run.
+pub const READAHEAD_WATCH_READS: u32 = 32;
+/// Of so many buffers of a library thread, one is not used to fetch ahead.
+pub const READAHEAD_POOL_SPARE: usize = 4;
+/// Of so many reads that can wait for an origin at once, one may be ahead of readers.
+pub const READAHEAD_WAITS_SHARE: u64 = 2;
+/// Chunks that a read may leave out, or come early, without leaving its run: several
+/// threads of one reader do not keep their order.
+pub const READAHEAD_SLACK_CHUNKS: u64 = 1;
 /// Segments of one vectored read, as IOV_MAX of the kernel.
 pub const SEGMENTS_MAX: usize = 1024;
 
+// What begins a run must be more than a look at a file's head.
+const _: () = assert!(READAHEAD_RUN_READS >= 3 && READAHEAD_STRIDE_READS > READAHEAD_RUN_READS);
 const _: () = assert!(CHUNK_BYTES_MIN.is_power_of_two() && CHUNK_BYTES_MAX.is_power_of_two());
 // A table of buffers has at most 16384 slots (IORING_MAX_REG_BUFFERS).
 const _: () = assert!(REGIONS_MAX + POOL_SLOTS_MAX <= 1 << 14);

@@ -544,6 +544,7 @@ impl Batch<'_> {
         let present = version.present_run(offset, end) == length;
         if present && from_memory(version, target, offset, length as usize) {
             queue.files.release(known);
+            file.0.saw_hit(offset, length);
             self.copied(tag, length);
             return Ok(());
         }
@@ -563,6 +564,7 @@ impl Batch<'_> {
             started: self.now,
         };
         queue.read_hit(hit, op);
+        file.0.saw_hit(offset, length);
         Ok(())
     }
 

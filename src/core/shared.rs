@@ -7,6 +7,7 @@ use crate::file::Version;
 use crate::ids::Identity;
 use crate::io::EngineFactory;
 use crate::origin::Source;
+use crate::readahead::Budget;
 use crate::request::{CopyWorkers, Remote};
 use crate::stats::Counters;
 use crate::store::{Object, Store, blocks_writing};
@@ -50,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) store: std::result::Result<Arc<Store>, Error>,
     /// Bytes that may be leased at once.
     pub(crate) lease_bytes: u64,
+    /// Of what may be ahead of readers.
+    pub(crate) readahead: Arc<Budget>,
     pub(crate) async_limit: u64,
     pub(crate) async_in_flight: AtomicU64,
     pub(crate) ids: AtomicU64,

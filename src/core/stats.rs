@@ -10,6 +10,8 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: u64,)*
             /// Bytes that the memory tier holds (now).
             pub memory_bytes: u64,
+            /// Bytes that are on their way ahead of readers, or there and not read (now).
+            pub readahead_bytes: u64,
             /// Bytes in the cache directory, those being written included (now).
             pub cached_bytes: u64,
             /// Objects in the cache directory (now).
@@ -26,6 +28,7 @@ macro_rules! counters {
                 Stats {
                     $($name: self.$name.get(),)*
                     memory_bytes: 0,
+                    readahead_bytes: 0,
                     cached_bytes: 0,
                     cached_objects: 0,
                 }
@@ -86,6 +89,13 @@ counters! {
     chunks_verified,
     /// Chunks that were found not to be what was written: they are fetched again.
     chunks_dropped,
+    /// Bytes that were read from origins before anybody asked for them.
+    bytes_prefetched,
+    /// Those of them that nobody had read when the run of reads was over, or the file
+    /// closed. They stay in the cache.
+    bytes_prefetched_unused,
+    /// Reads that had to wait for a chunk that was on its way ahead of them.
+    prefetch_stalls,
 }
 
 impl Counters {

@@ -87,6 +87,8 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
         options.capacity_bytes = settings.capacity_bytes;
         options.memory_bytes = settings.memory_bytes;
         options.lease_bytes = settings.lease_bytes;
+        options.readahead = (!settings.readahead).into();
+        options.readahead_bytes = settings.readahead_bytes;
         options.direct_copy_bytes = settings.direct_copy_bytes;
         options.chunk_bytes = settings.chunk_bytes as u32;
         options.origin_timeout_ms = settings.origin_timeout_ms as u32;
@@ -151,6 +153,10 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
             leased_bytes: value.leased_bytes,
             chunks_verified: value.chunks_verified,
             chunks_dropped: value.chunks_dropped,
+            bytes_prefetched: value.bytes_prefetched,
+            bytes_prefetched_unused: value.bytes_prefetched_unused,
+            prefetch_stalls: value.prefetch_stalls,
+            readahead_bytes: value.readahead_bytes,
             cached_bytes: value.cached_bytes,
             cached_objects: value.cached_objects,
         }

@@ -58,6 +58,8 @@ fn config<const DIRECT: bool>(settings: &Settings) -> Config {
         capacity_bytes: settings.capacity_bytes,
         memory_bytes: settings.memory_bytes,
         lease_bytes: settings.lease_bytes,
+        readahead: (!settings.readahead).into(),
+        readahead_bytes: settings.readahead_bytes,
         direct_copy_bytes: settings.direct_copy_bytes,
         chunk_bytes: settings.chunk_bytes,
         origin_timeout_ms: settings.origin_timeout_ms,

@@ -71,6 +71,8 @@ pub(crate) struct TestOrigin {
     pub(crate) stats: AtomicU64,
     /// Fails reads, if not 0.
     pub(crate) errno: AtomicI64,
+    /// Fails the next read, if not 0.
+    pub(crate) errno_once: AtomicI64,
     /// Gives only half of what was asked for.
     pub(crate) short: AtomicBool,
     /// Reads hang while this is true.
@@ -92,6 +94,7 @@ impl TestOrigin {
             bytes_read: AtomicU64::new(0),
             stats: AtomicU64::new(0),
             errno: AtomicI64::new(0),
+            errno_once: AtomicI64::new(0),
             short: AtomicBool::new(false),
             hang: Mutex::new(false),
             resumed: Condvar::new(),
@@ -117,7 +120,10 @@ impl TestOrigin {
         }
         drop(hang);
         std::thread::sleep(self.delay);
-        let errno = self.errno.load(Ordering::SeqCst);
+        let errno = match self.errno_once.swap(0, Ordering::SeqCst) {
+            0 => self.errno.load(Ordering::SeqCst),
+            once => once,
+        };
         if errno != 0 {
             return -errno;
         }

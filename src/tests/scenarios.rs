@@ -11,6 +11,7 @@ pub(crate) mod leasing;
 pub(crate) mod limits;
 pub(crate) mod memory;
 pub(crate) mod places;
+pub(crate) mod readahead;
 pub(crate) mod reading;
 pub(crate) mod reboots;
 pub(crate) mod versions;

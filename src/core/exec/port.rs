@@ -3,6 +3,7 @@
 use super::FetchId;
 use crate::buf::PoolBuf;
 use crate::error::Errno;
+use crate::file::FileInner;
 use crate::io::Wake;
 use crate::request::{Failure, Request, Survey};
 use crate::token::VersionToken;
@@ -31,12 +32,17 @@ pub(crate) enum Message {
     Surveyed(u64, Survey),
     /// A worker thread has copied what is in this slot, or not.
     Copied(usize, Result<(), Failure>),
+    /// Fetch chunks that nobody has asked for yet, if there is room.
+    Prefetch(Arc<FileInner>, Vec<u64>),
+    /// Nobody will ask for what is fetched ahead of this file.
+    ForgetPrefetches(Arc<FileInner>),
     /// Cancel everything and end.
     Close,
 }
 
 /// Where any thread leaves messages for a shard. What is in it is bounded by
-/// the requests that the doors admit and the fetches that the pool allows.
+/// the requests that the doors admit, the fetches that the pool allows, and the limit
+/// of what is ahead.
 #[derive(Default)]
 pub(crate) struct Port {
     inbox: Mutex<Inbox>,

@@ -8,6 +8,7 @@ use crate::buf::Pool;
 use crate::completion::Completion;
 use crate::error::Errno;
 use crate::io::{Engine, Op, Outcome, Wait, Which};
+use crate::readahead::Places;
 use crate::request::{Bounce, Copying, Fetch, Flight, Part, Request, Sink};
 use crate::stats::Counters;
 use slab::Slab;
@@ -32,6 +33,10 @@ pub(crate) struct ShardConfig {
     pub(crate) fill_depth: u32,
     pub(crate) pool_buffers: usize,
     pub(crate) chunk_bytes: u64,
+    /// A read of an origin on this host takes no thread while it waits for the disk.
+    pub(crate) reads_wait_in_kernel: bool,
+    /// For reads ahead that take one.
+    pub(crate) prefetch_places: Arc<Places>,
     /// Bytes from which on a file that is copied whole is written past the page cache.
     pub(crate) direct_copy_bytes: u64,
     pub(crate) origin_timeout: Duration,
@@ -216,6 +221,9 @@ impl Shard {
             }
             Message::Surveyed(serial, survey) => self.surveyed(serial, survey),
             Message::Copied(slot, result) => self.copied(slot, result),
+            Message::Prefetch(..) if self.closing.is_some() => {}
+            Message::Prefetch(file, chunks) => self.prefetch(&file, chunks),
+            Message::ForgetPrefetches(file) => self.forget_prefetches(&file),
             Message::Close => self.begin_close(),
         }
     }
@@ -256,6 +264,11 @@ impl Shard {
             self.overflow.push_back((target.tag(), op));
         }
         self.push_overflow();
+    }
+
+    /// Whether the engine takes operations at once, with room for those of readers.
+    pub(crate) fn is_flowing(&self) -> bool {
+        self.overflow.is_empty() && self.engine.space() > self.config.depth as usize / 2
     }
 
     /// Gives the engine what waits for room, chains as a whole.

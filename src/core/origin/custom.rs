@@ -4,6 +4,7 @@ use super::Source;
 use crate::buf::PoolBuf;
 use crate::error::{Errno, Error, Result};
 use crate::exec::{FetchId, Message, Port};
+use crate::readahead::Places;
 use crate::token::VersionToken;
 use crate::workers::{Job, Workers};
 use std::ffi::{CStr, CString};
@@ -136,6 +137,8 @@ pub(crate) struct Custom {
     code: Arc<dyn CustomOrigin>,
     /// None if the code never blocks.
     workers: Option<Arc<Workers<OriginJob>>>,
+    /// Reads ahead leave a thread to readers, if there is more than one.
+    prefetch_places: Option<Arc<Places>>,
 }
 
 /// A call of the code.
@@ -161,7 +164,17 @@ impl Custom {
     pub(crate) fn new(code: Arc<dyn CustomOrigin>) -> Self {
         let threads = code.threads();
         let workers = (threads > 0).then(|| Arc::new(Workers::new("cachefs-origin", threads)));
-        Self { code, workers }
+        let prefetch_places = (threads > 0).then(|| Places::new((threads - 1).max(1)));
+        Self {
+            code,
+            workers,
+            prefetch_places,
+        }
+    }
+
+    /// For reads ahead of readers; None: they take nothing that readers need.
+    pub(crate) fn prefetch_places(&self) -> Option<&Arc<Places>> {
+        self.prefetch_places.as_ref()
     }
 
     pub(crate) fn workers(&self) -> Option<&Arc<Workers<OriginJob>>> {

@@ -8,6 +8,7 @@
 //!          └─▶ Verifying ─▶ (answer), or Reading: see `verify`
 //! ```
 
+use super::ahead::Ahead;
 use super::{Again, Request, Shard, store_op};
 use crate::buf::{Buffer, Lent, PoolBuf};
 use crate::completion::Operation;
@@ -75,6 +76,8 @@ pub(crate) struct Fetch {
     pub(super) version: Arc<Version>,
     /// The chunk to store it as; None: it is not kept.
     pub(super) chunk: Option<u64>,
+    /// It was begun before anybody wanted it.
+    pub(super) ahead: Option<Ahead>,
     /// Of the request that leads it.
     pub(super) priority: Priority,
     /// Its entry in the table of flights.
@@ -295,6 +298,9 @@ impl Shard {
             return;
         }
         fetch.buffer = buffer;
+        if let Some(ahead) = &mut fetch.ahead {
+            ahead.place = None;
+        }
         let checked_by_read = match &fetch.file.source {
             Source::Descriptor { .. } => false,
             Source::Path(_) => fetch.file.origin.custom_code().checks_version(),
@@ -361,6 +367,7 @@ impl Shard {
             Err(errno) => self.fail_fetch(slot, errno),
             Ok(token) if token != fetch.version.token => {
                 self.counters.stale_fetches.add(1);
+                self.blame_prefetch(slot);
                 self.end_fetch(slot, |request, _| request.restart(Again::Changed(token)));
             }
             Ok(_) => match unless_changed {
@@ -389,6 +396,8 @@ impl Shard {
         fetch.state = State::Storing;
         let good = Arc::new(fetch.buffer.take().expect("the origin gave it back"));
         fetch.good = Some(Arc::clone(&good));
+        self.prefetched(slot);
+        let fetch = &mut self.fetches[slot];
         let store = fetch.chunk.and(fetch.version.object.as_ref());
         let claim = store.map(|object| Claim::take(object, fetch.offset, fetch.length as u64));
         let write = match (store, claim) {
@@ -433,9 +442,21 @@ impl Shard {
         if fetch.good.is_some() && request.operation == Operation::Read {
             fetch.copy_to(request, &waiter);
         } else {
-            request.outstanding += 1;
-            fetch.waiters.push(waiter);
+            self.wait_for_fetch(slot, waiter);
         }
+    }
+
+    /// The cursor of the request has passed what it waits for.
+    pub(super) fn wait_for_fetch(&mut self, slot: usize, waiter: Waiter) {
+        let fetch = &mut self.fetches[slot];
+        let request = &mut self.requests[waiter.request];
+        if fetch.is_wanted_by(request) {
+            // The time that the origin has is the reader's from now on.
+            fetch.deadline = Some(Instant::now() + self.config.origin_timeout);
+            self.counters.prefetch_stalls.add(1);
+        }
+        request.outstanding += 1;
+        fetch.waiters.push(waiter);
     }
 
     /// `whole` bytes have been written to the object, or could not be. Only fills
@@ -472,6 +493,9 @@ impl Shard {
     }
 
     fn fail_fetch(&mut self, slot: usize, errno: Errno) {
+        if self.fetches[slot].is_ahead() {
+            return self.prefetch_failed(slot, errno);
+        }
         self.end_fetch(slot, |request, _| request.fail(errno));
     }
 
@@ -524,6 +548,7 @@ impl Shard {
     /// Nobody waits any more; the buffer stays where it is until it comes back.
     /// Who lent memory has to wait for just that.
     fn give_up(&mut self, slot: usize) {
+        self.blame_prefetch(slot);
         let fetch = &mut self.fetches[slot];
         tracing::warn!(
             "the origin has not answered a read of {} bytes at {} in time",
@@ -574,7 +599,7 @@ impl Shard {
     }
 
     /// Leaves a fetch to whoever has its buffer.
-    fn detach(&mut self, slot: usize) {
+    pub(super) fn detach(&mut self, slot: usize) {
         let fetch = &mut self.fetches[slot];
         fetch.state = State::Overdue;
         fetch.deadline = None;

@@ -6,6 +6,7 @@ use super::{Request, Shard};
 use crate::buf::Lent;
 use crate::completion::{MissReason, Operation};
 use crate::error::Errno;
+use crate::file::Version;
 use crate::store::Object;
 use std::sync::Arc;
 use std::time::Instant;
@@ -31,6 +32,7 @@ impl Shard {
             offset: request.cursor,
             length,
         };
+        let reader = (request.operation == Operation::Read).then(|| Arc::clone(&request.file));
         let object = request.version.object.as_ref();
         let flight = object.map(|object| (object.header.nonce, chunk));
         match flight.and_then(|flight| self.flights.get(&flight)).copied() {
@@ -38,7 +40,11 @@ impl Shard {
                 if request.miss_reason == MissReason::None && !self.fetches[fetch].doubted {
                     request.miss_reason = request.version.reason;
                 }
+                let waits = self.fetches[fetch].is_ahead();
                 self.join(fetch, waiter);
+                if let Some(file) = reader.filter(|_| waits) {
+                    self.reader_waits(&file, chunk);
+                }
                 return true;
             }
             Some(Flight::Copy(copy)) => {
@@ -56,6 +62,17 @@ impl Shard {
             self.lead(waiter, Some(chunk), true);
             return true;
         }
+        self.lead_or_bypass(waiter, chunk);
+        if let Some(file) = reader {
+            self.reader_waits(&file, chunk);
+        }
+        true
+    }
+
+    /// Fetches a chunk for bytes that the cursor of the request has passed, or only
+    /// those if nothing can be stored.
+    pub(super) fn lead_or_bypass(&mut self, waiter: Waiter, chunk: u64) {
+        let slot = waiter.request;
         match self.admit(slot, chunk) {
             Ok(()) => self.lead(waiter, Some(chunk), false),
             // A fill that stores nothing would only cost the origin.
@@ -64,7 +81,6 @@ impl Shard {
             }
             Err(_) => self.bypass(waiter),
         }
-        true
     }
 
     /// Has a request get its bytes from the origin without keeping them; the
@@ -81,16 +97,15 @@ impl Shard {
     /// Whether a chunk may be stored, and room for it if so; the errno says to
     /// a fill why not.
     fn admit(&self, slot: usize, chunk: u64) -> Result<(), Errno> {
-        let object = self.may_store(slot)?;
+        let object = self.may_store(&self.requests[slot].version)?;
         if !object.reserve(object.geometry().extent(chunk).1) {
             return Err(Errno::NOSPC);
         }
         Ok(())
     }
 
-    /// Where the chunks of a request may be stored, or why not.
-    pub(super) fn may_store(&self, slot: usize) -> Result<Arc<Object>, Errno> {
-        let version = &self.requests[slot].version;
+    /// Where the chunks of a version may be stored, or why not.
+    pub(super) fn may_store(&self, version: &Version) -> Result<Arc<Object>, Errno> {
         let object = version.object.as_ref().ok_or(version.refusal)?;
         if version.token.racy_for_ns().is_some() {
             return Err(Errno::AGAIN);
@@ -130,6 +145,7 @@ impl Shard {
             file: Arc::clone(&request.file),
             version,
             chunk,
+            ahead: None,
             priority: request.priority,
             flight,
             offset,

@@ -15,6 +15,7 @@
 //! back, the pieces are drained and the request starts again from its first
 //! byte, so that what it returns is of one version.
 
+mod ahead;
 mod batch;
 mod bounce;
 mod complete;

@@ -56,6 +56,9 @@ impl NewRequest {
 /// Hands a request to its shard. ESHUTDOWN: nothing was done.
 pub(crate) fn submit(file: &Arc<FileInner>, new: NewRequest) -> Result<()> {
     let shared = &file.origin.cache;
+    if new.operation == Operation::Read {
+        file.saw_miss(new.offset, new.length);
+    }
     let request = new_request(file, new);
     shared.counters.in_flight.add(1);
     shared.ports[file.shard]
@@ -168,6 +171,7 @@ impl FileInner {
         let asked = total(segments);
         if let Some(length) = self.read_at_once(segments, offset, asked) {
             self.origin.cache.counters.hit_at_once(length);
+            self.saw_hit(offset, length);
             return Ok(length);
         }
         let target = match segments {

@@ -227,7 +227,7 @@ impl Shard {
     /// Copies what a fill needs from `chunk` on. False: nothing more can be
     /// planned for now, and something that is under way will tell when.
     pub(super) fn copy(&mut self, slot: usize, chunk: u64) -> bool {
-        let object = match self.may_store(slot) {
+        let object = match self.may_store(&self.requests[slot].version) {
             Ok(object) => object,
             Err(errno) => {
                 self.requests[slot].fail(errno);
