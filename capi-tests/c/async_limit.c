@@ -9,6 +9,7 @@ int main(void) {
     t_origin_init(&memory, SIZE, SEED);
     cachefs_cache_options options = t_options();
     options.async_limit = LIMIT;
+    options.readahead = 1; /* off: the origin's reads are counted */
     cachefs_cache *cache = t_cache_open_with(t_path("cache"), &options);
     cachefs_origin *origin = t_origin_open(cache, &memory);
     cachefs_file *file = t_file_open(origin, "file");

@@ -38,7 +38,9 @@ static void end_child(void) {
 int main(void) {
     struct t_origin memory;
     t_origin_init(&memory, SIZE, SEED);
-    cachefs_cache *cache = t_cache_open();
+    cachefs_cache_options options = t_options();
+    options.readahead = 1; /* off: the origin's reads are counted */
+    cachefs_cache *cache = t_cache_open_with(t_path("cache"), &options);
     cachefs_origin *origin = t_origin_open(cache, &memory);
     cachefs_file *file = t_file_open(origin, "file");
     cachefs_queue *queue = t_queue_open(cache, 8, CACHEFS_QUEUE_MOVABLE);
