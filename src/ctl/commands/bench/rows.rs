@@ -66,7 +66,7 @@ pub static ENGINE_ROWS: [Row; 9] = [
     Row {
         name: "direct-4k",
         title: "O_DIRECT reads of 4 KiB in no order, 32 in flight, against fio",
-        run: |bed| direct::run(bed, true, 4 << 10, (32, 2)),
+        run: |bed| direct::run(bed, true, 4 << 10, (32, 1)),
     },
     Row {
         name: "direct-128k",
