@@ -9,7 +9,7 @@ pub(crate) use mapping::Mapping;
 pub use mapping::Pages;
 pub(crate) use pool::{Piece, Pool, PoolBuf};
 pub(crate) use region::{Region, Regions};
-pub(crate) use view::View;
+pub(crate) use view::{View, pin};
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;

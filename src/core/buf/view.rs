@@ -44,16 +44,7 @@ impl View {
             before,
         };
         // SAFETY: the range is the mapping made above.
-        unsafe {
-            rustix::mm::madvise(start, length, Advice::LinuxDontFork)?;
-            // What the device cannot give is an error here, and no SIGBUS later.
-            match rustix::mm::madvise(start, length, Advice::LinuxPopulateRead) {
-                // Linux 5.14 and later; before, mlock does it and says ENOMEM.
-                Ok(()) | Err(Errno::INVAL) => {}
-                Err(errno) => return Err(errno),
-            }
-            rustix::mm::mlock(start, length)?;
-        }
+        unsafe { pin(start, length)? };
         Ok(view)
     }
 
@@ -61,6 +52,25 @@ impl View {
     pub(crate) fn as_ptr(&self) -> NonNull<u8> {
         // SAFETY: so many bytes before the range are part of the mapping.
         unsafe { self.start.cast().add(self.before) }
+    }
+}
+
+/// Reads the pages of a mapped file in, and keeps them in memory and from forked
+/// children. The errors are those of [`View::new`].
+///
+/// # Safety
+/// The range must be a mapping of the caller's.
+pub(crate) unsafe fn pin(start: *mut c_void, length: usize) -> Result<(), Errno> {
+    // SAFETY: the caller promises the range, whose bytes none of the calls changes.
+    unsafe {
+        rustix::mm::madvise(start, length, Advice::LinuxDontFork)?;
+        // What the device cannot give is an error here, and no SIGBUS later.
+        match rustix::mm::madvise(start, length, Advice::LinuxPopulateRead) {
+            // Linux 5.14 and later; before, mlock does it and says ENOMEM.
+            Ok(()) | Err(Errno::INVAL) => {}
+            Err(errno) => return Err(errno),
+        }
+        rustix::mm::mlock(start, length)
     }
 }
 

@@ -82,18 +82,17 @@ impl Policy for S3Fifo {
         let Some(known) = self.known.remove(&key) else {
             return;
         };
-        let queue = self.queue(known.is_long);
+        let queue = if known.is_long {
+            &mut self.long
+        } else {
+            &mut self.short
+        };
         queue.leave(&known);
         if queue.places.len() > 2 * queue.count + GONE_MIN {
-            let is_current = |known: &Known, serial| known.serial == serial;
             let all = &self.known;
-            let queue = if known.is_long {
-                &mut self.long
-            } else {
-                &mut self.short
-            };
             queue.places.retain(|(key, serial)| {
-                all.get(key).is_some_and(|known| is_current(known, *serial))
+                let known = all.get(key);
+                known.is_some_and(|known| known.serial == *serial)
             });
         }
         if !known.is_long && known.uses == 0 {
@@ -124,18 +123,19 @@ impl Policy for S3Fifo {
                 self.queue(is_long).places.push_front((key, serial));
                 return Some(key);
             }
-            // In use counts as used.
-            known.uses = known.uses.saturating_sub(u8::from(is_long));
-            if !is_long {
-                known.uses = 0;
-                known.is_long = true;
-                let bytes = known.bytes;
-                self.short.count -= 1;
-                self.short.bytes -= bytes;
-                self.long.count += 1;
-                self.long.bytes += bytes;
+            // In use counts as used. The long queue asks for more than one use.
+            known.uses = if is_long {
+                known.uses.saturating_sub(1)
+            } else {
+                self.short.leave(known);
+                0
+            };
+            known.is_long = true;
+            if is_long {
+                self.long.places.push_back((key, serial));
+            } else {
+                self.long.enter(key, known);
             }
-            self.long.places.push_back((key, serial));
         }
         None
     }

@@ -1,6 +1,7 @@
 //! The address space of the memory tier: a place for each window, whose pages come
 //! and go.
 
+use crate::buf::pin;
 use crate::error::{Context, Errno, Result};
 use crate::sys;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
@@ -103,14 +104,7 @@ impl Arena {
         // promise nobody reads it.
         unsafe {
             rustix::mm::mmap(address, length, ProtFlags::READ, flags, file, offset)?;
-            rustix::mm::madvise(address, length, Advice::LinuxDontFork)?;
-            // What the device cannot give is an error here, and no SIGBUS later.
-            match rustix::mm::madvise(address, length, Advice::LinuxPopulateRead) {
-                // Linux 5.14 and later; before, mlock does it and says ENOMEM.
-                Ok(()) | Err(Errno::INVAL) => {}
-                Err(errno) => return Err(errno),
-            }
-            rustix::mm::mlock(address, length)
+            pin(address, length)
         }
     }
 

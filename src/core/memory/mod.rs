@@ -65,8 +65,8 @@ struct Books {
 pub(crate) struct Resident {
     tier: Arc<Tier>,
     serial: u32,
-    /// Windows of the file.
-    count: AtomicU32,
+    /// It has had windows.
+    was_loaded: AtomicBool,
 }
 
 /// What a look for a chunk found.
@@ -125,7 +125,7 @@ impl Tier {
         Some(Resident {
             tier: Arc::clone(self),
             serial: taken.ok()?,
-            count: AtomicU32::new(0),
+            was_loaded: AtomicBool::new(false),
         })
     }
 
@@ -264,7 +264,7 @@ impl Resident {
         let filled = unsafe { tier.arena.fill(place, content, range) };
         match filled {
             Ok(()) => {
-                self.count.fetch_add(1, Ordering::Relaxed);
+                self.was_loaded.store(true, Ordering::Relaxed);
                 tier.windows.open(place, key, length);
                 tier.held.fetch_add(length.into(), Ordering::Relaxed);
             }
@@ -278,18 +278,18 @@ impl Resident {
 
 impl Drop for Resident {
     fn drop(&mut self) {
-        if *self.count.get_mut() == 0 {
+        if !*self.was_loaded.get_mut() {
             return;
         }
         let tier = &*self.tier;
         let mut books = tier.books.lock();
         for place in tier.windows.of_file(self.serial) {
             // Whoever holds a window of the file has the file, so nobody does but
-            // for the moment in which a look turns out to be mistaken.
-            while !tier.windows.close(place) {
-                std::hint::spin_loop();
+            // for the moment in which a look turns out to be mistaken. Then it stays:
+            // nobody can find it any more, and the hand will take it.
+            if tier.windows.close(place) {
+                tier.forget(&mut books, place);
             }
-            tier.forget(&mut books, place);
         }
     }
 }

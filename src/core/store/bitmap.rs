@@ -12,7 +12,7 @@ use rustix::mm::{MapFlags, ProtFlags};
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// The mode of an object that is filled past the page cache.
 const DIRECT_FOR_NOW: u64 = 1;
@@ -129,7 +129,12 @@ impl Bitmap {
 
     /// It is not any more, if every chunk is present.
     pub(crate) fn settle(&self) {
-        if self.is_direct_for_now() && self.is_complete() {
+        if !self.is_direct_for_now() {
+            return;
+        }
+        // Of two that publish the last two chunks at once, one must see both.
+        fence(Ordering::SeqCst);
+        if self.is_complete() {
             self.mode().store(0, Ordering::Release);
         }
     }

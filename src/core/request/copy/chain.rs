@@ -322,16 +322,10 @@ impl Shard {
             }
         }
         let copy = &self.copying.copies[slot];
-        let (way, direct) = (copy.way, copy.direct.is_some());
-        let refused = self.copying.refused.get(&copy.device).copied();
+        let direct = copy.direct.is_some();
         let next = match failure {
-            Failure::Refused if way != Way::Hole => {
-                let given = super::Circumstances {
-                    refused: refused.unwrap_or_default(),
-                    direct_source: direct,
-                    direct_target: copy.object().direct().is_some(),
-                };
-                super::choose(self.copying.method, given)
+            Failure::Refused if copy.way != Way::Hole => {
+                self.way((copy.device, direct), copy.object())
             }
             _ => Way::Ring,
         };

@@ -240,7 +240,8 @@ impl Shard {
             return self.survey(slot, start);
         };
         let kind = survey.kind(object.geometry(), chunk, COPY_RUN_CHUNKS_MAX);
-        let way = kind.0.unwrap_or_else(|| self.way(survey, &object));
+        let source = (survey.device, survey.direct.is_some());
+        let way = kind.0.unwrap_or_else(|| self.way(source, &object));
         if way == Way::Ring && survey.direct.is_some() {
             self.pass_by_page_cache(slot, &object);
         }
@@ -281,11 +282,12 @@ impl Shard {
         true
     }
 
-    fn way(&self, survey: &Survey, object: &Object) -> Way {
-        let refused = self.copying.refused.get(&survey.device);
+    /// The way for data from a file system, past the page cache or not.
+    fn way(&self, (device, direct_source): (u64, bool), object: &Object) -> Way {
+        let refused = self.copying.refused.get(&device);
         let given = Circumstances {
             refused: refused.copied().unwrap_or_default(),
-            direct_source: survey.direct.is_some(),
+            direct_source,
             direct_target: object.direct().is_some(),
         };
         choose(self.copying.method, given)
