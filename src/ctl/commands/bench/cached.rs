@@ -6,6 +6,7 @@ use super::reader::{Reader, Way};
 use super::report::{Check, Measured, Side, Target};
 use super::rows::{Bed, note_calls};
 use super::scratch::Noise;
+use super::subject::Subject;
 use super::system_calls;
 use super::trouble::Trouble;
 use cachefs_core::Config;
@@ -107,15 +108,7 @@ fn against_pread(
     };
     // Brings all of it into the page cache, and makes the ring.
     run(Way::Pread)?;
-    // Until no more of it comes into locked memory.
-    let mut locked = 0;
-    for _ in 0..WARM_UPS_MAX {
-        run(way)?;
-        let before = std::mem::replace(&mut locked, subject.cache.stats().memory_bytes);
-        if locked == before {
-            break;
-        }
-    }
+    let locked = warm_up(&subject, || run(way).map(drop))?;
     let run = std::cell::RefCell::new(run);
     let run = |way| run.borrow_mut()(way);
     let pairs = interleave(bed.pairs, || run(way), || run(Way::Pread))?;
@@ -161,6 +154,22 @@ fn against_pread(
         ],
         notes,
     })
+}
+
+/// Reads until no more of the file comes into locked memory; the bytes that did.
+fn warm_up(
+    subject: &Subject<'_>,
+    mut run: impl FnMut() -> Result<(), Trouble>,
+) -> Result<u64, Trouble> {
+    let mut locked = 0;
+    for _ in 0..WARM_UPS_MAX {
+        run()?;
+        let before = std::mem::replace(&mut locked, subject.cache.stats().memory_bytes);
+        if locked == before {
+            break;
+        }
+    }
+    Ok(locked)
 }
 
 fn offsets(size: u64) -> Vec<u64> {
