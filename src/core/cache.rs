@@ -154,7 +154,7 @@ impl Cache {
             let text = format!("the name of an origin has 1 to {ORIGIN_NAME_BYTES_MAX} bytes");
             return Err(Error::new(Errno::INVAL, text));
         }
-        let custom = Custom::new(code);
+        let custom = self.shared.logged(|| Custom::new(code));
         if let Some(workers) = custom.workers() {
             let mut all = self.origin_workers.lock();
             all.retain(|workers| !workers.is_over());

@@ -94,8 +94,7 @@ impl Drop for FileInner {
             _source: std::mem::replace(&mut self.source, Source::Path(Arc::default())),
             _version: self.current.swap(nothing),
         };
-        let shared = &self.origin.cache;
-        if let Err(remains) = shared.logged(|| shared.closers.submit(remains)) {
+        if let Err(remains) = self.origin.cache.closers.submit(remains) {
             // No thread is to be had, so this one has to wait.
             drop(remains);
         }

@@ -29,6 +29,7 @@ mod ids;
 mod io;
 mod lease;
 pub mod limits;
+mod log;
 mod memory;
 mod origin;
 mod queue;

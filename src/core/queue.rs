@@ -11,6 +11,7 @@ use crate::exec::on_shard;
 use crate::file::{File, FileInner, Version};
 use crate::io::{Engine, Op, Outcome, Output, Owner, Wait, Which, signal};
 use crate::limits::{CLOSE_LOOK_MS, QUEUE_DEPTH_DEFAULT, QUEUE_DEPTH_MAX};
+use crate::log;
 use crate::request::{
     NewRequest, Remote, Served, Sink, Target, Treatment, count, count_hits, distrust, from_memory,
     hit_completion, straight, submit, total,
@@ -202,7 +203,7 @@ impl Queue {
     fn with_engine<T>(&mut self, body: impl FnOnce(&mut dyn Engine) -> T) -> T {
         self.start_engine();
         let engine = self.engine.get_mut().expect("made above");
-        self.shared.logged(|| body(engine.as_mut()))
+        log::lend(&self.shared.log, || body(engine.as_mut()))
     }
 
     fn attach(&mut self, mut engine: Box<dyn Engine + Send>) {

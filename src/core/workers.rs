@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
+use tracing::Dispatch;
 
 /// One call that may block.
 pub(crate) trait Job: Send + 'static {
@@ -18,6 +19,8 @@ pub(crate) trait Job: Send + 'static {
 pub(crate) struct Workers<J> {
     name: &'static str,
     threads_max: u32,
+    /// Where the threads' messages go.
+    log: Dispatch,
     shared: Arc<Shared<J>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -38,6 +41,7 @@ struct State<J> {
 }
 
 impl<J: Job> Workers<J> {
+    /// What the threads have to say goes where messages of this one go now.
     pub(crate) fn new(name: &'static str, threads_max: u32) -> Self {
         let state = State {
             jobs: VecDeque::new(),
@@ -48,6 +52,7 @@ impl<J: Job> Workers<J> {
         Self {
             name,
             threads_max,
+            log: tracing::dispatcher::get_default(Clone::clone),
             shared: Arc::new(Shared {
                 state: Mutex::new(state),
                 work: Condvar::new(),
@@ -65,7 +70,7 @@ impl<J: Job> Workers<J> {
         }
         if state.idle <= state.jobs.len() as u32 && state.running < self.threads_max {
             let shared = Arc::clone(&self.shared);
-            let log = tracing::dispatcher::get_default(Clone::clone);
+            let log = self.log.clone();
             let name = format!("{}-{}", self.name, state.running);
             let body = move || tracing::dispatcher::with_default(&log, || shared.serve());
             match sys::spawn(name, body) {
@@ -74,11 +79,14 @@ impl<J: Job> Workers<J> {
                     self.threads.lock().push(thread);
                 }
                 Err(error) if state.running == 0 => {
-                    tracing::error!("no thread for blocking calls: {error}");
+                    let say = || tracing::error!("no thread for blocking calls: {error}");
+                    tracing::dispatcher::with_default(&self.log, say);
                     return Err(job);
                 }
                 Err(error) => {
-                    tracing::warn!("{} threads for blocking calls: {error}", state.running);
+                    let running = state.running;
+                    let say = || tracing::warn!("{running} threads for blocking calls: {error}");
+                    tracing::dispatcher::with_default(&self.log, say);
                 }
             }
         }

@@ -5,6 +5,7 @@
 
 use super::Verb;
 use crate::error::Errno;
+use crate::log::say;
 
 /// What to do about an errno.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,7 +29,7 @@ pub(super) fn judge(verb: Verb, errno: Errno) -> Verdict {
         _ => {}
     }
     if !expected(verb).contains(&errno) {
-        tracing::warn!("unexpected errno of {verb:?}: {errno}");
+        say(|| tracing::warn!("unexpected errno of {verb:?}: {errno}"));
     }
     Verdict::Report
 }

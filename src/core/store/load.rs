@@ -9,14 +9,11 @@ use crate::workers::{Job, Workers};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Instant;
-use tracing::Dispatch;
 
 /// The memory tier of a store.
 pub(super) struct Memory {
     tier: Arc<Tier>,
     workers: Workers<Load>,
-    /// Where the thread's messages go.
-    log: Dispatch,
 }
 
 /// A chunk that was wanted in memory.
@@ -40,7 +37,6 @@ impl Memory {
             Ok(tier) => Some(Self {
                 tier,
                 workers: Workers::new("cachefs-memory", 1),
-                log: tracing::dispatcher::get_default(Clone::clone),
             }),
             Err(error) => {
                 tracing::warn!("memory_bytes: nothing is kept in memory: {error}");
@@ -81,9 +77,7 @@ impl Object {
             return;
         };
         let object = Arc::clone(self);
-        let load = Load { object, chunk };
-        let submit = || memory.workers.submit(load);
-        if let Err(load) = tracing::dispatcher::with_default(&memory.log, submit) {
+        if let Err(load) = memory.workers.submit(Load { object, chunk }) {
             load.resident().give_up();
         }
     }

@@ -4,6 +4,7 @@ use super::features::Feature;
 use super::registered::Registered;
 use super::setup::{Granted, errno_of};
 use crate::error::Errno;
+use crate::log::say;
 use crate::sys;
 use io_uring::{IoUring, cqueue, squeue};
 use std::io;
@@ -202,7 +203,7 @@ impl Lane {
             Errno::TIME | Errno::INTR | Errno::BUSY | Errno::AGAIN => {}
             errno => {
                 if !self.refused {
-                    tracing::error!("io_uring_enter: {}", crate::error::describe(errno));
+                    say(|| tracing::error!("io_uring_enter: {}", crate::error::describe(errno)));
                 }
                 self.refused = true;
             }
@@ -275,7 +276,7 @@ impl Drop for Lane {
             data: 0,
         };
         if let Err(error) = self.register(UNREGISTER_RING_FDS, &mut update) {
-            tracing::warn!("a ring stays in its thread's table: {error}");
+            say(|| tracing::warn!("a ring stays in its thread's table: {error}"));
         }
     }
 }

@@ -6,6 +6,7 @@ use super::setup::{Granted, Plan};
 use crate::buf::{Piece, Region, Regions};
 use crate::io::Op;
 use crate::limits::{POOL_SLOTS_MAX, REGIONS_MAX, REGISTERED_FILES_MAX};
+use crate::log::say;
 use io_uring::Submitter;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -203,7 +204,9 @@ impl FileTable {
     fn clear(&mut self, submitter: &Submitter<'_>, index: usize) {
         match submitter.register_files_update(index as u32, &[-1]) {
             Ok(_) => self.slots[index] = None,
-            Err(error) => tracing::warn!("a removed file stays in the ring's table: {error}"),
+            Err(error) => {
+                say(|| tracing::warn!("a removed file stays in the ring's table: {error}"))
+            }
         }
     }
 }
@@ -244,10 +247,12 @@ impl BufferTable {
                 Ok(()) => Pinned::Yes,
                 Err(error) => {
                     if !std::mem::replace(&mut self.own_refused, true) {
-                        tracing::info!(
-                            "buffers of the pool are used as ordinary memory: {error}; \
+                        say(|| {
+                            tracing::info!(
+                                "buffers of the pool are used as ordinary memory: {error}; \
                              RLIMIT_MEMLOCK (ulimit -l) may be too low"
-                        );
+                            )
+                        });
                     }
                     Pinned::Refused
                 }
@@ -272,7 +277,7 @@ impl BufferTable {
             if slot.state == Pinned::Yes
                 && let Err(error) = update(submitter, index, memory(0, 0))
             {
-                tracing::warn!("unregistered memory stays pinned: {error}");
+                say(|| tracing::warn!("unregistered memory stays pinned: {error}"));
             }
             self.slots[index] = Slot::default();
         }
@@ -299,10 +304,12 @@ impl BufferTable {
             Ok(()) => Pinned::Yes,
             Err(error) => {
                 let length = region.length();
-                tracing::warn!(
-                    "{length} bytes of registered memory are used as ordinary memory: {error}; \
+                say(|| {
+                    tracing::warn!(
+                        "{length} bytes of registered memory are used as ordinary memory: {error}; \
                      RLIMIT_MEMLOCK (ulimit -l) may be too low"
-                );
+                    )
+                });
                 Pinned::Refused
             }
         };

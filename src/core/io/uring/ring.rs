@@ -11,6 +11,7 @@ use crate::error::{Context, Errno, Result};
 use crate::io::metrics::{Meter, Tally};
 use crate::io::{Engine, Op, Outcome, Output, Owner, Refusal, Verb, Wait, Wake, Which};
 use crate::limits::{SQ_ENTRIES_MAX, SQ_ENTRIES_MIN};
+use crate::log::say;
 use io_uring::{Probe, opcode, squeue, types};
 use slab::Slab;
 use std::collections::VecDeque;
@@ -286,7 +287,7 @@ impl Uring {
     fn operation_completed(&mut self, user_data: u64, result: i32, outcomes: &mut Vec<Outcome>) {
         let Some(index) = self.inflight.find(user_data) else {
             self.tally.stale_completions += 1;
-            tracing::error!("completion {user_data:#x} of an operation that has ended");
+            say(|| tracing::error!("completion {user_data:#x} of an operation that has ended"));
             return;
         };
         self.inflight.slot(index).result = result;
@@ -344,9 +345,11 @@ impl Uring {
         // The file system or the device has no polling: the file is read without.
         if slot.polled && errno == Errno::OPNOTSUPP {
             if !self.poll_refused.swap(true, Ordering::Relaxed) {
-                tracing::warn!(
-                    "io_poll: the file system or device of a cached file has no polling"
-                );
+                say(|| {
+                    tracing::warn!(
+                        "io_poll: the file system or device of a cached file has no polling"
+                    )
+                });
             }
             return None;
         }
@@ -462,7 +465,7 @@ impl Uring {
         if !self.enqueue(false, &[entry]) {
             // The operation then ends by itself; nobody is left waiting for
             // it, since whoever cancels answers the request at once.
-            tracing::warn!("no room to cancel an operation");
+            say(|| tracing::warn!("no room to cancel an operation"));
         }
     }
 
@@ -649,7 +652,7 @@ impl Drop for Uring {
             unsafe { ManuallyDrop::drop(&mut self.inflight) };
         } else {
             let count = self.inflight.len();
-            tracing::warn!("{count} operations did not end: their memory is leaked");
+            say(|| tracing::warn!("{count} operations did not end: their memory is leaked"));
         }
     }
 }
