@@ -157,27 +157,19 @@ macro_rules! on_each_ring {
                 .without($crate::io::Feature::DeferTaskrun)
                 .without($crate::io::Feature::NoSqarray);
         }; $($name),+);
-        on_ring!(on_uring_without_submit_all, |options| {
-            options.features = options.features.without($crate::io::Feature::SubmitAll);
-        }; $($name),+);
-        on_ring!(on_uring_without_defer_taskrun, |options| {
-            options.features = options.features.without($crate::io::Feature::DeferTaskrun);
-        }; $($name),+);
-        on_ring!(on_uring_without_single_issuer, |options| {
-            options.features = options.features.without($crate::io::Feature::SingleIssuer);
-        }; $($name),+);
-        on_ring!(on_uring_without_registered_ring, |options| {
-            options.features = options.features.without($crate::io::Feature::RegisteredRing);
-        }; $($name),+);
-        on_ring!(on_uring_without_registered_files, |options| {
-            options.features = options.features.without($crate::io::Feature::RegisteredFiles);
-        }; $($name),+);
-        on_ring!(on_uring_without_registered_buffers, |options| {
-            options.features = options.features.without($crate::io::Feature::RegisteredBuffers);
-        }; $($name),+);
-        on_ring!(on_uring_without_msg_ring, |options| {
-            options.features = options.features.without($crate::io::Feature::MsgRing);
-        }; $($name),+);
+        on_ring_without!(on_uring_without_submit_all, SubmitAll; $($name),+);
+        on_ring_without!(on_uring_without_coop_taskrun, CoopTaskrun; $($name),+);
+        on_ring_without!(on_uring_without_defer_taskrun, DeferTaskrun; $($name),+);
+        on_ring_without!(on_uring_without_single_issuer, SingleIssuer; $($name),+);
+        on_ring_without!(on_uring_without_registered_ring, RegisteredRing; $($name),+);
+        on_ring_without!(on_uring_without_registered_files, RegisteredFiles; $($name),+);
+        on_ring_without!(on_uring_without_registered_buffers, RegisteredBuffers; $($name),+);
+        on_ring_without!(on_uring_without_msg_ring, MsgRing; $($name),+);
+        on_ring_without!(on_uring_without_no_sqarray, NoSqarray; $($name),+);
+        on_ring_without!(on_uring_without_bounded_workers, BoundedWorkers; $($name),+);
+        on_ring_without!(on_uring_without_splice, Splice; $($name),+);
+        on_ring_without!(on_uring_without_fallocate, Allocate; $($name),+);
+        on_ring_without!(on_uring_without_link_timeout, LinkTimeout; $($name),+);
         on_ring!(on_uring_with_sq_poll, |options| {
             options.sq_poll = Some(std::time::Duration::from_millis(50));
         }; $($name),+);
@@ -194,6 +186,15 @@ macro_rules! on_each_ring {
                 }
             })+
         }
+    };
+}
+
+/// Everything but one feature.
+macro_rules! on_ring_without {
+    ($module:ident, $feature:ident; $($name:ident),+) => {
+        on_ring!($module, |options| {
+            options.features = options.features.without($crate::io::Feature::$feature);
+        }; $($name),+);
     };
 }
 
@@ -224,7 +225,7 @@ macro_rules! on_each_engine {
         on_each_ring!($($name),+ $(, $($ring_name),+)?);
     };
 }
-use {on_each_engine, on_each_ring, on_ring};
+use {on_each_engine, on_each_ring, on_ring, on_ring_without};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
