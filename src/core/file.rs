@@ -150,13 +150,20 @@ impl Version {
 impl Origin {
     /// Opens a file: see `cachefs_file_open` in the header.
     pub fn open(&self, path: &[u8]) -> Result<File> {
-        self.0.cache.logged(|| self.open_logged(path))
+        self.0.cache.logged(|| self.open_logged(path, None))
     }
 
-    fn open_logged(&self, path: &[u8]) -> Result<File> {
+    /// Opens a file of a directory through a descriptor that its user has: of a regular
+    /// file below the root, open for reading, and without O_NONBLOCK. The path is for
+    /// people. Errors: as of [`Origin::open`], and EOPNOTSUPP of an origin that is code.
+    pub fn open_descriptor(&self, fd: Arc<OwnedFd>, path: &[u8]) -> Result<File> {
+        self.0.cache.logged(|| self.open_logged(path, Some(fd)))
+    }
+
+    fn open_logged(&self, path: &[u8], fd: Option<Arc<OwnedFd>>) -> Result<File> {
         let inner = &self.0;
         inner.cache.check_open()?;
-        let opened = inner.open(path)?;
+        let opened = inner.open(path, fd)?;
         let shard = inner.cache.shard_of(&opened.identity);
         let version = make_version(inner, &opened.identity, &opened.token, path);
         Ok(File(Arc::new(FileInner {

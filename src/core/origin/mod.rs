@@ -72,8 +72,9 @@ impl Inner {
         Origin(Arc::new(Self { cache, name, kind }))
     }
 
-    /// Opens a file and samples its version.
-    pub(crate) fn open(&self, path: &[u8]) -> Result<Opened> {
+    /// Opens a file and samples its version. A descriptor: a directory's file, which
+    /// its user has opened already.
+    pub(crate) fn open(&self, path: &[u8], fd: Option<Arc<OwnedFd>>) -> Result<Opened> {
         if path.len() >= PATH_BYTES_MAX {
             return Err(Error::new(
                 Errno::NAMETOOLONG,
@@ -82,9 +83,14 @@ impl Inner {
         }
         let path =
             CString::new(path).map_err(|_| Error::new(Errno::INVAL, "the path contains a NUL"))?;
-        let (source, file, token, near) = match &self.kind {
-            Kind::Directory(directory) => directory.open(&path)?,
-            Kind::Custom(custom) => {
+        let (source, file, token, near) = match (&self.kind, fd) {
+            (Kind::Directory(directory), None) => directory.open(&path)?,
+            (Kind::Directory(directory), Some(fd)) => directory.admit(fd, &path)?,
+            (Kind::Custom(_), Some(_)) => {
+                let text = "an origin that is code has no descriptors";
+                return Err(Error::new(Errno::OPNOTSUPP, text));
+            }
+            (Kind::Custom(custom), None) => {
                 let (source, file, token) = custom.open(path)?;
                 (source, file, token, false)
             }

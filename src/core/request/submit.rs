@@ -117,6 +117,15 @@ impl File {
         self.0.read(&[lent], offset)
     }
 
+    /// Reads at `offset` if every byte is in the cache, on the calling thread: it waits
+    /// for the cache's device, never for the origin. None: nothing was read.
+    pub fn read_present(&self, buffer: &mut [u8], offset: u64) -> Option<u64> {
+        self.0.origin.cache.check_open().ok()?;
+        // SAFETY: as in `read_at`.
+        let lent = unsafe { Lent::new(buffer.as_mut_ptr(), buffer.len()) };
+        self.0.read_here(&[lent], offset, buffer.len() as u64)
+    }
+
     /// Reads at `offset` into several pieces of lent memory, in order.
     pub fn read_vectored(&self, segments: &[Lent], offset: u64) -> Result<u64> {
         self.0.read(segments, offset)
@@ -169,9 +178,7 @@ impl FileInner {
     pub(crate) fn read(self: &Arc<Self>, segments: &[Lent], offset: u64) -> Result<u64> {
         self.origin.cache.check_open()?;
         let asked = total(segments);
-        if let Some(length) = self.read_at_once(segments, offset, asked) {
-            self.origin.cache.counters.hit_at_once(length);
-            self.saw_hit(offset, length);
+        if let Some(length) = self.read_here(segments, offset, asked) {
             return Ok(length);
         }
         let target = match segments {
@@ -180,6 +187,14 @@ impl FileInner {
         };
         let completion = self.wait_for(Operation::Read, target, (offset, asked), &mut |_| true)?;
         self.result(completion)
+    }
+
+    /// Reads on this thread if every byte is present, and counts it.
+    fn read_here(self: &Arc<Self>, segments: &[Lent], offset: u64, asked: u64) -> Option<u64> {
+        let length = self.read_at_once(segments, offset, asked)?;
+        self.origin.cache.counters.hit_at_once(length);
+        self.saw_hit(offset, length);
+        Some(length)
     }
 
     /// Reads on this thread if every byte is present; None: it takes a shard.
