@@ -129,7 +129,7 @@ fn stack_depth(cache: &Path) -> u32 {
 }
 
 /// Takes a mount away, as umount(8) does. A mount that is in use leaves the tree of
-/// names at once, and ends with its last user: false.
+/// names at once, or has done so before, and ends with its last user: false.
 pub fn unmount(mountpoint: &Path) -> io::Result<bool> {
     match rustix::mount::unmount(mountpoint, UnmountFlags::NOFOLLOW) {
         Ok(()) => Ok(true),
@@ -138,6 +138,8 @@ pub fn unmount(mountpoint: &Path) -> io::Result<bool> {
             rustix::mount::unmount(mountpoint, flags)?;
             Ok(false)
         }
+        // It is no mount any more.
+        Err(rustix::io::Errno::INVAL) => Ok(false),
         // A user's mount is taken away by the set-uid helper that made it.
         Err(rustix::io::Errno::PERM) => {
             let mut helper = std::process::Command::new("fusermount3");

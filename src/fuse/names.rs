@@ -193,14 +193,18 @@ fn answer(
     reply: &Reply,
     get: impl FnOnce(&mut [u8]) -> Result<usize, Errno>,
 ) -> Result<(), Errno> {
-    if room == 0 {
-        let size = get(&mut [])? as u32;
-        reply.structure(&GetxattrOut { size, padding: 0 });
-        return Ok(());
-    }
-    let mut buffer = vec![0; (room as usize).min(XATTR_BYTES_MAX)];
+    let bytes = match room as usize {
+        0 => XATTR_BYTES_MAX,
+        room => room.min(XATTR_BYTES_MAX),
+    };
+    let mut buffer = vec![0; bytes];
     let length = get(&mut buffer)?;
-    reply.bytes(&buffer[..length]);
+    if room == 0 {
+        let size = length as u32;
+        reply.structure(&GetxattrOut { size, padding: 0 });
+    } else {
+        reply.bytes(&buffer[..length]);
+    }
     Ok(())
 }
 

@@ -424,7 +424,7 @@ fn size(value: &[u8]) -> Result<u64, String> {
     }
 }
 
-/// The name that looks most like one. A shared beginning counts most.
+/// The name that looks most like one: by a shared beginning, and by few slips.
 fn nearest(name: &str) -> &'static str {
     let ours = MOUNT_OPTIONS.iter().map(|(known, ..)| *known);
     let known = ours
@@ -432,7 +432,9 @@ fn nearest(name: &str) -> &'static str {
         .chain(OPTIONS.iter().map(|option| option.key))
         .chain(FLAGS)
         .chain(HEEDED_BY_OTHERS);
-    let likeness = |known: &str| strsim::jaro_winkler(name, known);
+    let likeness = |known: &str| {
+        strsim::jaro_winkler(name, known) + strsim::normalized_damerau_levenshtein(name, known)
+    };
     let best = known.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
     best.expect("there are options")
 }
