@@ -128,7 +128,7 @@ impl Daemon {
             }
             match completions[0].result {
                 Ok(_) | Err(Errno::CANCELED) => {}
-                Err(errno) => tracing::info!("a file is not copied as a whole: {errno}"),
+                Err(errno) => tracing::debug!("a file is not copied as a whole: {errno}"),
             }
         };
         if let Err(error) = submit_batch(vec![item], announce, callback) {
