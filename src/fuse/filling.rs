@@ -65,7 +65,7 @@ mod tests {
     fn reads_here_and_there_count_by_their_share() {
         let mut course = Course::default();
         let size = 64 << 20;
-        let far = |index: u64| (index * 0x9e37_79b9) % 60 << 20;
+        let far = |index: u64| ((index * 0x9e37_79b9) % 60) << 20;
         let mut wanted = 0;
         while !course.saw(far(wanted), 4096, size) {
             wanted += 1;

@@ -346,7 +346,13 @@ impl Settings {
 
 /// The path without links. A dead mount in its place is told from other errors.
 fn real(what: &str, path: &Path) -> Result<PathBuf, Failure> {
-    path.canonicalize().map_err(|error| {
+    let real = path
+        .canonicalize()
+        .and_then(|real| match real.metadata()?.is_dir() {
+            true => Ok(real),
+            false => Err(std::io::ErrorKind::NotADirectory.into()),
+        });
+    real.map_err(|error| {
         let shown = path.display();
         let text = match error.raw_os_error() {
             Some(libc::ENOTCONN) => {

@@ -22,36 +22,8 @@ fn with_file(scene: &Scene) -> Vec<u8> {
 fn fill(mounted: &Mounted<'_>, content: &[u8]) {
     assert!(read_in_pieces(&mounted.path("file"), 1 << 20) == content);
     eventually("the next open is the kernel's", || {
-        is_the_kernels(mounted, "file")
+        mounted.is_the_kernels("file")
     });
-}
-
-/// System calls of the daemon that read or write: `rchar` would not count those of the
-/// kernel for it.
-fn calls(mounted: &Mounted<'_>) -> u64 {
-    let io = format!("/proc/{}/io", mounted.pid().as_raw_nonzero());
-    let io = fs::read_to_string(io).unwrap();
-    let numbers = io.lines().filter(|line| line.starts_with("sysc"));
-    let numbers = numbers.map(|line| line.split(' ').nth(1).unwrap().parse::<u64>().unwrap());
-    numbers.sum()
-}
-
-/// Whether reads of a new open are served without the daemon, past the page cache.
-fn is_the_kernels(mounted: &Mounted<'_>, name: &str) -> bool {
-    let mut options = fs::OpenOptions::new();
-    let file = options
-        .read(true)
-        .custom_flags(libc::O_DIRECT)
-        .open(mounted.path(name))
-        .unwrap();
-    let mut memory = vec![0; 64 << 10];
-    let at = memory.as_ptr().align_offset(4096);
-    let before = calls(mounted);
-    for index in 0..8 {
-        file.read_at(&mut memory[at..at + 4096], index * 4096)
-            .unwrap();
-    }
-    calls(mounted) == before
 }
 
 #[test]
@@ -64,11 +36,11 @@ fn a_complete_file_is_read_without_the_daemon() {
     }
     fill(&mounted, &content);
     let file = File::open(mounted.path("file")).unwrap();
-    let before = calls(&mounted);
+    let before = mounted.calls();
     let mut all = vec![0; SIZE];
     file.read_exact_at(&mut all, 0).unwrap();
     assert!(all == content);
-    assert_eq!(calls(&mounted), before);
+    assert_eq!(mounted.calls(), before);
     drop(file);
     assert!(mounted.unmount().success());
 }
@@ -94,7 +66,7 @@ fn a_file_that_becomes_complete_while_it_is_open_is_the_kernels_when_opened_next
         file.read_exact_at(&mut all, 0).unwrap();
         assert!(all == content);
     }
-    assert!(is_the_kernels(&mounted, "file"));
+    assert!(mounted.is_the_kernels("file"));
 }
 
 #[test]
@@ -149,7 +121,7 @@ fn without_passthrough_the_daemon_says_so_and_serves() {
     for piece in [4096, 100_000, 1 << 20] {
         assert!(read_in_pieces(&mounted.path("file"), piece) == content);
     }
-    assert!(!is_the_kernels(&mounted, "file"));
+    assert!(!mounted.is_the_kernels("file"));
 }
 
 #[test]
@@ -175,9 +147,9 @@ fn a_read_that_the_daemon_serves_from_the_cache_takes_two_system_calls() {
     // The fill may still be on its way, and the file is mapped once.
     eventually("two calls for a read", || {
         read(1);
-        let before = calls(&mounted);
+        let before = mounted.calls();
         read(100);
-        calls(&mounted) - before <= 200
+        mounted.calls() - before <= 200
     });
 }
 
@@ -189,10 +161,10 @@ fn small_files_stay_in_the_kernels_page_cache() {
     let mounted = scene.mount("attr_timeout=60,entry_timeout=60");
     let read = || fs::read(mounted.path("small")).unwrap();
     let first = read();
-    let before = calls(&mounted);
+    let before = mounted.calls();
     assert_eq!(read(), first);
     // OPEN and RELEASE, each read and answered, but no READ; a release may be late.
-    let taken = calls(&mounted) - before;
+    let taken = mounted.calls() - before;
     assert!(taken <= 6, "{taken}");
 }
 

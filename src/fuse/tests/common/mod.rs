@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -202,6 +202,32 @@ impl Mounted<'_> {
 
     pub fn pid(&self) -> Pid {
         Pid::from_child(self.child.as_ref().expect("it runs"))
+    }
+
+    /// System calls of the daemon that read or write.
+    pub fn calls(&self) -> u64 {
+        let io = format!("/proc/{}/io", self.pid().as_raw_nonzero());
+        let io = fs::read_to_string(io).expect("read its counters");
+        let numbers = io.lines().filter(|line| line.starts_with("sysc"));
+        let numbers = numbers.map(|line| line.split(' ').nth(1).expect("a number"));
+        numbers
+            .map(|number| number.parse::<u64>().expect("a number"))
+            .sum()
+    }
+
+    /// Whether reads of a new open are served without the daemon, past the page cache.
+    pub fn is_the_kernels(&self, name: &str) -> bool {
+        let mut options = fs::OpenOptions::new();
+        options.read(true).custom_flags(libc::O_DIRECT);
+        let file = options.open(self.path(name)).expect("open");
+        let mut memory = vec![0; 64 << 10];
+        let at = memory.as_ptr().align_offset(4096);
+        let before = self.calls();
+        for index in 0..8 {
+            file.read_at(&mut memory[at..at + 4096], index * 4096)
+                .expect("read");
+        }
+        self.calls() == before
     }
 
     /// A number of `/proc/PID/status`, in KiB.
