@@ -3,7 +3,7 @@
 //! | what | how | system calls with the reply |
 //! |---|---|---|
 //! | a complete file | its mapped pages are the reply | 1 |
-//! | bytes that are in the cache | read into the thread's buffer, by the memory tier or pread(2) | 1 or 2 |
+//! | bytes in the cache | into the thread's buffer, by the memory tier or pread(2) | 1 or 2 |
 //! | bytes that are not | the library reads, and answers from its own thread | |
 
 use crate::nodes::Node;

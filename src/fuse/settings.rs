@@ -3,6 +3,7 @@
 use crate::failure::{Failure, describe};
 use cachefs_core::{Config, OPTIONS};
 use fuser::MountOption;
+use rustix::fs::{Mode, OFlags};
 use std::ffi::OsStr;
 use std::fmt::Write;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -346,12 +347,12 @@ impl Settings {
 
 /// The path without links. A dead mount in its place is told from other errors.
 fn real(what: &str, path: &Path) -> Result<PathBuf, Failure> {
-    let real = path
-        .canonicalize()
-        .and_then(|real| match real.metadata()?.is_dir() {
-            true => Ok(real),
-            false => Err(std::io::ErrorKind::NotADirectory.into()),
-        });
+    let real = path.canonicalize().and_then(|real| {
+        // Of a dead mount, the kernel may still remember names and attributes.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::open(&real, flags, Mode::empty())?;
+        Ok(real)
+    });
     real.map_err(|error| {
         let shown = path.display();
         let text = match error.raw_os_error() {
