@@ -157,6 +157,10 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
             bytes_prefetched_unused: value.bytes_prefetched_unused,
             prefetch_stalls: value.prefetch_stalls,
             readahead_bytes: value.readahead_bytes,
+            device_read_errors: value.device_read_errors,
+            device_hangs: value.device_hangs,
+            device_changes: value.device_changes,
+            device_probes: value.device_probes,
             cached_bytes: value.cached_bytes,
             cached_objects: value.cached_objects,
         }

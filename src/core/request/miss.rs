@@ -7,7 +7,7 @@ use crate::buf::Lent;
 use crate::completion::{MissReason, Operation};
 use crate::error::Errno;
 use crate::file::Version;
-use crate::store::Object;
+use crate::store::{Object, Trust};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -53,7 +53,8 @@ impl Shard {
             }
             None => {}
         }
-        let doubted = object.is_some_and(|object| object.doubts(chunk));
+        let trusts = request.version.trust() != Trust::None;
+        let doubted = trusts && object.is_some_and(|object| object.doubts(chunk));
         if self.copies(slot) && !doubted {
             return self.copy(slot, chunk);
         }
@@ -90,7 +91,9 @@ impl Shard {
         if request.is_stopped() {
             return self.advance(waiter.request);
         }
-        request.miss_reason = MissReason::NotAdmitted;
+        if request.miss_reason != MissReason::CacheError {
+            request.miss_reason = MissReason::NotAdmitted;
+        }
         self.lead(waiter, None, false);
     }
 
@@ -156,6 +159,7 @@ impl Shard {
             claim: None,
             state: State::Starved,
             doubted,
+            late: false,
             waiters: vec![waiter],
             deadline: None,
         });
