@@ -6,6 +6,7 @@
 
 mod c_door;
 mod core_door;
+mod device;
 mod door;
 mod faults;
 mod killing;

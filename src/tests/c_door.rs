@@ -92,6 +92,7 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
         options.direct_copy_bytes = settings.direct_copy_bytes;
         options.chunk_bytes = settings.chunk_bytes as u32;
         options.origin_timeout_ms = settings.origin_timeout_ms as u32;
+        options.device_timeout_ms = settings.device_timeout_ms as u32;
         options.close_timeout_ms = settings.close_timeout_ms as u32;
         options.async_limit = settings.async_limit as u32;
         options.copy_method = settings.copy_method as u32;

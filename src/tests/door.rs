@@ -21,6 +21,7 @@ pub(crate) struct Settings {
     pub(crate) readahead_bytes: u64,
     pub(crate) direct_copy_bytes: u64,
     pub(crate) origin_timeout_ms: u64,
+    pub(crate) device_timeout_ms: u64,
     pub(crate) close_timeout_ms: u64,
     pub(crate) async_limit: u64,
     /// The number of a word of the option `copy_method`.
@@ -42,6 +43,7 @@ impl Settings {
             readahead_bytes: 0,
             direct_copy_bytes: 0,
             origin_timeout_ms: 0,
+            device_timeout_ms: 0,
             close_timeout_ms: 0,
             async_limit: 0,
             copy_method: 0,
