@@ -8,7 +8,7 @@ use crate::completion::{MissReason, Operation};
 use crate::error::Errno;
 use crate::file::Version;
 use crate::limits::CLAIM_PATIENCE_MS;
-use crate::store::{Claim, Object};
+use crate::store::{Claim, Object, Trust};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -66,7 +66,8 @@ impl Shard {
             }
             None => {}
         }
-        let doubted = object.is_some_and(|object| object.doubts(chunk));
+        let trusts = request.version.trust() != Trust::None;
+        let doubted = trusts && object.is_some_and(|object| object.doubts(chunk));
         if self.copies(slot) && !doubted {
             return self.copy(slot, chunk);
         }
@@ -131,7 +132,9 @@ impl Shard {
         if request.is_stopped() {
             return self.advance(waiter.request);
         }
-        request.miss_reason = MissReason::NotAdmitted;
+        if request.miss_reason != MissReason::CacheError {
+            request.miss_reason = MissReason::NotAdmitted;
+        }
         self.lead(waiter, None, None);
     }
 
@@ -210,6 +213,7 @@ impl Shard {
             claim,
             state: State::Starved,
             doubted,
+            late: false,
             waiters: vec![waiter],
             deadline: None,
         });

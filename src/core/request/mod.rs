@@ -20,6 +20,7 @@ mod batch;
 mod bounce;
 mod complete;
 mod copy;
+mod device;
 mod fill;
 mod hit;
 mod miss;
@@ -37,7 +38,7 @@ use crate::exec::Shard;
 use crate::file::{FileInner, Version};
 use crate::io::{Op, Priority, Terms, Verb};
 use crate::limits::{CLAIM_WAIT_MS, RACY_WINDOW_WHOLE_SECONDS_NS, VERSION_RETRIES_MAX};
-use crate::store::{Direct, Object};
+use crate::store::{Direct, Object, Trust};
 use crate::token::VersionToken;
 use plan::Step;
 use std::sync::Arc;
@@ -49,7 +50,7 @@ pub(crate) use bounce::Bounce;
 pub(crate) use complete::{Served, count, count_hits, hit_completion};
 pub(crate) use copy::{CopyWorkers, Copying, Failure, Flight, Method, Part, Survey, workers};
 pub(crate) use fill::Fetch;
-pub(crate) use hit::{distrust, from_memory, straight};
+pub(crate) use hit::{from_memory, straight, unreadable};
 pub(crate) use sink::{Remote, Sink};
 pub(crate) use submit::{NewRequest, submit};
 
@@ -168,6 +169,8 @@ enum Again {
     Changed(VersionToken),
     /// Cached bytes could not be read back.
     Unreadable,
+    /// The same, and it is not known of which chunk.
+    Unclear,
     /// Another process is getting the chunk at the cursor; what is before that is done.
     Claimed,
     /// Somebody else has got, or is getting, what it had passed.
@@ -188,6 +191,14 @@ pub(crate) struct Request {
     cursor: u64,
     /// Pieces under way: operations at the engine and places in fetches.
     pub(crate) outstanding: u32,
+    /// Those of them that the cache device reads to the caller's memory.
+    reading: u32,
+    /// When the latest of them was begun or the device last answered one.
+    reading_since: Option<Instant>,
+    /// Present bytes are read chunk by chunk: one of them cannot be.
+    careful: bool,
+    /// The device did not answer in time, and was asked to give up.
+    late: bool,
     from_cache: u64,
     from_origin: u64,
     /// Those of `from_origin` that were not kept.
@@ -231,6 +242,7 @@ impl Request {
     /// Forgets what has been done for it.
     fn rewind(&mut self) {
         self.survey = None;
+        self.late = false;
         self.cursor = self.offset.min(self.end());
         self.from_cache = 0;
         self.from_origin = 0;
@@ -243,6 +255,14 @@ impl Request {
     /// Nothing more is to be begun for it.
     fn is_stopped(&self) -> bool {
         self.failure.is_some() || self.again.is_some()
+    }
+
+    /// How its present bytes are to be read.
+    fn trust(&self) -> Trust {
+        match self.version.trust() {
+            Trust::Whole if self.careful => Trust::Guarded,
+            trust => trust,
+        }
     }
 
     /// Reads past the page cache turned out not to work.
@@ -301,6 +321,7 @@ impl Shard {
             }
         }
         self.expire_fetches(now);
+        self.expire_device(now);
     }
 
     /// Plans pieces of a request until it has enough under way, and completes
@@ -321,6 +342,7 @@ impl Shard {
                     request.filled(length);
                 }
                 Step::Hit(length) => self.read_hit(slot, length),
+                Step::Bypass(length) => self.pass_by(slot, length),
                 Step::Miss(chunk, length) => {
                     if !self.miss(slot, chunk, length) {
                         break;
@@ -367,6 +389,7 @@ impl Shard {
                 request.miss_reason = MissReason::VersionChanged;
             }
             Again::Unreadable => request.miss_reason = MissReason::CacheError,
+            Again::Unclear => request.careful = true,
             Again::Claimed | Again::Anew => {}
         }
         if !matches!(again, Again::Claimed) {

@@ -18,6 +18,7 @@ mod load;
 mod lock;
 mod object;
 mod preallocate;
+mod probe;
 mod scan;
 mod sync;
 
@@ -32,6 +33,7 @@ use crate::stats::Counters;
 use crate::sys::{self, Lock};
 use crate::token::VersionToken;
 use crate::upkeep::Upkeep;
+use crate::workers::Workers;
 use bitmap::Bitmap;
 use direct::Refusal;
 use directory::{Directory, Wanted};
@@ -40,12 +42,14 @@ use layout::{HEADER_BYTES_MAX, Header};
 use load::Memory;
 use object::Data;
 use parking_lot::Mutex;
+use probe::Probe;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 use sync::{Syncer, Unsynced};
 
 pub(crate) use claim::Claim;
@@ -53,6 +57,7 @@ pub(crate) use direct::Direct;
 pub(crate) use directory::blocks_writing;
 pub use directory::is_cache;
 pub use explain::{Kept, KeptObject};
+pub(crate) use health::{Condition, Trust};
 pub(crate) use layout::{Geometry, checksum};
 pub(crate) use object::Object;
 pub(crate) use preallocate::{Blocks, Preallocation};
@@ -104,6 +109,7 @@ pub(crate) struct Store {
     boot_id: [u8; 16],
     accounts: Accounts,
     pub(crate) health: Health,
+    probes: Workers<Probe>,
     pub(crate) preallocation: Preallocation,
     /// New objects are direct where their file system can.
     direct_io: bool,
@@ -179,7 +185,11 @@ impl Store {
         let store = Arc::new(Self {
             accounts: Accounts::new(directory.capacity_bytes),
             boot_id: host.boot_id,
-            health: Health::default(),
+            health: Health::new(
+                Arc::clone(&counters),
+                Duration::from_millis(config.device_timeout_ms),
+            ),
+            probes: probe::worker(),
             preallocation: Preallocation::default(),
             direct_io: config.direct_io != 0,
             direct_refused: AtomicBool::new(false),

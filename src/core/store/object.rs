@@ -153,6 +153,13 @@ impl Object {
         self.bitmap.drop_doubted(chunk);
     }
 
+    /// The device cannot give a chunk that it had. Whoever reads it now may go on; its
+    /// room stays reserved for the bytes that will replace it.
+    pub(crate) fn drop_unreadable(&self, chunk: u64) {
+        self.bitmap.drop_unreadable(chunk);
+        self.store.counters.chunks_dropped.add(1);
+    }
+
     /// Chunks that can be served.
     pub(crate) fn chunks_present(&self) -> u64 {
         if self.is_broken() {
