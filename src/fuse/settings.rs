@@ -25,13 +25,18 @@ const TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
 const TIMEOUT_SECONDS_MAX: f64 = 1e9;
 
 /// Options of the mount: name, default, meaning.
-const MOUNT_OPTIONS: [(&str, &str, &str); 15] = [
+const MOUNT_OPTIONS: [(&str, &str, &str); 16] = [
     (
         "origin",
         "",
         "Directory to mount; on the command line it may be the first word.",
     ),
     ("nfs_backend", "", "The same."),
+    (
+        "mountpoint",
+        "",
+        "Where to; on the command line, the last word.",
+    ),
     (
         "cache_dir",
         "/var/cache/cachefs",
@@ -263,6 +268,7 @@ impl Settings {
     fn set_value(&mut self, name: &str, value: &[u8]) -> Result<(), String> {
         match name {
             "origin" | "nfs_backend" => self.origin = path(value)?,
+            "mountpoint" => self.mountpoint = path(value)?,
             "cache_dir" => self.cache_dir = path(value)?,
             "config" => self
                 .set_file(&path(value)?)

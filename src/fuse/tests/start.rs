@@ -117,13 +117,15 @@ fn a_configuration_file_has_all_that_is_needed() {
     scene.file("file", b"content");
     let file = scene.outside().join("mount.toml");
     let text = format!(
-        "origin = {:?}\ncache_dir = {:?}\nattr_timeout = 0.5\ncapacity_bytes = '1GiB'\n",
+        "origin = {:?}\nmountpoint = {:?}\ncache_dir = {:?}\nattr_timeout = 0.5\n\
+         capacity_bytes = '1GiB'\n",
         scene.origin(),
+        scene.mnt(),
         scene.cache()
     );
     fs::write(&file, text).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_cachefsd"));
-    command.arg(scene.mnt()).arg("--config").arg(file);
+    command.arg("--config").arg(file);
     let output = command.output().unwrap();
     assert!(output.status.success(), "{output:?}");
     assert_eq!(fs::read(scene.mnt().join("file")).unwrap(), b"content");
