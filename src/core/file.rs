@@ -169,7 +169,7 @@ impl Origin {
     fn open_logged(&self, path: &[u8], fd: Option<Arc<OwnedFd>>) -> Result<File> {
         let inner = &self.0;
         inner.cache.check_open()?;
-        let opened = inner.open(path, fd)?;
+        let opened = inner.open_with(path, fd)?;
         let shard = inner.cache.shard_of(&opened.identity);
         let version = make_version(inner, &opened.identity, &opened.token, path);
         Ok(File(Arc::new(FileInner {

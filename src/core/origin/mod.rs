@@ -72,9 +72,13 @@ impl Inner {
         Origin(Arc::new(Self { cache, name, kind }))
     }
 
-    /// Opens a file and samples its version. A descriptor: a directory's file, which
-    /// its user has opened already.
-    pub(crate) fn open(&self, path: &[u8], fd: Option<Arc<OwnedFd>>) -> Result<Opened> {
+    /// Opens a file and samples its version.
+    pub(crate) fn open(&self, path: &[u8]) -> Result<Opened> {
+        self.open_with(path, None)
+    }
+
+    /// The same. A descriptor: a directory's file, which its user has opened already.
+    pub(crate) fn open_with(&self, path: &[u8], fd: Option<Arc<OwnedFd>>) -> Result<Opened> {
         if path.len() >= PATH_BYTES_MAX {
             return Err(Error::new(
                 Errno::NAMETOOLONG,
