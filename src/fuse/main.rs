@@ -6,7 +6,7 @@
 //! | `background`, `log` | what a daemon does besides |
 //! | `run` | its life: mount, serve, end |
 //! | `mount` | the mount, and what is agreed with the kernel |
-//! | `server` | the threads, and which request is answered where |
+//! | `server`, `pool` | the threads, and which request is answered where |
 //! | `names`, `listing`, `opened`, `reading` | the answers |
 //! | `nodes` | what the kernel knows, by number |
 //! | `tree`, `attributes` | the origin's names, and what is behind them |
@@ -27,6 +27,7 @@ mod nodes;
 mod notices;
 mod opened;
 mod passthrough;
+mod pool;
 mod reading;
 mod reply;
 mod run;

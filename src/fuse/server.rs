@@ -1,10 +1,12 @@
 //! The daemon's threads: each takes a request from the kernel, has it answered, and
 //! takes the next.
 
+use crate::failure::describe;
 use crate::listing::Listings;
 use crate::nodes::{Node, Nodes};
 use crate::notices::Notices;
 use crate::passthrough::Passthrough;
+use crate::pool::{Pool, Streak};
 use crate::reply::{REQUEST_BYTES, Reply, Request};
 use crate::settings::Settings;
 use crate::tree::Tree;
@@ -36,22 +38,36 @@ pub struct Daemon {
 
 /// Serves a mount until it is gone, on several threads.
 pub fn serve(daemon: &Arc<Daemon>) -> io::Result<()> {
-    let mut threads = Vec::new();
-    for index in 0..daemon.settings.fuse_threads {
-        let device = match index {
-            0 => Arc::clone(&daemon.device),
-            _ => Arc::new(clone_device(&daemon.device)?),
-        };
-        let daemon = Arc::clone(daemon);
-        let thread = thread::Builder::new().name(format!("cachefsd-{index}"));
-        threads.push(thread.spawn(move || serve_on(&daemon, &device))?);
-    }
+    let pool = Pool::new(daemon.settings.fuse_threads);
     let mut outcome = Ok(());
-    for thread in threads {
-        let ended = thread.join();
-        let ended = ended.unwrap_or_else(|_| Err(io::Error::other("a thread has panicked")));
-        outcome = outcome.and(ended);
-    }
+    thread::scope(|scope| {
+        let mut threads = Vec::new();
+        for index in 0..daemon.settings.fuse_threads {
+            let pool = &pool;
+            let body = move || {
+                let served = serve_on(daemon, index, pool);
+                pool.end();
+                served
+            };
+            let thread = thread::Builder::new().name(format!("cachefsd-{index}"));
+            match thread.spawn_scoped(scope, body) {
+                Ok(thread) => threads.push(thread),
+                Err(error) if index == 0 => return outcome = Err(error),
+                // Those that were started do.
+                Err(error) => {
+                    tracing::warn!("start a thread: {}", describe(&error));
+                    break;
+                }
+            }
+        }
+        pool.watch();
+        for thread in threads {
+            let ended = thread.join();
+            let panicked = |_| Err(io::Error::other("a thread has panicked"));
+            let before = std::mem::replace(&mut outcome, Ok(()));
+            outcome = before.and(ended.unwrap_or_else(panicked));
+        }
+    });
     outcome
 }
 
@@ -66,12 +82,26 @@ fn clone_device(device: &OwnedFd) -> io::Result<OwnedFd> {
     Ok(own)
 }
 
-fn serve_on(daemon: &Arc<Daemon>, device: &Arc<OwnedFd>) -> io::Result<()> {
+fn serve_on(daemon: &Arc<Daemon>, index: usize, pool: &Pool) -> io::Result<()> {
+    let device = match index {
+        0 => Arc::clone(&daemon.device),
+        _ => clone_device(&daemon.device).map_or_else(
+            |error| {
+                tracing::warn!("threads share a descriptor: {}", describe(&error));
+                Arc::clone(&daemon.device)
+            },
+            Arc::new,
+        ),
+    };
     // Most of it is never touched: only a write would need so much.
     let mut bytes = vec![0; REQUEST_BYTES];
     let mut buffer = Vec::new();
-    loop {
-        let length = match rustix::io::read(device, &mut bytes[..]) {
+    let mut streak = Streak::default();
+    pool.join();
+    while pool.begin() {
+        let (read, waited) = Pool::timed(|| rustix::io::read(&device, &mut bytes[..]));
+        pool.took(&mut streak, waited);
+        let length = match read {
             Ok(length) => length,
             // ENOENT: who asked was killed before the request was read.
             Err(Errno::NOENT | Errno::INTR | Errno::AGAIN) => continue,
@@ -82,12 +112,10 @@ fn serve_on(daemon: &Arc<Daemon>, device: &Arc<OwnedFd>) -> io::Result<()> {
         let Some(request) = Request::parse(&bytes[..length]) else {
             return Err(io::Error::other("the kernel sent what is no request"));
         };
-        if request.header.opcode == opcode::DESTROY {
-            Reply::new(device, request.header.unique).done();
-            continue;
-        }
-        daemon.dispatch(&request, device, &mut buffer);
+        let ((), took) = Pool::timed(|| daemon.dispatch(&request, &device, &mut buffer));
+        pool.finished(&mut streak, took);
     }
+    Ok(())
 }
 
 impl Daemon {
@@ -104,6 +132,7 @@ impl Daemon {
             opcode::FORGET => return self.unanswered(self.forget(request)),
             opcode::BATCH_FORGET => return self.unanswered(self.forget_many(request)),
             opcode::INTERRUPT | opcode::NOTIFY_REPLY => return,
+            opcode::DESTROY => return reply.done(),
             opcode::LOOKUP => self.answer_look_up(request, &reply),
             opcode::READ => self.answer_read(request, buffer, &reply),
             _ => self.answer(request, &reply),
