@@ -387,9 +387,9 @@ fn crash_and_read(direct: bool) {
         ..Settings::new(EngineChoice::Auto)
     };
     let mut lost = 0;
-    for _ in 0..10 {
+    for _ in 0..20 {
         {
-            settings.durable = random.below(2) == 0;
+            settings.durable = random.below(3) == 0;
             let cache = SimDoor::<false>::on(&place.cache(), &settings, &host).unwrap();
             let origin = cache.directory(&place.origin()).unwrap();
             let files = open_all(&cache, &origin);
@@ -409,6 +409,10 @@ fn crash_and_read(direct: bool) {
         let origin = cache.directory(&place.origin()).unwrap();
         for (number, file) in open_all(&cache, &origin).iter().enumerate() {
             serves_the_origin(&cache, file, number);
+        }
+        drop(cache);
+        if random.below(2) == 0 {
+            std::fs::remove_dir_all(place.cache()).unwrap();
         }
     }
     assert!(lost > 100, "{lost} sectors were torn");
