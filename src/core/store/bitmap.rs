@@ -5,6 +5,8 @@
 //! After a crash of the host nobody knows which of it reached the disk, sector by
 //! sector, nor which bytes of the data file did. So what another boot has left only says
 //! which chunks are worth to be looked at, and which checksum their bytes would have.
+//! Only a durable bit says more: it is set once the bytes of its chunk are on the device,
+//! and wherever it is found, they still are.
 
 use super::layout::{BOOT_OFFSET, Bits, Geometry, MODE_OFFSET, Regions};
 use crate::error::{Context, Result};
@@ -16,6 +18,20 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// The mode of an object that is filled past the page cache.
 const DIRECT_FOR_NOW: u64 = 1;
+
+/// Chunks that were present and not durable when they were looked for.
+pub(super) struct Unsynced {
+    /// Words of bits, and their indices.
+    words: Vec<(u64, u64)>,
+    /// There were no more.
+    pub(super) is_all: bool,
+}
+
+impl Unsynced {
+    pub(super) fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+}
 
 pub(crate) struct Bitmap {
     base: NonNull<u8>,
@@ -200,8 +216,47 @@ impl Bitmap {
         self.clear(Bits::Doubted, chunk)
     }
 
-    /// Doubts what another boot has left, and drops what nobody could vouch for:
-    /// `dropped` is told the chunks of which nothing is left. For whoever is alone with
+    /// What is present and not durable, in at most `words_max` words.
+    pub(super) fn unsynced(&self, words_max: usize) -> Unsynced {
+        let bits = |index| self.load(Bits::Present, index) & !self.load(Bits::Durable, index);
+        let words = (0..self.regions.words()).map(|index| (index, bits(index) & self.mask(index)));
+        let mut words = words.filter(|(_, bits)| *bits != 0);
+        Unsynced {
+            words: words.by_ref().take(words_max).collect(),
+            is_all: words.next().is_none(),
+        }
+    }
+
+    /// Marks as durable what was found unsynced: its bytes have reached the device since,
+    /// and nobody can have taken it back. Gives how many chunks were not durable yet.
+    pub(super) fn set_durable(&self, unsynced: &Unsynced) -> u64 {
+        let mut fresh = 0;
+        for (index, bits) in &unsynced.words {
+            let word = self.word(Bits::Durable, *index);
+            let before = u64::from_le(word.fetch_or(bits.to_le(), Ordering::AcqRel));
+            fresh += u64::from((bits & !before).count_ones());
+        }
+        fresh
+    }
+
+    /// The device has lost what was written to it, nobody knows what: only what was
+    /// durable before is present from now on.
+    pub(super) fn keep_only_durable(&self) {
+        for index in 0..self.regions.words() {
+            let durable = self.load(Bits::Durable, index);
+            let word = self.word(Bits::Present, index);
+            word.fetch_and(durable.to_le(), Ordering::AcqRel);
+        }
+    }
+
+    /// Bytes of the file that are present and not durable.
+    pub(super) fn bytes_unsynced(&self, geometry: Geometry) -> u64 {
+        let bits = |index| self.load(Bits::Present, index) & !self.load(Bits::Durable, index);
+        self.count_of(|index| bits(index) & self.mask(index)) * geometry.chunk_bytes
+    }
+
+    /// Doubts what another boot has left, but for what is durable, which stays present,
+    /// and drops what nobody could vouch for: `dropped` is told the chunks of which nothing is left. For whoever is alone with
     /// the object. May be broken off at any point, and begun again.
     pub(crate) fn come_from_another_boot(
         &self,
@@ -209,10 +264,12 @@ impl Bitmap {
         mut dropped: impl FnMut(Range<u64>),
     ) {
         for index in 0..self.regions.words() {
-            let doubted = self.held(index) & self.load(Bits::Summed, index);
+            let durable = self.load(Bits::Durable, index);
+            let doubted = self.held(index) & self.load(Bits::Summed, index) & !durable;
             let word = self.word(Bits::Doubted, index);
             word.store(doubted.to_le(), Ordering::Release);
-            self.word(Bits::Present, index).store(0, Ordering::Release);
+            let word = self.word(Bits::Present, index);
+            word.store(durable.to_le(), Ordering::Release);
         }
         self.runs_not_held(&mut dropped);
         let (first, second) = boot_id.split_at(8);
@@ -345,7 +402,7 @@ mod tests {
         bitmap.publish(64, Some(0x0403_0201));
         bitmap.publish(3, None);
         let mut bytes = [0; 4];
-        file.read_exact_at(&mut bytes, OFFSET + 3 * 16 + 64 * 4)
+        file.read_exact_at(&mut bytes, OFFSET + 4 * 16 + 64 * 4)
             .unwrap();
         assert_eq!(bytes, [1, 2, 3, 4], "little-endian");
         assert_eq!(bitmap.sum(64), Some(0x0403_0201));
@@ -380,6 +437,34 @@ mod tests {
         assert!(!bitmap.drop_doubted(64), "once");
         assert!(!bitmap.has(64) && !bitmap.doubts(64));
         assert_eq!((bitmap.count(), bitmap.count_held()), (1, 3));
+    }
+
+    #[test]
+    fn what_is_durable_stays_present_in_another_boot() {
+        let file = file();
+        let bitmap = map(&file, 130);
+        for chunk in [0, 1, 63, 64] {
+            bitmap.publish(chunk, (chunk != 1).then_some(7));
+        }
+        let first = bitmap.unsynced(1);
+        assert!(!first.is_all);
+        let all = bitmap.unsynced(2);
+        assert!(all.is_all);
+        bitmap.publish(2, None);
+        bitmap.publish(129, Some(7));
+        assert_eq!(bitmap.set_durable(&first), 3);
+        assert_eq!(bitmap.set_durable(&all), 1, "the others were");
+        let mut dropped = Vec::new();
+        for boot in [[1; 16], [2; 16]] {
+            dropped.clear();
+            bitmap.come_from_another_boot(boot, |chunks| dropped.push(chunks));
+            assert_eq!(dropped, [2..63, 65..129]);
+            assert_eq!((bitmap.count(), bitmap.count_held()), (4, 5));
+            assert!(bitmap.doubts(129) && bitmap.has(1) && !bitmap.doubts(1));
+        }
+        bitmap.publish(2, None);
+        bitmap.keep_only_durable();
+        assert_eq!((bitmap.count(), bitmap.has(2)), (4, false));
     }
 
     #[test]

@@ -26,6 +26,7 @@
 //! | w | present: it may be read |
 //! | w | summed: its checksum is valid |
 //! | w | doubted: it may be read once its checksum has been found to be right |
+//! | w | durable: its bytes are on the device, and will be after a crash of the host |
 //!
 //! Then 4 bytes for each chunk: the CRC32C of its bytes, those of the file only; and
 //! zeros up to the end of the page. `docs/format.md` says how all this is used.
@@ -41,7 +42,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 const MAGIC: &[u8; 8] = b"CACHEFSO";
 /// Raised whenever a reader of the last format would misread the new one.
-pub(crate) const FORMAT: u32 = 4;
+pub(crate) const FORMAT: u32 = 5;
 const FIXED_BYTES: usize = 192;
 const CHECKSUM: std::ops::Range<usize> = 168..176;
 /// Where the mode is.
@@ -76,10 +77,12 @@ pub(super) enum Bits {
     Summed,
     /// It may be read once its checksum has been found to be right.
     Doubted,
+    /// Its bytes are on the device.
+    Durable,
 }
 
-const KINDS_OF_BITS: u64 = 3;
-const _: () = assert!(Bits::Doubted as u64 + 1 == KINDS_OF_BITS);
+const KINDS_OF_BITS: u64 = 4;
+const _: () = assert!(Bits::Durable as u64 + 1 == KINDS_OF_BITS);
 
 /// Where the changing parts of a metadata file are, but for those in the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -373,7 +376,8 @@ mod tests {
             assert_eq!(regions.bits(Bits::Present), 200);
             assert_eq!(regions.bits(Bits::Summed), 200 + words * 8);
             assert_eq!(regions.bits(Bits::Doubted), 200 + words * 16);
-            assert_eq!(regions.sums(), 200 + words * 24);
+            assert_eq!(regions.bits(Bits::Durable), 200 + words * 24);
+            assert_eq!(regions.sums(), 200 + words * 32);
             let end = regions.sums() + chunks * 4;
             assert!(regions.file_bytes() >= end && regions.file_bytes() < end + PAGE_BYTES);
             assert!(regions.file_bytes().is_multiple_of(PAGE_BYTES));

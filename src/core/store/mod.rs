@@ -567,6 +567,17 @@ impl Store {
         true
     }
 
+    /// Trusts nothing of an object any more, whether or not it is open here.
+    fn discard(&self, key: Key, nonce: u64) {
+        let open = self.open[usize::from(key.0[1]) % OPEN_PARTS]
+            .lock()
+            .get(key);
+        match open.filter(|object| object.header.nonce == nonce) {
+            Some(object) => object.discard(),
+            None => self.remove(key, nonce),
+        }
+    }
+
     /// Removes an object although it is in use: its users keep their handles.
     pub(super) fn remove(&self, key: Key, nonce: u64) {
         self.forget_unsynced(nonce);
