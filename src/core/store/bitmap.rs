@@ -114,6 +114,28 @@ impl Bitmap {
         before & bit != 0
     }
 
+    /// The durable bits of a word, or none if they are not what was written.
+    fn durable(&self, index: u64) -> u64 {
+        assert!(index < self.regions.words());
+        let offset = self.regions.durable(index);
+        let word = |offset| u64::from_le(self.at(offset).load(Ordering::Acquire));
+        let (bits, check) = (word(offset), word(offset + 8));
+        // The check is made only where there is something to be checked.
+        if bits == 0 || check != self.regions.durable_check(index, bits) {
+            return 0;
+        }
+        bits & self.mask(index)
+    }
+
+    /// Writes the durable bits of a word. For whoever has the lock of durable bits:
+    /// somebody who is killed in between, or looked at by another, leaves none.
+    fn put_durable(&self, index: u64, bits: u64) {
+        let offset = self.regions.durable(index);
+        let put = |offset, word: u64| self.at(offset).store(word.to_le(), Ordering::Release);
+        put(offset + 8, self.regions.durable_check(index, bits));
+        put(offset, bits);
+    }
+
     /// The bits of a word that are of chunks: others are another process's mistake.
     fn mask(&self, index: u64) -> u64 {
         u64::MAX >> (64 - (self.regions.chunks - index * 64).min(64))
@@ -218,7 +240,7 @@ impl Bitmap {
 
     /// What is present and not durable, in at most `words_max` words.
     pub(super) fn unsynced(&self, words_max: usize) -> Unsynced {
-        let bits = |index| self.load(Bits::Present, index) & !self.load(Bits::Durable, index);
+        let bits = |index| self.load(Bits::Present, index) & !self.durable(index);
         let words = (0..self.regions.words()).map(|index| (index, bits(index) & self.mask(index)));
         let mut words = words.filter(|(_, bits)| *bits != 0);
         Unsynced {
@@ -228,12 +250,13 @@ impl Bitmap {
     }
 
     /// Marks as durable what was found unsynced: its bytes have reached the device since,
-    /// and nobody can have taken it back. Gives how many chunks were not durable yet.
+    /// and nobody has taken it back: who calls has had the lock of durable bits since it
+    /// was looked for. Gives how many chunks were not durable yet.
     pub(super) fn set_durable(&self, unsynced: &Unsynced) -> u64 {
         let mut fresh = 0;
         for (index, bits) in &unsynced.words {
-            let word = self.word(Bits::Durable, *index);
-            let before = u64::from_le(word.fetch_or(bits.to_le(), Ordering::AcqRel));
+            let before = self.durable(*index);
+            self.put_durable(*index, before | bits);
             fresh += u64::from((bits & !before).count_ones());
         }
         fresh
@@ -243,7 +266,7 @@ impl Bitmap {
     /// durable before is present from now on.
     pub(super) fn keep_only_durable(&self) {
         for index in 0..self.regions.words() {
-            let durable = self.load(Bits::Durable, index);
+            let durable = self.durable(index);
             let word = self.word(Bits::Present, index);
             word.fetch_and(durable.to_le(), Ordering::AcqRel);
         }
@@ -251,7 +274,7 @@ impl Bitmap {
 
     /// Bytes of the file that are present and not durable.
     pub(super) fn bytes_unsynced(&self, geometry: Geometry) -> u64 {
-        let bits = |index| self.load(Bits::Present, index) & !self.load(Bits::Durable, index);
+        let bits = |index| self.load(Bits::Present, index) & !self.durable(index);
         self.count_of(|index| bits(index) & self.mask(index)) * geometry.chunk_bytes
     }
 
@@ -264,7 +287,7 @@ impl Bitmap {
         mut dropped: impl FnMut(Range<u64>),
     ) {
         for index in 0..self.regions.words() {
-            let durable = self.load(Bits::Durable, index);
+            let durable = self.durable(index);
             let doubted = self.held(index) & self.load(Bits::Summed, index) & !durable;
             let word = self.word(Bits::Doubted, index);
             word.store(doubted.to_le(), Ordering::Release);
@@ -354,6 +377,7 @@ mod tests {
         let regions = Regions {
             offset: OFFSET,
             chunks,
+            nonce: 9,
         };
         Bitmap::map(file.as_fd(), regions).unwrap()
     }
@@ -402,7 +426,7 @@ mod tests {
         bitmap.publish(64, Some(0x0403_0201));
         bitmap.publish(3, None);
         let mut bytes = [0; 4];
-        file.read_exact_at(&mut bytes, OFFSET + 4 * 16 + 64 * 4)
+        file.read_exact_at(&mut bytes, OFFSET + 5 * 16 + 64 * 4)
             .unwrap();
         assert_eq!(bytes, [1, 2, 3, 4], "little-endian");
         assert_eq!(bitmap.sum(64), Some(0x0403_0201));
@@ -461,6 +485,12 @@ mod tests {
             assert_eq!(dropped, [2..63, 65..129]);
             assert_eq!((bitmap.count(), bitmap.count_held()), (4, 5));
             assert!(bitmap.doubts(129) && bitmap.has(1) && !bitmap.doubts(1));
+        }
+        for bit in [0, 17, 63, 64, 100, 127] {
+            let word = bitmap.at(bitmap.regions.durable(0) + bit / 64 * 8);
+            word.fetch_xor(1u64.to_le() << (bit % 64), Ordering::Relaxed);
+            assert_eq!(bitmap.durable(0), 0, "bit {bit} is not what was written");
+            word.fetch_xor(1u64.to_le() << (bit % 64), Ordering::Relaxed);
         }
         bitmap.publish(2, None);
         bitmap.keep_only_durable();
