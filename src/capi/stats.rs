@@ -62,6 +62,10 @@ pub unsafe extern "C" fn cachefs_stats(
             bytes_prefetched_unused: stats.bytes_prefetched_unused,
             prefetch_stalls: stats.prefetch_stalls,
             readahead_bytes: stats.readahead_bytes,
+            device_read_errors: stats.device_read_errors,
+            device_hangs: stats.device_hangs,
+            device_changes: stats.device_changes,
+            device_probes: stats.device_probes,
         };
         // SAFETY: the caller promises the structure.
         unsafe { copy_out(statistics, &value) }

@@ -18,7 +18,7 @@ use crate::readahead::{Budget, Places};
 use crate::request::{self, Copying, Method};
 use crate::shared::{Shared, with_log};
 use crate::stats::{Counters, Stats};
-use crate::store::{self, ObjectInfo, Store, StoreOpened};
+use crate::store::{self, Condition, ObjectInfo, Store, StoreOpened};
 use crate::sys;
 use crate::upkeep::Upkeep;
 use crate::workers::Workers;
@@ -47,8 +47,35 @@ struct ShardThread {
 pub enum State {
     /// It does.
     Normal,
-    /// Every miss goes to its origin and is not kept. Says why.
+    /// The directory could not be used when it was opened: every miss goes to its
+    /// origin and is not kept. Says why.
     PassThrough(String),
+    /// The device has failed: nothing new is stored for now. Says why.
+    Degraded(String),
+    /// It gives errors or no answers: every read goes to its origin for now. Says why.
+    Off(String),
+}
+
+impl State {
+    /// Why it is not normal.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            State::Normal => None,
+            State::PassThrough(reason) | State::Degraded(reason) | State::Off(reason) => {
+                Some(reason)
+            }
+        }
+    }
+
+    /// For people and scripts.
+    pub fn name(&self) -> &'static str {
+        match self {
+            State::Normal => "normal",
+            State::PassThrough(_) => "pass-through",
+            State::Degraded(_) => "degraded",
+            State::Off(_) => "off",
+        }
+    }
 }
 
 /// What a cache runs on.
@@ -68,6 +95,10 @@ pub struct Report {
     pub pages: Pages,
     /// Whether it stores.
     pub state: State,
+    /// When the state last changed, by CLOCK_BOOTTIME, ns; 0: it never did.
+    pub state_since_ns: u64,
+    /// When the device is tried again, by the same clock; 0: it need not be, or is now.
+    pub next_probe_ns: u64,
 }
 
 impl Cache {
@@ -235,12 +266,18 @@ impl Cache {
 
     /// What the cache runs on.
     pub fn report(&self) -> Report {
-        let state = match &self.shared.store {
-            Err(error) => State::PassThrough(error.to_string()),
-            Ok(store) => match store.health.reason() {
-                Some(reason) => State::PassThrough(reason),
-                None => State::Normal,
-            },
+        let (state, state_since_ns, next_probe_ns) = match &self.shared.store {
+            Err(error) => (State::PassThrough(error.to_string()), 0, 0),
+            Ok(store) => {
+                let view = store.health.view();
+                let reason = || view.reason.map_or_else(String::new, |one| one.to_string());
+                let state = match view.condition {
+                    Condition::Normal => State::Normal,
+                    Condition::Degraded => State::Degraded(reason()),
+                    Condition::Off => State::Off(reason()),
+                };
+                (state, view.since_ns, view.next_probe_ns)
+            }
         };
         Report {
             engine: self.shared.engines.kind(),
@@ -250,6 +287,8 @@ impl Cache {
             refused: self.shared.engines.refused(),
             pages: self.shared.engines.pages_had(),
             state,
+            state_since_ns,
+            next_probe_ns,
         }
     }
 
@@ -338,7 +377,7 @@ impl Cache {
             .sum();
         let stuck = stuck + self.shared.copy_workers.shut_down(deadline);
         let loading = self.shared.store.as_ref();
-        let stuck = stuck + loading.map_or(0, |store| store.stop_loading(deadline));
+        let stuck = stuck + loading.map_or(0, |store| store.stop_threads(deadline));
         let stuck = stuck + self.shared.engines.shut_down(deadline);
         let stuck = stuck + self.shared.upkeep.shut_down(deadline);
         if stuck > 0 {
@@ -369,8 +408,9 @@ fn run_shard(
     let engine = shared.engines.create(config.depth, Owner::Library);
     let counters = Arc::clone(&shared.counters);
     let copying = Copying::new(method, Arc::clone(&shared.copy_workers));
+    let store = shared.store.as_ref().ok().cloned();
     drop(shared);
-    let mut shard = Shard::new(port, counters, config, engine, pool, copying);
+    let mut shard = Shard::new(port, counters, (config, store), engine, pool, copying);
     life.run();
     let reason = match catch_unwind(AssertUnwindSafe(|| shard.run())) {
         Ok(()) => Errno::CANCELED,

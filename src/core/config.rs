@@ -67,6 +67,8 @@ pub struct Config {
     pub async_limit: u64,
     /// See the key `origin_timeout_ms`.
     pub origin_timeout_ms: u64,
+    /// See the key `device_timeout_ms`.
+    pub device_timeout_ms: u64,
     /// See the key `close_timeout_ms`.
     pub close_timeout_ms: u64,
     /// See the key `log_level`.
@@ -326,6 +328,13 @@ pub static OPTIONS: &[OptionInfo] = &[
         30_000,
         1..=86_400_000,
         "Milliseconds after which a read that the origin does not answer fails."
+    ),
+    number!(
+        device_timeout_ms,
+        Number,
+        10_000,
+        10..=3_600_000,
+        "Milliseconds after which an operation of the cache device counts as one that hangs."
     ),
     number!(
         close_timeout_ms,

@@ -100,6 +100,14 @@ counters! {
     bytes_prefetched_unused,
     /// Reads that had to wait for a chunk that was on its way ahead of them.
     prefetch_stalls,
+    /// Reads of the cache device that failed. Their chunks are dropped.
+    device_read_errors,
+    /// Operations of the cache device that did not end in time.
+    device_hangs,
+    /// Times that the condition of the cache device has changed.
+    device_changes,
+    /// Probes of the cache device.
+    device_probes,
 }
 
 impl Counters {

@@ -94,6 +94,7 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
         options.sync_interval_ms = settings.sync_interval_ms as u32;
         options.chunk_bytes = settings.chunk_bytes as u32;
         options.origin_timeout_ms = settings.origin_timeout_ms as u32;
+        options.device_timeout_ms = settings.device_timeout_ms as u32;
         options.close_timeout_ms = settings.close_timeout_ms as u32;
         options.async_limit = settings.async_limit as u32;
         options.copy_method = settings.copy_method as u32;
@@ -161,6 +162,10 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
             bytes_prefetched_unused: value.bytes_prefetched_unused,
             prefetch_stalls: value.prefetch_stalls,
             readahead_bytes: value.readahead_bytes,
+            device_read_errors: value.device_read_errors,
+            device_hangs: value.device_hangs,
+            device_changes: value.device_changes,
+            device_probes: value.device_probes,
             cached_bytes: value.cached_bytes,
             cached_objects: value.cached_objects,
         }

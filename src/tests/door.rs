@@ -23,6 +23,7 @@ pub(crate) struct Settings {
     pub(crate) durable: bool,
     pub(crate) sync_interval_ms: u64,
     pub(crate) origin_timeout_ms: u64,
+    pub(crate) device_timeout_ms: u64,
     pub(crate) close_timeout_ms: u64,
     pub(crate) async_limit: u64,
     /// The number of a word of the option `copy_method`.
@@ -46,6 +47,7 @@ impl Settings {
             durable: true,
             sync_interval_ms: 0,
             origin_timeout_ms: 0,
+            device_timeout_ms: 0,
             close_timeout_ms: 0,
             async_limit: 0,
             copy_method: 0,

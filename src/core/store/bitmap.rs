@@ -25,6 +25,9 @@ pub(super) struct Unsynced {
     words: Vec<(u64, u64)>,
     /// There were no more.
     pub(super) is_all: bool,
+    /// The device may have other durable bits than are here: they have to be synced
+    /// before any is set.
+    pub(super) is_unsound: bool,
 }
 
 impl Unsynced {
@@ -116,15 +119,19 @@ impl Bitmap {
 
     /// The durable bits of a word, or none if they are not what was written.
     fn durable(&self, index: u64) -> u64 {
+        self.durable_if_sound(index).unwrap_or(0)
+    }
+
+    /// The durable bits of a word. None: they are not what was written, and the device
+    /// may have older ones that are.
+    fn durable_if_sound(&self, index: u64) -> Option<u64> {
         assert!(index < self.regions.words());
         let offset = self.regions.durable(index);
         let word = |offset| u64::from_le(self.at(offset).load(Ordering::Acquire));
         let (bits, check) = (word(offset), word(offset + 8));
         // The check is made only where there is something to be checked.
-        if bits == 0 || check != self.regions.durable_check(index, bits) {
-            return 0;
-        }
-        bits & self.mask(index)
+        let is_sound = bits == 0 || check == self.regions.durable_check(index, bits);
+        is_sound.then_some(bits & self.mask(index))
     }
 
     /// Writes the durable bits of a word. For whoever has the lock of durable bits:
@@ -238,6 +245,45 @@ impl Bitmap {
         self.clear(Bits::Doubted, chunk)
     }
 
+    /// Whether a durable bit of a chunk may be found after a crash of the host.
+    pub(super) fn may_be_durable(&self, chunk: u64) -> bool {
+        assert!(chunk < self.regions.chunks);
+        let bits = self.durable_if_sound(chunk / 64);
+        bits.is_none_or(|bits| bits & 1 << (chunk % 64) != 0)
+    }
+
+    /// Makes the word of a chunk's durable bit unsound, until [`Self::resume_durable`]:
+    /// whoever finds it so knows that the device may have the bit. Gives the others.
+    pub(super) fn suspend_durable(&self, chunk: u64) -> u64 {
+        let index = chunk / 64;
+        let bits = self.durable(index);
+        let offset = self.regions.durable(index);
+        // Not zero, which would be sound.
+        self.at(offset).store(u64::MAX, Ordering::Release);
+        let wrong = !self.regions.durable_check(index, u64::MAX);
+        self.at(offset + 8).store(wrong.to_le(), Ordering::Release);
+        bits & !(1 << (chunk % 64))
+    }
+
+    /// The device does not have the bit any more.
+    pub(super) fn resume_durable(&self, chunk: u64, rest: u64) {
+        self.put_durable(chunk / 64, rest);
+    }
+
+    /// A chunk is not what was written, and not durable: it is to be fetched into the
+    /// room that it has.
+    pub(super) fn condemn(&self, chunk: u64) {
+        self.set(Bits::Doubted, chunk);
+        self.clear(Bits::Summed, chunk);
+        self.clear(Bits::Present, chunk);
+    }
+
+    /// A chunk that is present or doubted is not there any more.
+    pub(crate) fn drop_unreadable(&self, chunk: u64) {
+        self.clear(Bits::Present, chunk);
+        self.clear(Bits::Doubted, chunk);
+    }
+
     /// What is present and not durable, in at most `words_max` words.
     pub(super) fn unsynced(&self, words_max: usize) -> Unsynced {
         let bits = |index| self.load(Bits::Present, index) & !self.durable(index);
@@ -246,6 +292,8 @@ impl Bitmap {
         Unsynced {
             words: words.by_ref().take(words_max).collect(),
             is_all: words.next().is_none(),
+            is_unsound: (0..self.regions.words())
+                .any(|index| self.durable_if_sound(index).is_none()),
         }
     }
 
@@ -279,8 +327,8 @@ impl Bitmap {
     }
 
     /// Doubts what another boot has left, but for what is durable, which stays present,
-    /// and drops what nobody could vouch for: `dropped` is told the chunks of which nothing is left. For whoever is alone with
-    /// the object. May be broken off at any point, and begun again.
+    /// and drops what nobody could vouch for: `dropped` is told the chunks of which
+    /// nothing is left. For whoever is alone with the object. May be broken off at any point, and begun again.
     pub(crate) fn come_from_another_boot(
         &self,
         boot_id: [u8; 16],
@@ -303,7 +351,8 @@ impl Bitmap {
         }
     }
 
-    fn runs_not_held(&self, tell: &mut dyn FnMut(Range<u64>)) {
+    /// Tells the runs of chunks that are neither present nor doubted, in order.
+    pub(super) fn runs_not_held(&self, tell: &mut dyn FnMut(Range<u64>)) {
         let mut begin = 0;
         for index in 0..self.regions.words() {
             let mut held = self.held(index);
@@ -492,9 +541,20 @@ mod tests {
             assert_eq!(bitmap.durable(0), 0, "bit {bit} is not what was written");
             word.fetch_xor(1u64.to_le() << (bit % 64), Ordering::Relaxed);
         }
+        assert!(bitmap.may_be_durable(63) && !bitmap.may_be_durable(2));
+        let rest = bitmap.suspend_durable(63);
+        assert!(bitmap.may_be_durable(63) && bitmap.may_be_durable(2));
+        assert_eq!(bitmap.durable(0), 0, "nobody who finds it believes it");
+        bitmap.resume_durable(63, rest);
+        bitmap.condemn(63);
+        assert!(!bitmap.may_be_durable(63) && bitmap.may_be_durable(1));
+        assert!(bitmap.doubts(63) && bitmap.sum(63).is_none());
+        bitmap.publish(63, Some(7));
+        assert!(bitmap.has(63) && !bitmap.doubts(63) && !bitmap.may_be_durable(63));
+        assert_eq!(bitmap.unsynced(1).words, [(0, 1 << 63)]);
         bitmap.publish(2, None);
         bitmap.keep_only_durable();
-        assert_eq!((bitmap.count(), bitmap.has(2)), (4, false));
+        assert_eq!((bitmap.count(), bitmap.has(2)), (3, false));
     }
 
     #[test]

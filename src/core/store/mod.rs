@@ -9,14 +9,17 @@
 
 mod bitmap;
 mod claim;
+mod condemn;
 mod direct;
 mod directory;
+mod explain;
 mod health;
 mod layout;
 mod load;
 mod lock;
 mod object;
 mod preallocate;
+mod probe;
 mod scan;
 mod sync;
 
@@ -31,7 +34,9 @@ use crate::stats::Counters;
 use crate::sys::{self, Lock};
 use crate::token::VersionToken;
 use crate::upkeep::Upkeep;
+use crate::workers::Workers;
 use bitmap::Bitmap;
+use condemn::Condemned;
 use direct::Refusal;
 use directory::{Directory, Wanted};
 use health::Health;
@@ -39,18 +44,22 @@ use layout::{HEADER_BYTES_MAX, Header};
 use load::Memory;
 use object::Data;
 use parking_lot::Mutex;
+use probe::Probe;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 use sync::{Syncer, Unsynced};
 
 pub(crate) use claim::Claim;
 pub(crate) use direct::Direct;
 pub(crate) use directory::blocks_writing;
 pub use directory::is_cache;
+pub use explain::{Kept, KeptObject};
+pub(crate) use health::{Condition, Trust};
 pub(crate) use layout::{Geometry, checksum};
 pub(crate) use object::Object;
 pub(crate) use preallocate::{Blocks, Preallocation};
@@ -102,6 +111,7 @@ pub(crate) struct Store {
     boot_id: [u8; 16],
     accounts: Accounts,
     pub(crate) health: Health,
+    probes: Workers<Probe>,
     pub(crate) preallocation: Preallocation,
     /// New objects are direct where their file system can.
     direct_io: bool,
@@ -109,6 +119,8 @@ pub(crate) struct Store {
     direct_refused: AtomicBool,
     counters: Arc<Counters>,
     memory: Option<Memory>,
+    condemned: Condemned,
+    disk: Disk,
     /// None: nothing is synced.
     unsynced: Option<Unsynced>,
     /// In parts, so that opens of different files need not wait for each other.
@@ -177,19 +189,26 @@ impl Store {
         let store = Arc::new(Self {
             accounts: Accounts::new(directory.capacity_bytes),
             boot_id: host.boot_id,
-            health: Health::default(),
+            health: Health::new(
+                Arc::clone(&counters),
+                Duration::from_millis(config.device_timeout_ms),
+            ),
+            probes: probe::worker(),
             preallocation: Preallocation::default(),
             direct_io: config.direct_io != 0,
             direct_refused: AtomicBool::new(false),
             counters,
             memory: Memory::open(config, directory.chunk_bytes, directory.elsewhere),
             directory,
+            condemned: Condemned::default(),
+            disk: host.disk,
             unsynced: config.sync_interval().map(Unsynced::new),
             open: Default::default(),
         });
         if let Some(unsynced) = &store.unsynced {
-            unsynced.begin(upkeep, Syncer::new(&store, host.disk));
+            unsynced.begin(upkeep, Syncer::new(&store));
         }
+        store.condemned.begin(upkeep, &store);
         scan::load(&store)?;
         store.trim();
         Ok(StoreOpened::Usable(store))

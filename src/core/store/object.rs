@@ -21,7 +21,7 @@ pub(crate) struct Object {
     pub(crate) header: Header,
     pub(super) key: Key,
     data: Data,
-    bitmap: Bitmap,
+    pub(super) bitmap: Bitmap,
     /// The way past the page cache of one that is direct until it is complete.
     for_now: OnceCell<Option<Direct>>,
     /// What syncs it.

@@ -24,13 +24,13 @@ use std::time::{Duration, Instant};
 
 /// The files of an object.
 pub(super) struct Stored {
-    key: Key,
-    nonce: u64,
+    pub(super) key: Key,
+    pub(super) nonce: u64,
     regions: Regions,
     geometry: Geometry,
     data: Arc<OwnedFd>,
     /// Holds the shared lock that keeps evictors of other processes away.
-    metadata: OwnedFd,
+    pub(super) metadata: OwnedFd,
     /// It waits to be synced.
     waits: AtomicBool,
     /// Its names have been synced.
@@ -51,7 +51,7 @@ impl Stored {
         }
     }
 
-    fn bitmap(&self) -> Result<Bitmap> {
+    pub(super) fn bitmap(&self) -> Result<Bitmap> {
         Bitmap::map(self.metadata.as_fd(), self.regions)
     }
 }
@@ -161,16 +161,14 @@ impl Store {
 /// The chore.
 pub(super) struct Syncer {
     store: Weak<Store>,
-    disk: Disk,
     /// What is left of the epoch.
     epoch: Vec<Arc<Stored>>,
 }
 
 impl Syncer {
-    pub(super) fn new(store: &Arc<Store>, disk: Disk) -> Self {
+    pub(super) fn new(store: &Arc<Store>) -> Self {
         Self {
             store: Arc::downgrade(store),
-            disk,
             epoch: Vec::new(),
         }
     }
@@ -179,7 +177,7 @@ impl Syncer {
     fn sync(&self, store: &Store, object: &Arc<Stored>) {
         // From here on, what is published has it wait again.
         object.waits.swap(false, Ordering::AcqRel);
-        match object.sync(&self.disk, store) {
+        match object.sync(store) {
             Ok(Synced::All) => {}
             Ok(Synced::Busy | Synced::InPart) => object.wait(store),
             Err(error) => {
@@ -203,7 +201,8 @@ impl Stored {
     /// The order is what makes a durable bit believable, wherever one is found: first
     /// the bytes are on the device, then it is set. Whoever takes a chunk back, against
     /// whom the lock is, goes the other way.
-    fn sync(&self, disk: &Disk, store: &Store) -> Result<Synced> {
+    fn sync(&self, store: &Store) -> Result<Synced> {
+        let disk = &store.disk;
         let Ok(_lock) = DurableLock::take(self.metadata.as_fd()) else {
             return Ok(Synced::Busy);
         };
@@ -214,6 +213,10 @@ impl Stored {
                 // The kernel takes its pages for clean, and may read others at any time.
                 bitmap.keep_only_durable();
                 return Err(errno).context(|| "sync a cached file");
+            }
+            if unsynced.is_unsound {
+                let synced = disk.sync(self.metadata.as_fd());
+                synced.context(|| "sync the metadata of a cached file")?;
             }
             store
                 .counters
