@@ -163,6 +163,10 @@ pub const READAHEAD_SLACK_CHUNKS: u64 = 1;
 /// Objects that wait to be synced, which keeps them open: three descriptors each. Once
 /// there are so many, they are synced at once, and others meanwhile not.
 pub const UNSYNCED_OBJECTS_MAX: usize = 64;
+/// Chunks that wait to be taken back because they are not what was written.
+pub const CONDEMNED_CHUNKS_MAX: usize = 64;
+/// Words of bits of one object that one sync marks as durable: those of 4 Mi chunks.
+pub const SYNC_WORDS_MAX: usize = 1 << 16;
 /// Bytes that a slow disk writes in a millisecond: what can be synced at the close.
 pub const SYNC_BYTES_PER_MS: u64 = 32 << 10;
 /// Segments of one vectored read, as IOV_MAX of the kernel.

@@ -9,6 +9,7 @@
 
 mod bitmap;
 mod claim;
+mod condemn;
 mod direct;
 mod directory;
 mod explain;
@@ -35,6 +36,7 @@ use crate::token::VersionToken;
 use crate::upkeep::Upkeep;
 use crate::workers::Workers;
 use bitmap::Bitmap;
+use condemn::Condemned;
 use direct::Refusal;
 use directory::{Directory, Wanted};
 use health::Health;
@@ -117,6 +119,8 @@ pub(crate) struct Store {
     direct_refused: AtomicBool,
     counters: Arc<Counters>,
     memory: Option<Memory>,
+    condemned: Condemned,
+    disk: Disk,
     /// None: nothing is synced.
     unsynced: Option<Unsynced>,
     /// In parts, so that opens of different files need not wait for each other.
@@ -196,12 +200,15 @@ impl Store {
             counters,
             memory: Memory::open(config, directory.chunk_bytes, directory.elsewhere),
             directory,
+            condemned: Condemned::default(),
+            disk: host.disk,
             unsynced: config.sync_interval().map(Unsynced::new),
             open: Default::default(),
         });
         if let Some(unsynced) = &store.unsynced {
-            unsynced.begin(upkeep, Syncer::new(&store, host.disk));
+            unsynced.begin(upkeep, Syncer::new(&store));
         }
+        store.condemned.begin(upkeep, &store);
         scan::load(&store)?;
         store.trim();
         Ok(StoreOpened::Usable(store))
@@ -577,6 +584,17 @@ impl Store {
         self.accounts.forget(key, nonce);
         self.counters.evictions.add(1);
         true
+    }
+
+    /// Trusts nothing of an object any more, whether or not it is open here.
+    fn discard(&self, key: Key, nonce: u64) {
+        let open = self.open[usize::from(key.0[1]) % OPEN_PARTS]
+            .lock()
+            .get(key);
+        match open.filter(|object| object.header.nonce == nonce) {
+            Some(object) => object.discard(),
+            None => self.remove(key, nonce),
+        }
     }
 
     /// Removes an object although it is in use: its users keep their handles.

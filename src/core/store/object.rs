@@ -21,7 +21,7 @@ pub(crate) struct Object {
     pub(crate) header: Header,
     pub(super) key: Key,
     data: Data,
-    bitmap: Bitmap,
+    pub(super) bitmap: Bitmap,
     /// The way past the page cache of one that is direct until it is complete.
     for_now: OnceCell<Option<Direct>>,
     /// What syncs it.
@@ -151,13 +151,6 @@ impl Object {
     /// A doubted chunk is not what was written.
     pub(crate) fn drop_doubted(&self, chunk: u64) {
         self.bitmap.drop_doubted(chunk);
-    }
-
-    /// The device cannot give a chunk that it had. Whoever reads it now may go on; its
-    /// room stays reserved for the bytes that will replace it.
-    pub(crate) fn drop_unreadable(&self, chunk: u64) {
-        self.bitmap.drop_unreadable(chunk);
-        self.store.counters.chunks_dropped.add(1);
     }
 
     /// Chunks that can be served.
