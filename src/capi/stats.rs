@@ -60,6 +60,7 @@ pub unsafe extern "C" fn cachefs_stats(
             bytes_prefetched_unused: stats.bytes_prefetched_unused,
             prefetch_stalls: stats.prefetch_stalls,
             readahead_bytes: stats.readahead_bytes,
+            negative_hits: stats.negative_hits,
         };
         // SAFETY: the caller promises the structure.
         unsafe { copy_out(statistics, &value) }

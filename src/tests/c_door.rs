@@ -10,7 +10,7 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::ptr::null_mut;
+use std::ptr::{null, null_mut};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
@@ -157,6 +157,7 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
             bytes_prefetched_unused: value.bytes_prefetched_unused,
             prefetch_stalls: value.prefetch_stalls,
             readahead_bytes: value.readahead_bytes,
+            negative_hits: value.negative_hits,
             cached_bytes: value.cached_bytes,
             cached_objects: value.cached_objects,
         }
@@ -166,7 +167,7 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
         let mut opened = null_mut();
         // SAFETY: the string lives during the call.
         status(unsafe {
-            origin::cachefs_origin_open_dir(self.0, path(root).as_ptr(), &mut opened)
+            origin::cachefs_origin_open_dir(self.0, path(root).as_ptr(), null(), &mut opened)
         })?;
         Ok(COrigin(opened))
     }
@@ -184,8 +185,9 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
         let user = Arc::into_raw(code).cast_mut().cast();
         let mut opened = null_mut();
         // SAFETY: `free_callback` takes back the reference that `user` is.
-        let result =
-            unsafe { origin::cachefs_origin_open(self.0, name.as_ptr(), &ops, user, &mut opened) };
+        let result = unsafe {
+            origin::cachefs_origin_open(self.0, name.as_ptr(), &ops, user, null(), &mut opened)
+        };
         assert_eq!(result, 0);
         COrigin(opened)
     }
