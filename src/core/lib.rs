@@ -23,6 +23,7 @@ mod config;
 mod error;
 mod evict;
 mod exec;
+mod explain;
 mod file;
 mod filesystem;
 mod ids;
@@ -48,6 +49,7 @@ pub use cache::{Cache, Report, State};
 pub use completion::{Completion, MissReason, Operation, Source};
 pub use config::{Config, OPTIONS};
 pub use error::{Errno, Error, Result};
+pub use explain::Explanation;
 pub use file::{File, FileInfo, Residency};
 pub use io::{
     EngineChoice, EngineKind, EngineOptions, EngineStats, FEATURE_NAMES, Feature, FeatureSet,
@@ -61,5 +63,5 @@ pub use origin::{CustomOrigin, ORIGIN_OPTIONS, Origin, OriginOptions, OriginRead
 pub use queue::{Batch, Queue, QueueOptions};
 pub use request::{Item, Treatment, submit_batch};
 pub use stats::Stats;
-pub use store::{ObjectInfo, is_cache};
+pub use store::{Kept, KeptObject, ObjectInfo, is_cache};
 pub use token::{TAG_BYTES_MAX, VersionToken};

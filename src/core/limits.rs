@@ -91,9 +91,11 @@ pub const PREALLOCATE_BYTES: u64 = 16 << 20;
 pub const PIPE_BYTES: usize = 1 << 20;
 /// Pipes of one library thread.
 pub const PIPES_MAX: usize = 4;
-/// Milliseconds after which a fill looks again whether another process has
-/// copied what it was copying.
-pub const CLAIM_WAIT_MS: u64 = 20;
+/// Milliseconds after which a request looks again whether another process has stored
+/// what it was getting.
+pub const CLAIM_WAIT_MS: u64 = 5;
+/// Milliseconds that a read waits for that at most; then it asks the origin itself.
+pub const CLAIM_PATIENCE_MS: u64 = 2000;
 /// Entries of the submission queue of one ring, at least.
 pub const SQ_ENTRIES_MIN: u32 = 16;
 /// Entries of the submission queue of one ring, at most; what finds it full
