@@ -61,6 +61,7 @@ pub unsafe extern "C" fn cachefs_stats(
             prefetch_stalls: stats.prefetch_stalls,
             readahead_bytes: stats.readahead_bytes,
             negative_hits: stats.negative_hits,
+            opens_unasked: stats.opens_unasked,
         };
         // SAFETY: the caller promises the structure.
         unsafe { copy_out(statistics, &value) }

@@ -99,6 +99,9 @@ counters! {
     /// Opens that failed because the origin had said a moment ago that it has no such
     /// file (see the option negative_ttl_ms of origins).
     negative_hits,
+    /// Opens of files that were not asked for at their origin, since what it had said
+    /// before was still believed (see the option validation of origins).
+    opens_unasked,
 }
 
 impl Counters {

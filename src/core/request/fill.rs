@@ -102,7 +102,18 @@ pub(crate) struct Fetch {
     pub(crate) deadline: Option<Instant>,
 }
 
+impl Version {
+    /// Of a version that something is read of: its request has waited for it.
+    pub(super) fn asked_source(&self) -> &Source {
+        self.source.as_ref().expect("the origin was asked first")
+    }
+}
+
 impl Fetch {
+    fn source(&self) -> &Source {
+        self.version.asked_source()
+    }
+
     /// Returns the room that was reserved for a chunk that is not stored.
     pub(crate) fn give_back_room(&mut self) {
         if let (Some(_), Some(object)) = (self.chunk.take(), &self.version.object)
@@ -179,7 +190,8 @@ impl Shard {
         let Source::Descriptor {
             file: descriptor,
             elsewhere,
-        } = &fetch.file.source
+            ..
+        } = fetch.source()
         else {
             unreachable!("custom origins get buffers of ours");
         };
@@ -198,11 +210,12 @@ impl Shard {
 
     pub(super) fn read_origin(&mut self, slot: usize, buffer: PoolBuf) {
         let fetch = self.begin_read(slot);
-        let file = Arc::clone(&fetch.file);
-        match &file.source {
+        let (file, version) = (Arc::clone(&fetch.file), Arc::clone(&fetch.version));
+        match version.asked_source() {
             Source::Descriptor {
                 file: descriptor,
                 elsewhere,
+                ..
             } => {
                 let op = Op {
                     verb: Verb::Read,
@@ -302,7 +315,7 @@ impl Shard {
         if let Some(ahead) = &mut fetch.ahead {
             ahead.place = None;
         }
-        let checked_by_read = match &fetch.file.source {
+        let checked_by_read = match fetch.source() {
             Source::Descriptor { .. } => false,
             Source::Path(_) => fetch.file.origin.custom_code().checks_version(),
         };
@@ -333,8 +346,8 @@ impl Shard {
 
     fn check_version(&mut self, slot: usize) {
         let fetch = &self.fetches[slot];
-        let file = Arc::clone(&fetch.file);
-        match &file.source {
+        let (file, version) = (Arc::clone(&fetch.file), Arc::clone(&fetch.version));
+        match version.asked_source() {
             Source::Descriptor { file, .. } => {
                 let op = Op {
                     verb: Verb::Stat,
@@ -369,7 +382,10 @@ impl Shard {
             Ok(token) if token != fetch.version.token => {
                 self.counters.stale_fetches.add(1);
                 self.blame_prefetch(slot);
-                self.end_fetch(slot, |request, _| request.restart(Again::Changed(token)));
+                let seen = Arc::clone(&self.fetches[slot].version);
+                self.end_fetch(slot, |request, _| {
+                    request.restart(Again::Changed(token, Arc::clone(&seen)));
+                });
             }
             Ok(_) => match unless_changed {
                 None => self.answer(slot),

@@ -24,6 +24,7 @@ mod fill;
 mod hit;
 mod miss;
 mod plan;
+mod reach;
 mod sink;
 #[cfg(feature = "bench")]
 pub(crate) mod steps;
@@ -50,6 +51,7 @@ pub(crate) use complete::{Served, count, count_hits, hit_completion};
 pub(crate) use copy::{CopyWorkers, Copying, Failure, Flight, Method, Part, Survey, workers};
 pub(crate) use fill::Fetch;
 pub(crate) use hit::{distrust, from_memory, straight};
+pub(crate) use reach::Reaching;
 pub(crate) use sink::{Remote, Sink};
 pub(crate) use submit::{NewRequest, submit};
 
@@ -164,8 +166,12 @@ fn shares(segments: &[Lent], start: usize, length: usize) -> impl Iterator<Item 
 
 /// Why a request has to start again.
 enum Again {
-    /// The origin's file has this version now.
-    Changed(VersionToken),
+    /// The origin's file has this version now, as its source says.
+    Changed(VersionToken, Arc<Version>),
+    /// The file was opened anew, and is another one.
+    Moved,
+    /// The origin has to be asked for the file first.
+    Unasked,
     /// Cached bytes could not be read back.
     Unreadable,
     /// Another process is getting the chunk at the cursor; what is before that is done.
@@ -202,6 +208,10 @@ pub(crate) struct Request {
     survey: Option<Survey>,
     /// It is being looked at, and nothing can be planned before.
     surveying: bool,
+    /// The file is being asked for, and nothing can be planned before.
+    reaching: bool,
+    /// It has to be: what is known of it was invalidated before its version was taken.
+    unsure: bool,
     /// Chunks that one call copies: it grows while calls are short.
     run_chunks: u64,
     started: Instant,
@@ -275,7 +285,16 @@ impl Shard {
     pub(crate) fn start(&mut self, request: Request) {
         self.timed += usize::from(request.until.is_some());
         let slot = self.requests.insert(request);
+        self.ask_unless_trusted(slot);
         self.advance(slot);
+    }
+
+    /// What may be wrong is not served: the origin is asked first.
+    fn ask_unless_trusted(&mut self, slot: usize) {
+        let request = &self.requests[slot];
+        if request.unsure || !request.file.is_trusted() {
+            self.reach(slot);
+        }
     }
 
     /// The reverse.
@@ -301,6 +320,7 @@ impl Shard {
             }
         }
         self.expire_fetches(now);
+        self.expire_reaching(now);
     }
 
     /// Plans pieces of a request until it has enough under way, and completes
@@ -308,7 +328,8 @@ impl Shard {
     pub(crate) fn advance(&mut self, slot: usize) {
         loop {
             let request = &self.requests[slot];
-            let busy = request.outstanding >= self.depth(slot) || request.surveying;
+            let busy =
+                request.outstanding >= self.depth(slot) || request.surveying || request.reaching;
             if request.is_stopped() || busy {
                 break;
             }
@@ -362,10 +383,15 @@ impl Shard {
             return;
         }
         match &again {
-            Again::Changed(token) => {
-                request.version = request.file.refresh(token);
+            Again::Changed(token, seen) => {
+                request.version = request.file.refresh(seen, token);
                 request.miss_reason = MissReason::VersionChanged;
             }
+            Again::Moved => {
+                request.version = request.file.version();
+                request.miss_reason = MissReason::VersionChanged;
+            }
+            Again::Unasked => request.version = request.file.version(),
             Again::Unreadable => request.miss_reason = MissReason::CacheError,
             Again::Claimed | Again::Anew => {}
         }

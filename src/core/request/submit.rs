@@ -71,6 +71,8 @@ pub(crate) fn submit(file: &Arc<FileInner>, new: NewRequest) -> Result<()> {
 
 /// A request of which nothing has been done.
 pub(super) fn new_request(file: &Arc<FileInner>, new: NewRequest) -> Box<Request> {
+    // Before the version, which may be of before the invalidation all the same.
+    let trusted = file.is_trusted();
     let version = file.version();
     let end = version
         .token
@@ -96,6 +98,8 @@ pub(super) fn new_request(file: &Arc<FileInner>, new: NewRequest) -> Box<Request
         claimed_since: None,
         survey: None,
         surveying: false,
+        reaching: false,
+        unsure: !trusted,
         run_chunks: 1,
         started: new.started,
         priority: new.treatment.priority,
@@ -185,6 +189,9 @@ impl FileInner {
 
     /// Reads on this thread if every byte is present; None: it takes a shard.
     fn read_at_once(&self, segments: &[Lent], offset: u64, asked: u64) -> Option<u64> {
+        if !self.is_trusted() {
+            return None;
+        }
         let version = self.glance();
         let end = version.token.size.min(offset.saturating_add(asked));
         let length = end.saturating_sub(offset);
