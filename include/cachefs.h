@@ -165,9 +165,20 @@
 #define CACHEFS_STATE_NORMAL 1
 
 /**
- * Nothing can be stored: every read goes to its origin.
+ * The directory could not be used when it was opened: every read goes to its origin.
  */
 #define CACHEFS_STATE_PASS_THROUGH 2
+
+/**
+ * The device of the directory has failed: nothing new is stored for now; what is there
+ * is served. A program must expect states that it does not know.
+ */
+#define CACHEFS_STATE_DEGRADED 3
+
+/**
+ * It gives errors, or no answers: every read goes to its origin for now.
+ */
+#define CACHEFS_STATE_OFF 4
 
 /**
  * cachefs_report.features: IORING_SETUP_SUBMIT_ALL (Linux 5.18).
@@ -276,6 +287,27 @@
  * the library's own I/O threads, and `threads` must be 0.
  */
 #define CACHEFS_ORIGIN_NONBLOCKING 2
+
+/**
+ * cachefs_origin_options.validation: the origin is asked for a file's version at each
+ * open.
+ */
+#define CACHEFS_VALIDATE_ALWAYS 0
+
+/**
+ * It is asked at the first open, and again after `validate_ttl_ms`.
+ */
+#define CACHEFS_VALIDATE_TTL 1
+
+/**
+ * It is asked at the first open, and again after cachefs_invalidate().
+ */
+#define CACHEFS_VALIDATE_NEVER 2
+
+/**
+ * cachefs_invalidate(): the path and everything below it; of the path "", everything.
+ */
+#define CACHEFS_INVALIDATE_BELOW 1
 
 /**
  * Bytes of an origin's opaque version tag.
@@ -507,6 +539,10 @@ typedef struct cachefs_cache_options {
      */
     uint32_t origin_timeout_ms;
     /**
+     * Milliseconds after which an operation of the cache device counts as one that hangs.
+     */
+    uint32_t device_timeout_ms;
+    /**
      * Milliseconds that cachefs_cache_close() waits for I/O that does not finish.
      */
     uint32_t close_timeout_ms;
@@ -564,6 +600,15 @@ typedef struct cachefs_cache_options {
      * will want is.
      */
     uint32_t readahead;
+    /**
+     * 1: what is stored is not synced. 0: it is, in the background, sync_interval_ms
+     * after it was stored, and when the cache is closed as far as there is time.
+     */
+    uint32_t durable;
+    /**
+     * Milliseconds after which what was stored is synced.
+     */
+    uint32_t sync_interval_ms;
     /**
      * NULL: no messages.
      */
@@ -652,6 +697,14 @@ typedef struct cachefs_report {
      * Why the state is not normal; empty when it is.
      */
     char state_reason[CACHEFS_REASON_MAX];
+    /**
+     * When the state last changed, by CLOCK_BOOTTIME, in nanoseconds; 0: never.
+     */
+    uint64_t state_since_ns;
+    /**
+     * When the device is tried again, by the same clock; 0: it need not be, or is now.
+     */
+    uint64_t next_probe_ns;
 } cachefs_report;
 
 /**
@@ -667,13 +720,17 @@ typedef struct cachefs_origin_options {
      */
     uint32_t struct_size;
     /**
-     * Must be 0.
+     * CACHEFS_VALIDATE_…
      */
-    uint32_t reserved;
+    uint32_t validation;
     /**
      * None are defined: must be 0.
      */
     uint64_t flags;
+    /**
+     * Milliseconds for which a version is believed with CACHEFS_VALIDATE_TTL.
+     */
+    uint64_t validate_ttl_ms;
     /**
      * Milliseconds for which a path that the origin does not have (-ENOENT, -ENOTDIR)
      * is not looked for again; 0: it always is.
@@ -1098,6 +1155,14 @@ typedef struct cachefs_statistics {
      */
     uint64_t chunks_dropped;
     /**
+     * Rounds in which what was stored was synced (see the option durable).
+     */
+    uint64_t epochs;
+    /**
+     * Chunks that a round has brought to the device: they outlive a crash of the host.
+     */
+    uint64_t chunks_durable;
+    /**
      * Bytes that were read from origins before anybody asked for them (see the option
      * readahead).
      */
@@ -1120,6 +1185,27 @@ typedef struct cachefs_statistics {
      * file (see the option negative_ttl_ms of origins).
      */
     uint64_t negative_hits;
+    /**
+     * Opens of files that were not asked for at their origin, since what it had said
+     * before was still believed (see the option validation of origins).
+     */
+    uint64_t opens_unasked;
+    /**
+     * Reads of the cache device that failed. Their chunks are dropped.
+     */
+    uint64_t device_read_errors;
+    /**
+     * Operations of the cache device that did not end in time.
+     */
+    uint64_t device_hangs;
+    /**
+     * Times that the state of the cache device has changed.
+     */
+    uint64_t device_changes;
+    /**
+     * Probes of the cache device.
+     */
+    uint64_t device_probes;
 } cachefs_statistics;
 
 /**
@@ -1564,6 +1650,32 @@ int32_t cachefs_origin_complete(struct cachefs_origin_token *token,
  * Thread-safety: any thread. Blocks: never. Since: 0.1.
  */
 void cachefs_origin_close(struct cachefs_origin *origin);
+
+/**
+ * Forgets what is believed of a path of an origin: that it has a version, or that it
+ * is not there. The origin is asked before anything is served of it again: at the
+ * next read of a file that is open, at the next open of one that is not. What is
+ * cached stays, and is served if the version turns out to be the same.
+ *
+ * Holds for every process that uses the cache directory, as soon as the call returns,
+ * and for requests that begin after it. Other names of the file, by links, are not
+ * invalidated. A few paths more than those that were named may be asked for.
+ *
+ * origin  must not be NULL
+ * path    must not be NULL; as for cachefs_file_open()
+ * flags   CACHEFS_INVALIDATE_…
+ *
+ * Returns 0, or a negative errno and nothing was forgotten:
+ *   -EINVAL  NULL, or an unknown flag      -EBADF  not an open origin
+ *   -ESHUTDOWN  the cache is closed        -ECHILD  see cachefs_cache_open()
+ *
+ * Thread-safety: any thread. Blocks: never. Since: 0.1.
+ *
+ * Safety: `path` must be NULL or a C string.
+ */
+int32_t cachefs_invalidate(struct cachefs_origin *origin,
+                           const char *path,
+                           uint64_t flags);
 
 /**
  * Opens a file of an origin for cached reads.

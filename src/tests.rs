@@ -8,6 +8,7 @@ mod c_door;
 mod child;
 mod core_door;
 mod crowd;
+mod device;
 mod door;
 mod faults;
 mod killing;

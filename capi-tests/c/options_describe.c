@@ -8,7 +8,7 @@ static const char *const KEYS[] = {
     "io_poll",     "spin_us",        "io_workers",        "huge_pages",       "direct_io",
     "copy_method", "withhold",       "memory_bytes",     "direct_copy_bytes",
     "lease_bytes",
-    "readahead",   "readahead_bytes",
+    "readahead",   "readahead_bytes",  "device_timeout_ms",
 };
 
 enum { KEY_COUNT = sizeof KEYS / sizeof KEYS[0] };

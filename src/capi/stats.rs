@@ -56,12 +56,18 @@ pub unsafe extern "C" fn cachefs_stats(
             leased_bytes: stats.leased_bytes,
             chunks_verified: stats.chunks_verified,
             chunks_dropped: stats.chunks_dropped,
+            epochs: stats.epochs,
+            chunks_durable: stats.chunks_durable,
             bytes_prefetched: stats.bytes_prefetched,
             bytes_prefetched_unused: stats.bytes_prefetched_unused,
             prefetch_stalls: stats.prefetch_stalls,
             readahead_bytes: stats.readahead_bytes,
             negative_hits: stats.negative_hits,
             opens_unasked: stats.opens_unasked,
+            device_read_errors: stats.device_read_errors,
+            device_hangs: stats.device_hangs,
+            device_changes: stats.device_changes,
+            device_probes: stats.device_probes,
         };
         // SAFETY: the caller promises the structure.
         unsafe { copy_out(statistics, &value) }

@@ -6,7 +6,7 @@ use crate::ids::Identity;
 use crate::origin::{Inner, Opened, Origin, Source};
 use crate::readahead::Ahead;
 use crate::shared::{Remains, Shared};
-use crate::store::{Object, Spot};
+use crate::store::{Object, Spot, Trust};
 use crate::token::VersionToken;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -128,6 +128,12 @@ impl Version {
         object.is_some_and(|object| object.direct().is_some())
     }
 
+    /// How its present bytes are to be read.
+    pub(crate) fn trust(&self) -> Trust {
+        let object = self.object.as_ref();
+        object.map_or(Trust::Whole, |object| object.store().health.trust())
+    }
+
     /// How many bytes from `start`, up to `end`, are present in one run.
     pub(crate) fn present_run(&self, start: u64, end: u64) -> u64 {
         let Some(object) = &self.object else {
@@ -238,7 +244,7 @@ impl FileInner {
     /// Whether what is served of it may be served without asking the origin anew. What
     /// is not is left to its shard, which asks.
     #[inline]
-    pub(crate) fn is_trusted(&self) -> bool {
+    pub(crate) fn is_believed(&self) -> bool {
         self.origin.mark(self.spot).0 == self.mark.load(Ordering::Acquire)
     }
 
@@ -284,7 +290,7 @@ impl FileInner {
         } else {
             self.move_on(answer)
         };
-        // Behind the version: who finds the file trusted finds this one.
+        // Behind the version: who believes the file finds this one.
         self.mark.store(mark.0, Ordering::Release);
         version
     }

@@ -52,8 +52,25 @@ pub const BUCKET_LOCK_MS_MAX: u64 = 1_000;
 pub const CACHE_LOCK_MS_MAX: u64 = 10_000;
 /// Bytes of the blocks in which room is counted: what a byte takes on disk.
 pub const BLOCK_BYTES: u64 = 4096;
-/// Milliseconds for which nothing is stored after the cache device failed.
-pub const STORE_PAUSE_MS: u64 = 5_000;
+/// Milliseconds from a failure of the cache device to the first probe of it.
+pub const DEVICE_PROBE_MS_FIRST: u64 = 1_000;
+/// Milliseconds between two probes, at most.
+pub const DEVICE_PROBE_MS_MAX: u64 = 60_000;
+/// Probes that must succeed one after the other before the device is used again.
+pub const DEVICE_PROBES_GOOD: u32 = 2;
+/// Bytes that a probe writes, unless the device was full: then it is a chunk.
+pub const DEVICE_PROBE_BYTES: usize = 4096;
+/// Milliseconds after which a device that was good again counts as one that never failed.
+pub const DEVICE_STABLE_MS: u64 = 60_000;
+/// Milliseconds within which read errors count together.
+pub const DEVICE_READ_WINDOW_MS: u64 = 10_000;
+/// So many read errors within that time, and nothing more is stored.
+pub const DEVICE_READ_ERRORS_DEGRADED: u32 = 4;
+/// So many, and the cache is off.
+pub const DEVICE_READ_ERRORS_OFF: u32 = 16;
+/// Of so many buffers of a library thread, one is never used for what will be stored: a
+/// device that hangs may keep all the others.
+pub const STORE_POOL_SPARE: usize = 8;
 /// Entries that one call of the evictor passes over because they are in use.
 pub const EVICT_SKIPS_MAX: usize = 128;
 /// Nanoseconds within which two changes of a file may carry the same time: a
@@ -154,6 +171,11 @@ pub const READAHEAD_WAITS_SHARE: u64 = 2;
 /// Chunks that a read may leave out, or come early, without leaving its run: several
 /// threads of one reader do not keep their order.
 pub const READAHEAD_SLACK_CHUNKS: u64 = 1;
+/// Objects that wait to be synced, which keeps them open: three descriptors each. Once
+/// there are so many, they are synced at once, and others meanwhile not.
+pub const UNSYNCED_OBJECTS_MAX: usize = 64;
+/// Bytes that a slow disk writes in a millisecond: what can be synced at the close.
+pub const SYNC_BYTES_PER_MS: u64 = 32 << 10;
 /// Segments of one vectored read, as IOV_MAX of the kernel.
 pub const SEGMENTS_MAX: usize = 1024;
 

@@ -99,6 +99,8 @@ pub(crate) struct Shard {
     pub(crate) port: Arc<Port>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) config: ShardConfig,
+    /// None: the directory cannot be used.
+    pub(crate) store: Option<Arc<Store>>,
     engine: Box<dyn Engine + Send>,
     /// Operations that found the engine full: at most `fill_depth` a request.
     overflow: VecDeque<(u64, Op)>,
@@ -135,7 +137,7 @@ impl Shard {
     pub(crate) fn new(
         port: Arc<Port>,
         counters: Arc<Counters>,
-        config: ShardConfig,
+        (config, store): (ShardConfig, Option<Arc<Store>>),
         mut engine: Box<dyn Engine + Send>,
         pool: Pool,
         copying: Copying,
@@ -146,6 +148,7 @@ impl Shard {
         Self {
             port,
             counters,
+            store,
             engine,
             overflow: VecDeque::new(),
             pool,
@@ -360,7 +363,7 @@ impl Shard {
             .drain(..)
             .partition(|(other, _)| *other == tag);
         self.overflow = keep;
-        self.requests[slot].outstanding -= out.len() as u32;
+        self.requests[slot].not_begun(out.len() as u32);
         self.requests[slot].fail(errno);
         if self.requests[slot].outstanding > 0 {
             self.engine.cancel(Which::Tag(tag));
@@ -422,6 +425,7 @@ impl Shard {
             .chain(self.copying.next_deadline())
             .chain(self.reaching.next_deadline())
             .chain(self.cool.as_ref().map(|(at, _)| *at))
+            .chain(self.next_device_deadline())
             .chain(self.closing);
         all.min()
     }
@@ -457,11 +461,13 @@ impl Shard {
             fetch.give_back_room();
         }
         for (_, bounce) in &self.bounces {
-            self.requests[bounce.request].outstanding -= 1;
+            if let Some(request) = bounce.request {
+                self.requests[request].outstanding -= 1;
+            }
         }
         for (tag, _) in std::mem::take(&mut self.overflow) {
             if let Target::Request(slot) = Target::of(tag) {
-                self.requests[slot].outstanding -= 1;
+                self.requests[slot].not_begun(1);
             }
         }
         self.abandon_copies();

@@ -129,6 +129,7 @@ impl Shard {
             chunk: Some(chunk),
             ahead: Some(Ahead { chunk, place }),
             doubted: false,
+            late: false,
             priority: Priority::BACKGROUND,
             flight: Some(flight),
             offset,
@@ -211,7 +212,7 @@ impl Shard {
     }
 
     /// Gets bytes that the cursor has passed, as if they had just been missed.
-    fn fetch_again(&mut self, waiter: Waiter, chunk: u64) {
+    pub(super) fn fetch_again(&mut self, waiter: Waiter, chunk: u64) {
         let slot = waiter.request;
         let request = &self.requests[slot];
         if request.is_stopped() {

@@ -16,7 +16,7 @@ use crate::error::{Errno, Error, describe};
 use crate::exec::{FetchId, OpTarget};
 use crate::file::{FileInner, Version};
 use crate::io::{Op, Output, Priority, Terms, Verb};
-use crate::limits::BOUNCE_BUFFERS;
+use crate::limits::{BOUNCE_BUFFERS, STORE_POOL_SPARE};
 use crate::origin::{OriginRead, ReadReply, Source, StatReply};
 use crate::store::{Claim, Geometry, checksum};
 use crate::token::VersionToken;
@@ -97,8 +97,10 @@ pub(crate) struct Fetch {
     pub(super) state: State,
     /// The chunk is there, with its room, and is not fetched if it can be verified.
     pub(super) doubted: bool,
+    /// It is being stored, and the device has not answered in time.
+    pub(super) late: bool,
     pub(crate) waiters: Vec<Waiter>,
-    /// When whoever waits is told that the origin does not answer.
+    /// When whoever waits is told that the origin does not answer, or the cache device.
     pub(crate) deadline: Option<Instant>,
 }
 
@@ -114,8 +116,10 @@ impl Fetch {
         self.version.asked_source()
     }
 
-    /// Returns the room that was reserved for a chunk that is not stored.
+    /// Returns the room that was reserved for a chunk that is not stored, and the claim
+    /// on it: other processes need not wait.
     pub(crate) fn give_back_room(&mut self) {
+        self.claim = None;
         if let (Some(_), Some(object)) = (self.chunk.take(), &self.version.object)
             && !self.doubted
         {
@@ -155,24 +159,46 @@ impl Shard {
     /// Gives buffers to who waits for one. Fetches leave some, so that hits do not
     /// wait for an origin.
     pub(crate) fn feed_waiting(&mut self) {
-        while !self.starved.is_empty() {
-            let Some(buffer) = self.pool.take_leaving(BOUNCE_BUFFERS) else {
-                break;
-            };
-            let slot = self.starved.pop_front().expect("checked above");
+        while let Some((slot, buffer)) = self.next_fed() {
             if self.fetches[slot].doubted {
                 self.read_doubted(slot, buffer);
             } else {
                 self.read_origin(slot, buffer);
             }
         }
-        while !self.waiting_bounces.is_empty() {
+        while !self.waiting_bounces.is_empty() && self.may_bounce() {
             let Some(buffer) = self.pool.take() else {
                 return;
             };
             let slot = self.waiting_bounces.pop_front().expect("checked above");
             self.read_bounce(slot, buffer);
         }
+    }
+
+    /// Buffers that what will be stored leaves: some are for what will not.
+    pub(super) fn spare_of_stored(&self) -> usize {
+        BOUNCE_BUFFERS + (self.config.pool_buffers / STORE_POOL_SPARE).max(1)
+    }
+
+    /// A fetch that has waited for a buffer, and one for it. Those that will be stored,
+    /// or are read from the cache, leave some to the others.
+    fn next_fed(&mut self) -> Option<(usize, PoolBuf)> {
+        let is_kept = |slot: usize| self.fetches[slot].chunk.is_some();
+        let first = *self.starved.front()?;
+        let leave = if is_kept(first) {
+            self.spare_of_stored()
+        } else {
+            BOUNCE_BUFFERS
+        };
+        let (index, buffer) = match self.pool.take_leaving(leave) {
+            Some(buffer) => (0, buffer),
+            None => {
+                let passes = self.starved.iter().position(|slot| !is_kept(*slot))?;
+                (passes, self.pool.take_leaving(BOUNCE_BUFFERS)?)
+            }
+        };
+        let slot = self.starved.remove(index).expect("it is there");
+        Some((slot, buffer))
     }
 
     fn begin_read(&mut self, slot: usize) -> &Fetch {
@@ -409,8 +435,10 @@ impl Shard {
             });
             return;
         }
-        fetch.deadline = None;
+        let deadline = self.device_deadline(slot);
+        let fetch = &mut self.fetches[slot];
         fetch.state = State::Storing;
+        fetch.deadline = deadline;
         let good = Arc::new(fetch.buffer.take().expect("the origin gave it back"));
         fetch.good = Some(Arc::clone(&good));
         self.prefetched(slot);
@@ -449,6 +477,8 @@ impl Shard {
         request.cursor += waiter.length;
         if fetch.good.is_some() && request.operation == Operation::Read {
             fetch.copy_to(request, &waiter);
+        } else if fetch.late {
+            request.fail(Errno::TIMEDOUT);
         } else {
             self.wait_for_fetch(slot, waiter);
         }
@@ -483,7 +513,6 @@ impl Shard {
                 let good = fetch.good.as_ref().expect("it was written");
                 object.publish(chunk, Some(checksum(good.bytes(fetch.length))));
                 self.counters.chunks_stored.add(1);
-                object.store().health.succeeded();
             }
             Some(errno) => {
                 self.counters.store_errors.add(1);
@@ -543,7 +572,11 @@ impl Shard {
             .map(|(slot, _)| slot)
             .collect();
         for slot in late {
-            self.give_up(slot);
+            if self.fetches[slot].is_at_device() {
+                self.device_is_late(slot);
+            } else {
+                self.give_up(slot);
+            }
         }
         self.expire_copies(now);
         if now >= self.starved_until() {
@@ -612,8 +645,6 @@ impl Shard {
         fetch.state = State::Overdue;
         fetch.deadline = None;
         fetch.give_back_room();
-        // Other processes need not wait for an origin that does not answer this one.
-        fetch.claim = None;
         if let Some(flight) = fetch.flight.take() {
             self.flights.remove(&flight);
         }

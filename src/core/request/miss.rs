@@ -8,7 +8,7 @@ use crate::completion::{MissReason, Operation};
 use crate::error::Errno;
 use crate::file::Version;
 use crate::limits::CLAIM_PATIENCE_MS;
-use crate::store::{Claim, Object};
+use crate::store::{Claim, Object, Trust};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -77,7 +77,8 @@ impl Shard {
             }
             None => {}
         }
-        let doubted = object.is_some_and(|object| object.doubts(chunk));
+        let trusts = request.version.trust() != Trust::None;
+        let doubted = trusts && object.is_some_and(|object| object.doubts(chunk));
         if request.is_unasked() {
             self.reach(slot);
             return false;
@@ -163,7 +164,9 @@ impl Shard {
         if request.is_stopped() {
             return self.advance(waiter.request);
         }
-        request.miss_reason = MissReason::NotAdmitted;
+        if request.miss_reason != MissReason::CacheError {
+            request.miss_reason = MissReason::NotAdmitted;
+        }
         self.lead(waiter, None, None);
     }
 
@@ -242,6 +245,7 @@ impl Shard {
             claim,
             state: State::Starved,
             doubted,
+            late: false,
             waiters: vec![waiter],
             deadline: None,
         });

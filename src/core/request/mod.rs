@@ -20,6 +20,7 @@ mod batch;
 mod bounce;
 mod complete;
 mod copy;
+mod device;
 mod fill;
 mod hit;
 mod miss;
@@ -38,7 +39,7 @@ use crate::exec::Shard;
 use crate::file::{FileInner, Version};
 use crate::io::{Op, Priority, Terms, Verb};
 use crate::limits::{CLAIM_WAIT_MS, RACY_WINDOW_WHOLE_SECONDS_NS, VERSION_RETRIES_MAX};
-use crate::store::{Direct, Object};
+use crate::store::{Direct, Object, Trust};
 use crate::token::VersionToken;
 use plan::Step;
 use std::sync::Arc;
@@ -50,7 +51,7 @@ pub(crate) use bounce::Bounce;
 pub(crate) use complete::{Served, count, count_hits, hit_completion};
 pub(crate) use copy::{CopyWorkers, Copying, Failure, Flight, Method, Part, Survey, workers};
 pub(crate) use fill::Fetch;
-pub(crate) use hit::{distrust, from_memory, straight};
+pub(crate) use hit::{from_memory, straight, unreadable};
 pub(crate) use reach::Reaching;
 pub(crate) use sink::{Remote, Sink};
 pub(crate) use submit::{NewRequest, submit};
@@ -174,6 +175,8 @@ enum Again {
     Unasked,
     /// Cached bytes could not be read back.
     Unreadable,
+    /// The same, and it is not known of which chunk.
+    Unclear,
     /// Another process is getting the chunk at the cursor; what is before that is done.
     Claimed,
     /// Somebody else has got, or is getting, what it had passed.
@@ -194,6 +197,14 @@ pub(crate) struct Request {
     cursor: u64,
     /// Pieces under way: operations at the engine and places in fetches.
     pub(crate) outstanding: u32,
+    /// Those of them that the cache device reads to the caller's memory.
+    reading: u32,
+    /// When the latest of them was begun or the device last answered one.
+    reading_since: Option<Instant>,
+    /// Present bytes are read chunk by chunk: one of them cannot be.
+    careful: bool,
+    /// The device did not answer in time, and was asked to give up.
+    late: bool,
     from_cache: u64,
     from_origin: u64,
     /// Those of `from_origin` that were not kept.
@@ -241,6 +252,7 @@ impl Request {
     /// Forgets what has been done for it.
     fn rewind(&mut self) {
         self.survey = None;
+        self.late = false;
         self.cursor = self.offset.min(self.end());
         self.from_cache = 0;
         self.from_origin = 0;
@@ -253,6 +265,14 @@ impl Request {
     /// Nothing more is to be begun for it.
     fn is_stopped(&self) -> bool {
         self.failure.is_some() || self.again.is_some()
+    }
+
+    /// How its present bytes are to be read.
+    fn trust(&self) -> Trust {
+        match self.version.trust() {
+            Trust::Whole if self.careful => Trust::Guarded,
+            trust => trust,
+        }
     }
 
     /// Reads past the page cache turned out not to work.
@@ -285,14 +305,14 @@ impl Shard {
     pub(crate) fn start(&mut self, request: Request) {
         self.timed += usize::from(request.until.is_some());
         let slot = self.requests.insert(request);
-        self.ask_unless_trusted(slot);
+        self.ask_unless_believed(slot);
         self.advance(slot);
     }
 
     /// What may be wrong is not served: the origin is asked first.
-    fn ask_unless_trusted(&mut self, slot: usize) {
+    fn ask_unless_believed(&mut self, slot: usize) {
         let request = &self.requests[slot];
-        if request.unsure || !request.file.is_trusted() {
+        if request.unsure || !request.file.is_believed() {
             self.reach(slot);
         }
     }
@@ -321,6 +341,7 @@ impl Shard {
         }
         self.expire_fetches(now);
         self.expire_reaching(now);
+        self.expire_device(now);
     }
 
     /// Plans pieces of a request until it has enough under way, and completes
@@ -342,6 +363,7 @@ impl Shard {
                     request.filled(length);
                 }
                 Step::Hit(length) => self.read_hit(slot, length),
+                Step::Bypass(length) => self.pass_by(slot, length),
                 Step::Miss(chunk, length) => {
                     if !self.miss(slot, chunk, length) {
                         break;
@@ -393,6 +415,7 @@ impl Shard {
             }
             Again::Unasked => request.version = request.file.version(),
             Again::Unreadable => request.miss_reason = MissReason::CacheError,
+            Again::Unclear => request.careful = true,
             Again::Claimed | Again::Anew => {}
         }
         if !matches!(again, Again::Claimed) {

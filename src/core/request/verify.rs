@@ -32,8 +32,10 @@ impl Shard {
     /// Reads a doubted chunk, whole.
     pub(super) fn read_doubted(&mut self, slot: usize, buffer: PoolBuf) {
         self.progress = Instant::now();
+        let deadline = self.device_deadline(slot);
         let fetch = &mut self.fetches[slot];
         fetch.state = State::Verifying;
+        fetch.deadline = deadline;
         let object = fetch.version.object.as_ref();
         let object = object.expect("it has a doubted chunk");
         let direct = object.direct();
@@ -80,6 +82,7 @@ impl Shard {
         let path = String::from_utf8_lossy(&fetch.file.path);
         match read {
             Err(errno) => {
+                object.store().health.read_failed(errno);
                 let errno = describe(errno);
                 tracing::warn!("chunk {chunk} of {path} cannot be read and is dropped: {errno}");
             }

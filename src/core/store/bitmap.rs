@@ -200,6 +200,12 @@ impl Bitmap {
         self.clear(Bits::Doubted, chunk)
     }
 
+    /// A chunk that is present or doubted is not there any more.
+    pub(crate) fn drop_unreadable(&self, chunk: u64) {
+        self.clear(Bits::Present, chunk);
+        self.clear(Bits::Doubted, chunk);
+    }
+
     /// Doubts what another boot has left, and drops what nobody could vouch for:
     /// `dropped` is told the chunks of which nothing is left. For whoever is alone with
     /// the object. May be broken off at any point, and begun again.

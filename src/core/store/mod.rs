@@ -19,7 +19,9 @@ mod load;
 mod lock;
 mod object;
 mod preallocate;
+mod probe;
 mod scan;
+mod sync;
 mod warm;
 
 use crate::completion::MissReason;
@@ -27,10 +29,13 @@ use crate::config::Config;
 use crate::error::{Context, Errno, Error, Result};
 use crate::evict::{Accounts, Room};
 use crate::ids::{Identity, Key};
+use crate::io::Disk;
 use crate::limits::{BLOCK_BYTES, BUCKET_LOCK_MS_MAX, EVICT_SKIPS_MAX, OBJECT_BYTES_MAX};
 use crate::stats::Counters;
 use crate::sys::{self, Lock};
 use crate::token::VersionToken;
+use crate::upkeep::Upkeep;
+use crate::workers::Workers;
 use bitmap::Bitmap;
 use direct::Refusal;
 use directory::{Directory, Wanted};
@@ -39,6 +44,7 @@ use layout::{HEADER_BYTES_MAX, Header};
 use load::Memory;
 use object::Data;
 use parking_lot::Mutex;
+use probe::Probe;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -46,6 +52,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
+use sync::{Syncer, Unsynced};
 use warm::Warm;
 
 pub(crate) use claim::Claim;
@@ -53,6 +61,7 @@ pub(crate) use direct::Direct;
 pub(crate) use directory::blocks_writing;
 pub use directory::is_cache;
 pub use explain::{Kept, KeptObject};
+pub(crate) use health::{Condition, Trust};
 pub(crate) use invalidations::{Invalidations, Mark, Spot};
 pub(crate) use layout::{Geometry, checksum};
 pub(crate) use object::Object;
@@ -105,6 +114,7 @@ pub(crate) struct Store {
     boot_id: [u8; 16],
     accounts: Accounts,
     pub(crate) health: Health,
+    probes: Workers<Probe>,
     pub(crate) preallocation: Preallocation,
     /// New objects are direct where their file system can.
     direct_io: bool,
@@ -113,6 +123,8 @@ pub(crate) struct Store {
     counters: Arc<Counters>,
     memory: Option<Memory>,
     warm: Warm,
+    /// None: nothing is synced.
+    unsynced: Option<Unsynced>,
     /// In parts, so that opens of different files need not wait for each other.
     open: [Mutex<OpenObjects>; OPEN_PARTS],
 }
@@ -144,6 +156,13 @@ impl OpenObjects {
     }
 }
 
+/// What a store is on.
+pub(crate) struct Host {
+    /// What another boot of it has left is verified before it is used.
+    pub(crate) boot_id: [u8; 16],
+    pub(crate) disk: Disk,
+}
+
 /// What became of opening the cache directory.
 pub(crate) enum StoreOpened {
     /// It can be used.
@@ -153,13 +172,13 @@ pub(crate) enum StoreOpened {
 }
 
 impl Store {
-    /// Opens the directory; see [`directory::open`] for the errors. What another
-    /// boot of the host has left is verified before it is used.
+    /// Opens the directory; see [`directory::open`] for the errors.
     pub(crate) fn open(
         path: &Path,
         config: &Config,
-        boot_id: [u8; 16],
+        host: Host,
         counters: Arc<Counters>,
+        upkeep: &Upkeep,
     ) -> Result<StoreOpened> {
         let wanted = Wanted {
             chunk_bytes: config.chunk_bytes,
@@ -171,8 +190,12 @@ impl Store {
         };
         let store = Arc::new(Self {
             accounts: Accounts::new(directory.capacity_bytes),
-            boot_id,
-            health: Health::default(),
+            boot_id: host.boot_id,
+            health: Health::new(
+                Arc::clone(&counters),
+                Duration::from_millis(config.device_timeout_ms),
+            ),
+            probes: probe::worker(),
             preallocation: Preallocation::default(),
             direct_io: config.direct_io != 0,
             direct_refused: AtomicBool::new(false),
@@ -180,8 +203,12 @@ impl Store {
             warm: Warm::default(),
             memory: Memory::open(config, directory.chunk_bytes, directory.elsewhere),
             directory,
+            unsynced: config.sync_interval().map(Unsynced::new),
             open: Default::default(),
         });
+        if let Some(unsynced) = &store.unsynced {
+            unsynced.begin(upkeep, Syncer::new(&store, host.disk));
+        }
         scan::load(&store)?;
         store.trim();
         Ok(StoreOpened::Usable(store))
@@ -387,6 +414,7 @@ impl Store {
         };
         let object = self.make(key, header)?;
         if let Some(nonce) = old {
+            self.forget_unsynced(nonce);
             self.unlink(&key.data_name(nonce));
         }
         Ok((object, reason))
@@ -539,6 +567,7 @@ impl Store {
     }
 
     fn try_evict(&self, key: Key, nonce: u64) -> bool {
+        self.forget_unsynced(nonce);
         let Ok(_bucket) = self.lock_bucket(key) else {
             return false;
         };
@@ -560,6 +589,7 @@ impl Store {
 
     /// Removes an object although it is in use: its users keep their handles.
     pub(super) fn remove(&self, key: Key, nonce: u64) {
+        self.forget_unsynced(nonce);
         let bucket = self.lock_bucket(key);
         if let Err(error) = &bucket {
             tracing::warn!("a damaged object stays in the directory: {error}");
