@@ -36,6 +36,7 @@ mod extensible;
 mod fork;
 mod guard;
 mod handle;
+mod leases;
 mod log;
 mod pointer;
 mod request;
