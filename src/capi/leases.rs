@@ -135,7 +135,7 @@ impl Table {
 
     fn look(&self, index: usize, generation: u32) -> Option<(*const u8, usize)> {
         let slot = self.slot(index)?;
-        if slot.generation.load(Ordering::Acquire) != generation || generation % 2 == 0 {
+        if slot.generation.load(Ordering::Acquire) != generation || generation.is_multiple_of(2) {
             return None;
         }
         let start = slot.start.load(Ordering::Relaxed);
@@ -147,7 +147,7 @@ impl Table {
 
     fn retire(&self, index: usize, generation: u32) -> Option<Lease> {
         let slot = self.slot(index)?;
-        if generation % 2 == 0 {
+        if generation.is_multiple_of(2) {
             return None;
         }
         let (success, failure) = (Ordering::AcqRel, Ordering::Relaxed);
@@ -267,7 +267,7 @@ fn follow(before: u64, first: u32) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cachefs_core::{Cache, Config, File, Origin};
+    use cachefs_core::{Cache, Config, File, Origin, OriginOptions};
     use std::collections::HashSet;
     use std::ffi::c_void;
 
@@ -287,7 +287,9 @@ mod tests {
             std::fs::write(root.join("file"), vec![7; 8192]).unwrap();
             std::thread::sleep(std::time::Duration::from_millis(30));
             let cache = Cache::open(&directory.path().join("cache"), &Config::default()).unwrap();
-            let origin = cache.open_directory(&root).unwrap();
+            let origin = cache
+                .open_directory(&root, &OriginOptions::default())
+                .unwrap();
             Self {
                 file: origin.open(b"file").unwrap(),
                 _origin: origin,

@@ -3,6 +3,7 @@
 use super::extensible::{copy_in, zeroed};
 use super::guard;
 use super::handle::{Handle, PendingRead};
+use super::origin_options::given;
 use super::pointer::{Out, Owned, text};
 use super::types::*;
 use cachefs_core::{
@@ -22,10 +23,13 @@ const _: () = assert!(CACHEFS_TAG_MAX == TAG_BYTES_MAX);
 ///
 /// cache   must not be NULL
 /// root    must not be NULL
+/// options NULL: all defaults; copied
 /// origin  must not be NULL; close it with cachefs_origin_close()
 ///
 /// Returns 0, or a negative errno:
-///   -EINVAL  NULL      -EBADF  not an open cache      -ESHUTDOWN  the cache is closed
+///   -EINVAL  NULL, or an unknown flag      -ERANGE  an option is outside its range
+///   -E2BIG   an option is set that this release does not know
+///   -EBADF  not an open cache      -ESHUTDOWN  the cache is closed
 ///   -ENOENT, -ENOTDIR, -EACCES  as open(2) of the root
 ///   -ELOOP   the root lies inside the cache directory
 ///   -ECHILD  see cachefs_cache_open()
@@ -33,21 +37,25 @@ const _: () = assert!(CACHEFS_TAG_MAX == TAG_BYTES_MAX);
 /// Thread-safety: any thread. Blocks: as open(2) of the root. Since: 0.1.
 ///
 /// # Safety
-/// `root` must be NULL or a C string; `origin` NULL or writable.
+/// `root` must be NULL or a C string; `options` NULL or an initialised structure;
+/// `origin` NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cachefs_origin_open_dir(
     cache: *mut cachefs_cache,
     root: *const c_char,
+    options: *const cachefs_origin_options,
     origin: *mut *mut cachefs_origin,
 ) -> i32 {
     guard::status(|| {
         let cache = Cache::get(cache)?;
         // SAFETY: the caller promises a C string or NULL.
         let root = unsafe { text(root, "the root") }?;
+        // SAFETY: the caller promises an initialised structure or NULL.
+        let options = unsafe { given(options) }?;
         // SAFETY: the caller promises a writable place or NULL.
         let out = unsafe { Out::new(origin, "the place for the origin") }?;
         let root = Path::new(OsStr::from_bytes(root.to_bytes()));
-        out.set(cache.open_directory(root)?.expose()?);
+        out.set(cache.open_directory(root, &options)?.expose()?);
         Ok(())
     })
 }
@@ -59,13 +67,15 @@ pub unsafe extern "C" fn cachefs_origin_open_dir(
 ///         in the cache directory, so it must be the same after a restart
 /// ops     must not be NULL; copied
 /// user    passed to each callback
+/// options NULL: all defaults; copied
 /// origin  must not be NULL; close it with cachefs_origin_close()
 ///
 /// Returns 0, or a negative errno; `ops->free` was then called, unless `ops`
 /// could not be read:
 ///   -EINVAL  NULL, a callback is missing, an unknown flag, a bad name, or
 ///            `threads` together with CACHEFS_ORIGIN_NONBLOCKING
-///   -E2BIG   something is set in `ops` that this release does not know
+///   -ERANGE  an option is outside its range
+///   -E2BIG   something is set in `ops` or `options` that this release does not know
 ///   -EBADF   not an open cache      -ESHUTDOWN  the cache is closed
 ///   -ECHILD  see cachefs_cache_open()
 ///
@@ -73,13 +83,15 @@ pub unsafe extern "C" fn cachefs_origin_open_dir(
 ///
 /// # Safety
 /// `name` must be NULL or a C string; `ops` NULL or a structure whose callbacks
-/// keep their contract; `origin` NULL or writable.
+/// keep their contract; `options` NULL or an initialised structure; `origin` NULL
+/// or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cachefs_origin_open(
     cache: *mut cachefs_cache,
     name: *const c_char,
     ops: *const cachefs_origin_ops,
     user: *mut c_void,
+    options: *const cachefs_origin_options,
     origin: *mut *mut cachefs_origin,
 ) -> i32 {
     guard::status(|| {
@@ -93,8 +105,10 @@ pub unsafe extern "C" fn cachefs_origin_open(
         let name = unsafe { text(name, "the name") }?;
         // SAFETY: the caller promises a writable place or NULL.
         let out = unsafe { Out::new(origin, "the place for the origin") }?;
+        // SAFETY: the caller promises an initialised structure or NULL.
+        let options = unsafe { given(options) }?;
         let code = COrigin::new(&ops, user)?;
-        let opened = cache.open_origin(name.to_bytes(), Arc::new(code))?;
+        let opened = cache.open_origin(name.to_bytes(), Arc::new(code), &options)?;
         out.set(opened.expose()?);
         Ok(())
     })

@@ -295,6 +295,25 @@ pub const CACHEFS_ORIGIN_CHECKS_VERSION: u64 = 1;
 /// the library's own I/O threads, and `threads` must be 0.
 pub const CACHEFS_ORIGIN_NONBLOCKING: u64 = 2;
 
+/// Options of cachefs_origin_open_dir() and cachefs_origin_open(). Zero means the
+/// default in every field.
+///
+/// Fill it with cachefs_origin_options_init(). cachefs_origin_option_describe() lists
+/// the string keys with their defaults and ranges.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cachefs_origin_options {
+    /// sizeof(cachefs_origin_options) of the program.
+    pub struct_size: u32,
+    /// Must be 0.
+    pub reserved: u32,
+    /// None are defined: must be 0.
+    pub flags: u64,
+    /// Milliseconds for which a path that the origin does not have (-ENOENT, -ENOTDIR)
+    /// is not looked for again; 0: it always is.
+    pub negative_ttl_ms: u64,
+}
+
 /// Bytes of an origin's opaque version tag.
 pub const CACHEFS_TAG_MAX: usize = 48;
 
@@ -631,6 +650,9 @@ pub struct cachefs_statistics {
     pub prefetch_stalls: u64,
     /// Bytes that are on their way ahead of readers, or there and not read, now.
     pub readahead_bytes: u64,
+    /// Opens that failed because the origin had said a moment ago that it has no such
+    /// file (see the option negative_ttl_ms of origins).
+    pub negative_hits: u64,
     /// Reads of the cache device that failed. Their chunks are dropped.
     pub device_read_errors: u64,
     /// Operations of the cache device that did not end in time.

@@ -12,7 +12,7 @@ use crate::io::{
 use crate::limits::{
     BOUNCE_BUFFERS, CLOSERS_MAX, ORIGIN_NAME_BYTES_MAX, POOL_BUFFERS_MIN, READAHEAD_WAITS_SHARE,
 };
-use crate::origin::{Custom, CustomOrigin, Directory, Inner, Origin, OriginJob};
+use crate::origin::{Custom, CustomOrigin, Directory, Kind, Origin, OriginJob, OriginOptions};
 use crate::queue::{Queue, QueueOptions};
 use crate::readahead::{Budget, Places};
 use crate::request::{self, Copying, Method};
@@ -171,16 +171,24 @@ impl Cache {
     }
 
     /// An origin that is a directory: see `cachefs_origin_open_dir` in the header.
-    pub fn open_directory(&self, root: &Path) -> Result<Origin> {
+    pub fn open_directory(&self, root: &Path, options: &OriginOptions) -> Result<Origin> {
         self.shared.check_open()?;
+        let options = options.completed()?;
         let cache = self.shared.store.as_ref().ok().map(|store| store.path());
         let directory = Directory::open_root(root, cache)?;
-        Ok(Inner::directory(Arc::clone(&self.shared), directory))
+        let (name, kind) = (directory.name(), Kind::Directory(directory));
+        Ok(Origin::new(Arc::clone(&self.shared), name, kind, &options))
     }
 
     /// An origin that is code. The name tells it apart from others, across restarts.
-    pub fn open_origin(&self, name: &[u8], code: Arc<dyn CustomOrigin>) -> Result<Origin> {
+    pub fn open_origin(
+        &self,
+        name: &[u8],
+        code: Arc<dyn CustomOrigin>,
+        options: &OriginOptions,
+    ) -> Result<Origin> {
         self.shared.check_open()?;
+        let options = options.completed()?;
         if name.is_empty() || name.len() > ORIGIN_NAME_BYTES_MAX {
             let text = format!("the name of an origin has 1 to {ORIGIN_NAME_BYTES_MAX} bytes");
             return Err(Error::new(Errno::INVAL, text));
@@ -191,11 +199,8 @@ impl Cache {
             all.retain(|workers| !workers.is_over());
             all.push(Arc::clone(workers));
         }
-        Ok(Inner::custom(
-            Arc::clone(&self.shared),
-            name.to_vec(),
-            custom,
-        ))
+        let (name, kind) = (name.to_vec(), Kind::Custom(custom));
+        Ok(Origin::new(Arc::clone(&self.shared), name, kind, &options))
     }
 
     /// A queue for the calling thread.

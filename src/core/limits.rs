@@ -12,6 +12,10 @@ pub const PATH_BYTES_MAX: usize = 4096;
 pub const ORIGIN_NAME_BYTES_MAX: usize = 4096;
 /// Bytes that one transfer of the kernel moves at most (MAX_RW_COUNT, read(2)).
 pub const TRANSFER_BYTES_MAX: usize = 0x7fff_f000;
+/// Paths of one origin whose state is remembered.
+pub const ORIGIN_PATHS_MAX: usize = 1 << 15;
+/// Milliseconds that an option of an origin can name: a year.
+pub const ORIGIN_MS_MAX: u64 = 366 * 86_400_000;
 /// Library threads of one cache.
 pub const THREADS_MAX: u64 = 64;
 /// Processors that an option can name.
@@ -104,9 +108,11 @@ pub const PREALLOCATE_BYTES: u64 = 16 << 20;
 pub const PIPE_BYTES: usize = 1 << 20;
 /// Pipes of one library thread.
 pub const PIPES_MAX: usize = 4;
-/// Milliseconds after which a fill looks again whether another process has
-/// copied what it was copying.
-pub const CLAIM_WAIT_MS: u64 = 20;
+/// Milliseconds after which a request looks again whether another process has stored
+/// what it was getting.
+pub const CLAIM_WAIT_MS: u64 = 5;
+/// Milliseconds that a read waits for that at most; then it asks the origin itself.
+pub const CLAIM_PATIENCE_MS: u64 = 2000;
 /// Entries of the submission queue of one ring, at least.
 pub const SQ_ENTRIES_MIN: u32 = 16;
 /// Entries of the submission queue of one ring, at most; what finds it full

@@ -96,6 +96,9 @@ counters! {
     bytes_prefetched_unused,
     /// Reads that had to wait for a chunk that was on its way ahead of them.
     prefetch_stalls,
+    /// Opens that failed because the origin had said a moment ago that it has no such
+    /// file (see the option negative_ttl_ms of origins).
+    negative_hits,
     /// Reads of the cache device that failed. Their chunks are dropped.
     device_read_errors,
     /// Operations of the cache device that did not end in time.

@@ -10,7 +10,7 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::ptr::null_mut;
+use std::ptr::{null, null_mut};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
@@ -158,6 +158,7 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
             bytes_prefetched_unused: value.bytes_prefetched_unused,
             prefetch_stalls: value.prefetch_stalls,
             readahead_bytes: value.readahead_bytes,
+            negative_hits: value.negative_hits,
             device_read_errors: value.device_read_errors,
             device_hangs: value.device_hangs,
             device_changes: value.device_changes,
@@ -171,7 +172,7 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
         let mut opened = null_mut();
         // SAFETY: the string lives during the call.
         status(unsafe {
-            origin::cachefs_origin_open_dir(self.0, path(root).as_ptr(), &mut opened)
+            origin::cachefs_origin_open_dir(self.0, path(root).as_ptr(), null(), &mut opened)
         })?;
         Ok(COrigin(opened))
     }
@@ -189,8 +190,9 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
         let user = Arc::into_raw(code).cast_mut().cast();
         let mut opened = null_mut();
         // SAFETY: `free_callback` takes back the reference that `user` is.
-        let result =
-            unsafe { origin::cachefs_origin_open(self.0, name.as_ptr(), &ops, user, &mut opened) };
+        let result = unsafe {
+            origin::cachefs_origin_open(self.0, name.as_ptr(), &ops, user, null(), &mut opened)
+        };
         assert_eq!(result, 0);
         COrigin(opened)
     }

@@ -2,6 +2,8 @@
 
 mod custom;
 mod dir;
+mod known;
+mod options;
 
 use crate::error::{Errno, Error, Result};
 use crate::ids::Identity;
@@ -11,10 +13,13 @@ use crate::token::VersionToken;
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(crate) use custom::{Custom, OriginJob, ReadReply, StatReply};
 pub use custom::{CustomOrigin, OriginRead};
 pub(crate) use dir::Directory;
+use known::Known;
+pub use options::{ORIGIN_OPTIONS, OriginOptions};
 
 /// An origin in use. Clones are the same origin.
 #[derive(Clone)]
@@ -25,9 +30,10 @@ pub(crate) struct Inner {
     /// Tells the origins of one cache apart, across restarts.
     name: Vec<u8>,
     kind: Kind,
+    known: Known,
 }
 
-enum Kind {
+pub(crate) enum Kind {
     Directory(Directory),
     Custom(Custom),
 }
@@ -54,6 +60,22 @@ pub(crate) struct Opened {
 }
 
 impl Origin {
+    /// An origin with completed options.
+    pub(crate) fn new(
+        cache: Arc<Shared>,
+        name: Vec<u8>,
+        kind: Kind,
+        options: &OriginOptions,
+    ) -> Self {
+        let known = Known::new(Duration::from_millis(options.negative_ttl_ms));
+        Self(Arc::new(Inner {
+            cache,
+            name,
+            kind,
+            known,
+        }))
+    }
+
     /// The name that its objects carry.
     pub fn name(&self) -> &[u8] {
         &self.0.name
@@ -61,19 +83,21 @@ impl Origin {
 }
 
 impl Inner {
-    pub(crate) fn directory(cache: Arc<Shared>, directory: Directory) -> Origin {
-        let name = directory.name();
-        let kind = Kind::Directory(directory);
-        Origin(Arc::new(Self { cache, name, kind }))
-    }
-
-    pub(crate) fn custom(cache: Arc<Shared>, name: Vec<u8>, custom: Custom) -> Origin {
-        let kind = Kind::Custom(custom);
-        Origin(Arc::new(Self { cache, name, kind }))
-    }
-
-    /// Opens a file and samples its version.
+    /// Opens a file and samples its version, unless the origin has said a moment ago
+    /// that there is none.
     pub(crate) fn open(&self, path: &[u8]) -> Result<Opened> {
+        if let Some(error) = self.known.absence(path) {
+            self.cache.counters.negative_hits.add(1);
+            return Err(error);
+        }
+        let opened = self.ask(path);
+        if let Err(error) = &opened {
+            self.known.failed(path, error);
+        }
+        opened
+    }
+
+    fn ask(&self, path: &[u8]) -> Result<Opened> {
         if path.len() >= PATH_BYTES_MAX {
             return Err(Error::new(
                 Errno::NAMETOOLONG,

@@ -118,10 +118,8 @@ impl Shard {
         }
         let place = self.place_for(file)?;
         let buffer = self.spare_buffer()?;
+        let claim = self.admit_ahead(&object, chunk)?;
         let (offset, length) = object.geometry().extent(chunk);
-        if !object.reserve(length) {
-            return None;
-        }
         self.fetch_serial += 1;
         let fetch = self.fetches.insert(Fetch {
             serial: self.fetch_serial,
@@ -138,7 +136,7 @@ impl Shard {
             lent: None,
             buffer: None,
             good: None,
-            claim: None,
+            claim: Some(claim),
             state: State::Starved,
             waiters: Vec::new(),
             deadline: None,
@@ -225,10 +223,10 @@ impl Shard {
             Some(Flight::Fetch(fetch)) => self.wait_for_fetch(fetch, waiter),
             Some(Flight::Copy(_)) => {
                 // It begins anew, and joins that.
-                self.requests[slot].restart(Again::Claimed);
+                self.requests[slot].restart(Again::Anew);
                 self.advance(slot);
             }
-            None => self.lead_or_bypass(waiter, chunk),
+            None => self.miss_again(waiter, chunk),
         }
     }
 

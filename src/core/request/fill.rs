@@ -91,7 +91,8 @@ pub(crate) struct Fetch {
     /// The good bytes: shared with the engine while it writes them, since
     /// requests that come meanwhile are answered from them.
     pub(super) good: Option<Arc<PoolBuf>>,
-    /// The chunk is being written, by nobody else.
+    /// The chunk is fetched and written by nobody else; a doubted one only once it is
+    /// known to be wrong.
     pub(super) claim: Option<Claim>,
     pub(super) state: State,
     /// The chunk is there, with its room, and is not fetched if it can be verified.
@@ -424,24 +425,15 @@ impl Shard {
         fetch.good = Some(Arc::clone(&good));
         self.prefetched(slot);
         let fetch = &mut self.fetches[slot];
-        let store = fetch.chunk.and(fetch.version.object.as_ref());
-        let claim = store.map(|object| Claim::take(object, fetch.offset, fetch.length as u64));
-        let write = match (store, claim) {
-            (Some(object), Some(Ok(claim))) => {
-                fetch.claim = Some(claim);
-                let bytes = (good, fetch.length);
-                Ok(Some(store_op(object, bytes, fetch.offset, fetch.terms())))
-            }
-            (_, Some(Err(errno))) => Err(errno),
-            (_, _) => Ok(None),
-        };
+        let object = fetch.chunk.and(fetch.version.object.as_ref());
+        let write = object.map(|object| {
+            let bytes = (good, fetch.length);
+            store_op(object, bytes, fetch.offset, fetch.terms())
+        });
         self.deliver(slot);
         match write {
-            Ok(Some(op)) => self.push(OpTarget::Fetch(slot), op),
-            Ok(None) => self.drop_fetch(slot),
-            // Another process is writing it: it will be there in a moment.
-            Err(Errno::AGAIN) => self.end_fetch(slot, |request, _| request.restart(Again::Claimed)),
-            Err(errno) => self.fail_fetch(slot, errno),
+            Some(op) => self.push(OpTarget::Fetch(slot), op),
+            None => self.drop_fetch(slot),
         }
     }
 
@@ -527,7 +519,7 @@ impl Shard {
     }
 
     /// Ends a fetch and tells each request that still waits for it.
-    fn end_fetch(&mut self, slot: usize, tell: impl Fn(&mut Request, u64)) {
+    pub(super) fn end_fetch(&mut self, slot: usize, tell: impl Fn(&mut Request, u64)) {
         let waiters = std::mem::take(&mut self.fetches[slot].waiters);
         self.drop_fetch(slot);
         self.tell_waiters(waiters, tell);
@@ -635,6 +627,8 @@ impl Shard {
         fetch.state = State::Overdue;
         fetch.deadline = None;
         fetch.give_back_room();
+        // Other processes need not wait for an origin that does not answer this one.
+        fetch.claim = None;
         if let Some(flight) = fetch.flight.take() {
             self.flights.remove(&flight);
         }

@@ -171,8 +171,10 @@ enum Again {
     Unreadable,
     /// The same, and it is not known of which chunk.
     Unclear,
-    /// Another process is writing what a fill wants to be there.
+    /// Another process is getting the chunk at the cursor; what is before that is done.
     Claimed,
+    /// Somebody else has got, or is getting, what it had passed.
+    Anew,
 }
 
 /// One read or fill that a shard serves.
@@ -205,6 +207,8 @@ pub(crate) struct Request {
     failure: Option<Errno>,
     again: Option<Again>,
     retries: u32,
+    /// Since when it waits for what another process is getting.
+    claimed_since: Option<Instant>,
     /// What is known of the file to copy.
     survey: Option<Survey>,
     /// It is being looked at, and nothing can be planned before.
@@ -233,6 +237,19 @@ impl Request {
 
     fn restart(&mut self, again: Again) {
         self.again.get_or_insert(again);
+    }
+
+    /// Forgets what has been done for it.
+    fn rewind(&mut self) {
+        self.survey = None;
+        self.late = false;
+        self.cursor = self.offset.min(self.end());
+        self.from_cache = 0;
+        self.from_origin = 0;
+        self.bypassed = 0;
+        if let Some(progress) = &self.progress {
+            progress.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Nothing more is to be begun for it.
@@ -357,7 +374,8 @@ impl Shard {
     fn begin_again(&mut self, slot: usize, again: Again) {
         let request = &mut self.requests[slot];
         // Others may hold their claims for as long as they like.
-        request.retries += u32::from(!matches!(again, Again::Claimed));
+        let waits = matches!(again, Again::Claimed | Again::Anew);
+        request.retries += u32::from(!waits);
         if request.retries > VERSION_RETRIES_MAX {
             // A file that changes faster than it can be read has no version
             // that could be returned.
@@ -372,19 +390,12 @@ impl Shard {
             }
             Again::Unreadable => request.miss_reason = MissReason::CacheError,
             Again::Unclear => request.careful = true,
-            Again::Claimed => {}
+            Again::Claimed | Again::Anew => {}
         }
-        request.survey = None;
-        request.late = false;
-        request.cursor = request.offset.min(request.end());
-        request.from_cache = 0;
-        request.from_origin = 0;
-        request.bypassed = 0;
-        if let Some(progress) = &request.progress {
-            progress.store(0, Ordering::Relaxed);
+        if !matches!(again, Again::Claimed) {
+            request.rewind();
         }
-        let claimed = matches!(again, Again::Claimed);
-        let pause = claimed.then_some(Duration::from_millis(CLAIM_WAIT_MS));
+        let pause = waits.then_some(Duration::from_millis(CLAIM_WAIT_MS));
         match request.must_wait().or(pause) {
             Some(delay) => {
                 let request = self.take_out(slot);

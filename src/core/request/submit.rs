@@ -111,6 +111,7 @@ pub(super) fn new_request(file: &Arc<FileInner>, new: NewRequest) -> Box<Request
         failure: None,
         again: None,
         retries: 0,
+        claimed_since: None,
         survey: None,
         surveying: false,
         run_chunks: 1,

@@ -3,13 +3,13 @@
 //! first use. What is wrong is fetched, by the same fetch.
 
 use super::fill::{State, Waiter};
-use super::{Request, Shard};
+use super::{Again, Request, Shard};
 use crate::buf::{Buffer, PoolBuf};
 use crate::completion::MissReason;
 use crate::error::{Errno, describe};
 use crate::exec::OpTarget;
 use crate::io::{Op, Terms, Verb};
-use crate::store::Direct;
+use crate::store::{Claim, Direct};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -96,6 +96,21 @@ impl Shard {
         for waiter in &fetch.waiters {
             self.requests[waiter.request].miss_reason = MissReason::FailedChecksum;
         }
-        self.read_origin(slot, buffer);
+        match Claim::take(&object, fetch.offset, fetch.length as u64) {
+            Ok(claim) if !object.has(chunk) => {
+                fetch.claim = Some(claim);
+                self.read_origin(slot, buffer);
+            }
+            // Another process has found the same, and has fetched it, or is at it.
+            Ok(_) | Err(Errno::AGAIN) => {
+                drop(buffer);
+                self.end_fetch(slot, |request, _| request.restart(Again::Anew));
+            }
+            Err(errno) => {
+                tracing::warn!("chunk {chunk} of {path} is not stored: {}", describe(errno));
+                fetch.give_back_room();
+                self.read_origin(slot, buffer);
+            }
+        }
     }
 }

@@ -229,7 +229,8 @@ impl Bitmap {
         }
     }
 
-    fn runs_not_held(&self, tell: &mut dyn FnMut(Range<u64>)) {
+    /// Tells the runs of chunks that are neither present nor doubted, in order.
+    pub(super) fn runs_not_held(&self, tell: &mut dyn FnMut(Range<u64>)) {
         let mut begin = 0;
         for index in 0..self.regions.words() {
             let mut held = self.held(index);
