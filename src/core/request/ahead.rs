@@ -220,7 +220,10 @@ impl Shard {
         let object = request.version.object.as_ref();
         let flight = object.and_then(|object| self.flights.get(&(object.header.nonce, chunk)));
         match flight.copied() {
-            Some(Flight::Fetch(fetch)) => self.wait_for_fetch(fetch, waiter),
+            Some(Flight::Fetch(fetch)) => {
+                self.join_behind(fetch, waiter);
+                self.advance(slot);
+            }
             Some(Flight::Copy(_)) => {
                 // It begins anew, and joins that.
                 self.requests[slot].restart(Again::Anew);

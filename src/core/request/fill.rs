@@ -454,9 +454,14 @@ impl Shard {
     /// A further request wants a part of a fetch that is under way: it gets it
     /// at once if the bytes are good already.
     pub(super) fn join(&mut self, slot: usize, waiter: Waiter) {
+        self.requests[waiter.request].cursor += waiter.length;
+        self.join_behind(slot, waiter);
+    }
+
+    /// The same for bytes that the cursor of the request has passed.
+    pub(super) fn join_behind(&mut self, slot: usize, waiter: Waiter) {
         let fetch = &mut self.fetches[slot];
         let request = &mut self.requests[waiter.request];
-        request.cursor += waiter.length;
         if fetch.good.is_some() && request.operation == Operation::Read {
             fetch.copy_to(request, &waiter);
         } else if fetch.late {
@@ -467,7 +472,7 @@ impl Shard {
     }
 
     /// The cursor of the request has passed what it waits for.
-    pub(super) fn wait_for_fetch(&mut self, slot: usize, waiter: Waiter) {
+    fn wait_for_fetch(&mut self, slot: usize, waiter: Waiter) {
         let fetch = &mut self.fetches[slot];
         let request = &mut self.requests[waiter.request];
         if fetch.is_wanted_by(request) {
