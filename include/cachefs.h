@@ -580,6 +580,15 @@ typedef struct cachefs_cache_options {
      */
     uint32_t readahead;
     /**
+     * 1: what is stored is not synced. 0: it is, in the background, sync_interval_ms
+     * after it was stored, and when the cache is closed as far as there is time.
+     */
+    uint32_t durable;
+    /**
+     * Milliseconds after which what was stored is synced.
+     */
+    uint32_t sync_interval_ms;
+    /**
      * NULL: no messages.
      */
     cachefs_log_callback log;
@@ -1120,6 +1129,14 @@ typedef struct cachefs_statistics {
      * fetched again when it is read.
      */
     uint64_t chunks_dropped;
+    /**
+     * Rounds in which what was stored was synced (see the option durable).
+     */
+    uint64_t epochs;
+    /**
+     * Chunks that a round has brought to the device: they outlive a crash of the host.
+     */
+    uint64_t chunks_durable;
     /**
      * Bytes that were read from origins before anybody asked for them (see the option
      * readahead).

@@ -50,6 +50,8 @@ pub(super) fn config(options: &cachefs_cache_options) -> Result<Config> {
         huge_pages: options.huge_pages.into(),
         direct_io: options.direct_io.into(),
         copy_method: options.copy_method.into(),
+        durable: options.durable.into(),
+        sync_interval_ms: options.sync_interval_ms.into(),
         withhold: options.withhold.into(),
         log: None,
     })
@@ -88,6 +90,8 @@ fn store(config: &Config, options: &mut cachefs_cache_options) {
     options.huge_pages = config.huge_pages as u32;
     options.direct_io = config.direct_io as u32;
     options.copy_method = config.copy_method as u32;
+    options.durable = config.durable as u32;
+    options.sync_interval_ms = config.sync_interval_ms as u32;
     options.withhold = config.withhold as u32;
 }
 
@@ -280,7 +284,8 @@ mod tests {
                 .chain([config.spin_us, config.io_workers, config.huge_pages])
                 .chain([config.direct_io, config.copy_method, config.withhold])
                 .chain([config.memory_bytes, config.direct_copy_bytes])
-                .chain([config.lease_bytes, config.device_timeout_ms])
+                .chain([config.lease_bytes, config.durable, config.sync_interval_ms])
+                .chain([config.device_timeout_ms])
                 .chain([config.readahead, config.readahead_bytes])
                 .collect::<Vec<u64>>()
             };

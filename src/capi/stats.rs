@@ -56,6 +56,8 @@ pub unsafe extern "C" fn cachefs_stats(
             leased_bytes: stats.leased_bytes,
             chunks_verified: stats.chunks_verified,
             chunks_dropped: stats.chunks_dropped,
+            epochs: stats.epochs,
+            chunks_durable: stats.chunks_durable,
             bytes_prefetched: stats.bytes_prefetched,
             bytes_prefetched_unused: stats.bytes_prefetched_unused,
             prefetch_stalls: stats.prefetch_stalls,

@@ -164,6 +164,11 @@ pub struct cachefs_cache_options {
     /// 1: nothing is fetched before it is asked for. 0: what a run of reads of a file
     /// will want is.
     pub readahead: u32,
+    /// 1: what is stored is not synced. 0: it is, in the background, sync_interval_ms
+    /// after it was stored, and when the cache is closed as far as there is time.
+    pub durable: u32,
+    /// Milliseconds after which what was stored is synced.
+    pub sync_interval_ms: u32,
     /// NULL: no messages.
     pub log: cachefs_log_callback,
     /// Passed to `log`.
@@ -640,6 +645,10 @@ pub struct cachefs_statistics {
     /// Chunks that were found not to be what was written: each was dropped, and is
     /// fetched again when it is read.
     pub chunks_dropped: u64,
+    /// Rounds in which what was stored was synced (see the option durable).
+    pub epochs: u64,
+    /// Chunks that a round has brought to the device: they outlive a crash of the host.
+    pub chunks_durable: u64,
     /// Bytes that were read from origins before anybody asked for them (see the option
     /// readahead).
     pub bytes_prefetched: u64,

@@ -7,7 +7,7 @@ use crate::exec::{Ending, Life, Message, Port, Shard, ShardConfig};
 #[cfg(any(test, feature = "sim"))]
 use crate::io::Simulation;
 use crate::io::{
-    EngineFactory, EngineKind, EngineOptions, EngineStats, FeatureSet, Owner, Refusal,
+    Disk, EngineFactory, EngineKind, EngineOptions, EngineStats, FeatureSet, Owner, Refusal,
 };
 use crate::limits::{
     BOUNCE_BUFFERS, CLOSERS_MAX, ORIGIN_NAME_BYTES_MAX, POOL_BUFFERS_MIN, READAHEAD_WAITS_SHARE,
@@ -20,6 +20,7 @@ use crate::shared::{Shared, with_log};
 use crate::stats::{Counters, Stats};
 use crate::store::{self, Condition, ObjectInfo, Store, StoreOpened};
 use crate::sys;
+use crate::upkeep::Upkeep;
 use crate::workers::Workers;
 use parking_lot::Mutex;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -104,8 +105,11 @@ impl Cache {
     /// Opens the cache directory `path`: see `cachefs_cache_open` in the header.
     pub fn open(path: &Path, config: &Config) -> Result<Self> {
         with_log(&config.log, || {
-            let boot_id = sys::boot_id().context(|| "getrandom")?;
-            Self::open_on(path, config, boot_id, EngineFactory::new)
+            let host = store::Host {
+                boot_id: sys::boot_id().context(|| "getrandom")?,
+                disk: Disk::default(),
+            };
+            Self::open_on(path, config, host, EngineFactory::new)
         })
     }
 
@@ -113,20 +117,23 @@ impl Cache {
     #[cfg(any(test, feature = "sim"))]
     pub fn open_simulated(path: &Path, config: &Config, host: &Simulation) -> Result<Self> {
         let engines = |options| Ok(EngineFactory::simulated(options, host.clone()));
-        with_log(&config.log, || {
-            Self::open_on(path, config, host.boot_id(), engines)
-        })
+        let host = store::Host {
+            boot_id: host.boot_id(),
+            disk: Disk::simulated(host),
+        };
+        with_log(&config.log, || Self::open_on(path, config, host, engines))
     }
 
     fn open_on(
         path: &Path,
         config: &Config,
-        boot_id: [u8; 16],
+        host: store::Host,
         engines: impl FnOnce(EngineOptions) -> Result<EngineFactory>,
     ) -> Result<Self> {
         let config = config.completed()?;
         let counters = Arc::new(Counters::default());
-        let store = match Store::open(path, &config, boot_id, Arc::clone(&counters))? {
+        let upkeep = Upkeep::new();
+        let store = match Store::open(path, &config, host, Arc::clone(&counters), &upkeep)? {
             StoreOpened::Usable(store) => Ok(store),
             StoreOpened::Unusable(error) => {
                 tracing::warn!("the cache passes everything through: {error}");
@@ -145,6 +152,7 @@ impl Cache {
             counters,
             engines,
             copy_workers: request::workers(),
+            upkeep,
             closers: Workers::new("cachefs-close", CLOSERS_MAX),
             chunk_bytes,
             close_timeout: Duration::from_millis(config.close_timeout_ms),
@@ -376,6 +384,7 @@ impl Cache {
         let loading = self.shared.store.as_ref();
         let stuck = stuck + loading.map_or(0, |store| store.stop_threads(deadline));
         let stuck = stuck + self.shared.engines.shut_down(deadline);
+        let stuck = stuck + self.shared.upkeep.shut_down(deadline);
         if stuck > 0 {
             tracing::error!("{stuck} blocking calls did not return: their threads are left there");
         }

@@ -57,6 +57,10 @@ pub struct Config {
     pub copy_method: u64,
     /// See the key `direct_copy_bytes`.
     pub direct_copy_bytes: u64,
+    /// See the key `durable`: 0 true, 1 false.
+    pub durable: u64,
+    /// See the key `sync_interval_ms`.
+    pub sync_interval_ms: u64,
     /// See the key `withhold`: bits as of [`FeatureSet`].
     pub withhold: u64,
     /// See the key `fill_depth`.
@@ -243,6 +247,20 @@ pub static OPTIONS: &[OptionInfo<Config>] = &[
         "Size from which on a cold file that is copied whole is written past the page cache."
     ),
     option!(
+        durable,
+        Choice(&["true", "false"]),
+        0,
+        0..=1,
+        "What is stored is synced in the background, and outlives a crash of the host."
+    ),
+    option!(
+        sync_interval_ms,
+        Number,
+        30_000,
+        1..=86_400_000,
+        "Milliseconds after which what was stored is synced (see durable)."
+    ),
+    option!(
         withhold,
         Set(&FEATURE_NAMES),
         0,
@@ -329,6 +347,11 @@ impl Config {
 }
 
 impl Config {
+    /// How long what is stored waits to be synced. Of a completed configuration.
+    pub(crate) fn sync_interval(&self) -> Option<Duration> {
+        (self.durable == 0).then(|| Duration::from_millis(self.sync_interval_ms))
+    }
+
     /// Bytes that may be ahead of readers. Of a completed configuration.
     pub(crate) fn readahead_limit(&self) -> u64 {
         match self.readahead {

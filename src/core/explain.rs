@@ -30,7 +30,10 @@ impl Origin {
             let (kept, not_storing) = match &cache.store {
                 Ok(store) => {
                     let kept = store.kept(&opened.identity, &opened.token)?;
-                    (kept, store.health.reason())
+                    (
+                        kept,
+                        store.health.view().reason.map(|reason| reason.to_string()),
+                    )
                 }
                 Err(error) => (Kept::Nothing, Some(error.to_string())),
             };

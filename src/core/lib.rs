@@ -7,10 +7,11 @@
 //! | `request/` | the way of one request, a file a step | everything below |
 //! | `exec/` | library threads and their inboxes | `request`, `io`, `buf` |
 //! | `origin/` | where bytes come from | `exec` (to answer it), `buf` |
-//! | `store/` | objects on disk | `evict`, `memory` |
+//! | `store/` | objects on disk | `evict`, `memory`, `upkeep`, of `io` how to sync |
 //! | `evict/` | who has to go | `ids` |
 //! | `io/` | engines: io_uring, psync; for tests, a simulated one | `buf` |
 //! | `memory/` | hot chunks in memory | `buf` |
+//! | `upkeep` | a thread for slow work beside serving | nothing |
 //! | `readahead/` | what is fetched before it is asked for | nothing |
 //! | `buf/` | memory for I/O | nothing |
 
@@ -42,6 +43,7 @@ mod stats;
 mod store;
 mod sys;
 mod token;
+mod upkeep;
 mod workers;
 
 pub use buf::{Lent, Pages};

@@ -164,6 +164,11 @@ pub const READAHEAD_WAITS_SHARE: u64 = 2;
 /// Chunks that a read may leave out, or come early, without leaving its run: several
 /// threads of one reader do not keep their order.
 pub const READAHEAD_SLACK_CHUNKS: u64 = 1;
+/// Objects that wait to be synced, which keeps them open: three descriptors each. Once
+/// there are so many, they are synced at once, and others meanwhile not.
+pub const UNSYNCED_OBJECTS_MAX: usize = 64;
+/// Bytes that a slow disk writes in a millisecond: what can be synced at the close.
+pub const SYNC_BYTES_PER_MS: u64 = 32 << 10;
 /// Segments of one vectored read, as IOV_MAX of the kernel.
 pub const SEGMENTS_MAX: usize = 1024;
 

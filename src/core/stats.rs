@@ -89,6 +89,10 @@ counters! {
     chunks_verified,
     /// Chunks that were found not to be what was written: they are fetched again.
     chunks_dropped,
+    /// Rounds in which what was stored was synced.
+    epochs,
+    /// Chunks that have been found on the device since, and outlive a crash of the host.
+    chunks_durable,
     /// Bytes that were read from origins before anybody asked for them.
     bytes_prefetched,
     /// Those of them that nobody had read when the run of reads was over, or the file

@@ -90,6 +90,8 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
         options.readahead = (!settings.readahead).into();
         options.readahead_bytes = settings.readahead_bytes;
         options.direct_copy_bytes = settings.direct_copy_bytes;
+        options.durable = (!settings.durable).into();
+        options.sync_interval_ms = settings.sync_interval_ms as u32;
         options.chunk_bytes = settings.chunk_bytes as u32;
         options.origin_timeout_ms = settings.origin_timeout_ms as u32;
         options.device_timeout_ms = settings.device_timeout_ms as u32;
@@ -154,6 +156,8 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
             leased_bytes: value.leased_bytes,
             chunks_verified: value.chunks_verified,
             chunks_dropped: value.chunks_dropped,
+            epochs: value.epochs,
+            chunks_durable: value.chunks_durable,
             bytes_prefetched: value.bytes_prefetched,
             bytes_prefetched_unused: value.bytes_prefetched_unused,
             prefetch_stalls: value.prefetch_stalls,

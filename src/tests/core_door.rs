@@ -61,6 +61,8 @@ fn config<const DIRECT: bool>(settings: &Settings) -> Config {
         readahead: (!settings.readahead).into(),
         readahead_bytes: settings.readahead_bytes,
         direct_copy_bytes: settings.direct_copy_bytes,
+        durable: (!settings.durable).into(),
+        sync_interval_ms: settings.sync_interval_ms,
         chunk_bytes: settings.chunk_bytes,
         origin_timeout_ms: settings.origin_timeout_ms,
         device_timeout_ms: settings.device_timeout_ms,

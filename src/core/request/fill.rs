@@ -105,8 +105,10 @@ pub(crate) struct Fetch {
 }
 
 impl Fetch {
-    /// Returns the room that was reserved for a chunk that is not stored.
+    /// Returns the room that was reserved for a chunk that is not stored, and the claim
+    /// on it: other processes need not wait.
     pub(crate) fn give_back_room(&mut self) {
+        self.claim = None;
         if let (Some(_), Some(object)) = (self.chunk.take(), &self.version.object)
             && !self.doubted
         {
@@ -632,8 +634,6 @@ impl Shard {
         fetch.state = State::Overdue;
         fetch.deadline = None;
         fetch.give_back_room();
-        // Other processes need not wait for an origin that does not answer this one.
-        fetch.claim = None;
         if let Some(flight) = fetch.flight.take() {
             self.flights.remove(&flight);
         }

@@ -309,12 +309,6 @@ impl Health {
         }
     }
 
-    /// Why it is not normal, or None.
-    pub(crate) fn reason(&self) -> Option<String> {
-        let books = self.books.lock();
-        books.reason.as_ref().map(ToString::to_string)
-    }
-
     /// As of now.
     pub(crate) fn view(&self) -> View {
         let books = self.books.lock();

@@ -20,16 +20,19 @@ mod object;
 mod preallocate;
 mod probe;
 mod scan;
+mod sync;
 
 use crate::completion::MissReason;
 use crate::config::Config;
 use crate::error::{Context, Errno, Error, Result};
 use crate::evict::{Accounts, Room};
 use crate::ids::{Identity, Key};
+use crate::io::Disk;
 use crate::limits::{BLOCK_BYTES, BUCKET_LOCK_MS_MAX, EVICT_SKIPS_MAX, OBJECT_BYTES_MAX};
 use crate::stats::Counters;
 use crate::sys::{self, Lock};
 use crate::token::VersionToken;
+use crate::upkeep::Upkeep;
 use crate::workers::Workers;
 use bitmap::Bitmap;
 use direct::Refusal;
@@ -47,6 +50,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+use sync::{Syncer, Unsynced};
 
 pub(crate) use claim::Claim;
 pub(crate) use direct::Direct;
@@ -113,6 +117,8 @@ pub(crate) struct Store {
     direct_refused: AtomicBool,
     counters: Arc<Counters>,
     memory: Option<Memory>,
+    /// None: nothing is synced.
+    unsynced: Option<Unsynced>,
     /// In parts, so that opens of different files need not wait for each other.
     open: [Mutex<OpenObjects>; OPEN_PARTS],
 }
@@ -144,6 +150,13 @@ impl OpenObjects {
     }
 }
 
+/// What a store is on.
+pub(crate) struct Host {
+    /// What another boot of it has left is verified before it is used.
+    pub(crate) boot_id: [u8; 16],
+    pub(crate) disk: Disk,
+}
+
 /// What became of opening the cache directory.
 pub(crate) enum StoreOpened {
     /// It can be used.
@@ -153,13 +166,13 @@ pub(crate) enum StoreOpened {
 }
 
 impl Store {
-    /// Opens the directory; see [`directory::open`] for the errors. What another
-    /// boot of the host has left is verified before it is used.
+    /// Opens the directory; see [`directory::open`] for the errors.
     pub(crate) fn open(
         path: &Path,
         config: &Config,
-        boot_id: [u8; 16],
+        host: Host,
         counters: Arc<Counters>,
+        upkeep: &Upkeep,
     ) -> Result<StoreOpened> {
         let wanted = Wanted {
             chunk_bytes: config.chunk_bytes,
@@ -171,7 +184,7 @@ impl Store {
         };
         let store = Arc::new(Self {
             accounts: Accounts::new(directory.capacity_bytes),
-            boot_id,
+            boot_id: host.boot_id,
             health: Health::new(
                 Arc::clone(&counters),
                 Duration::from_millis(config.device_timeout_ms),
@@ -183,8 +196,12 @@ impl Store {
             counters,
             memory: Memory::open(config, directory.chunk_bytes, directory.elsewhere),
             directory,
+            unsynced: config.sync_interval().map(Unsynced::new),
             open: Default::default(),
         });
+        if let Some(unsynced) = &store.unsynced {
+            unsynced.begin(upkeep, Syncer::new(&store, host.disk));
+        }
         scan::load(&store)?;
         store.trim();
         Ok(StoreOpened::Usable(store))
@@ -390,6 +407,7 @@ impl Store {
         };
         let object = self.make(key, header)?;
         if let Some(nonce) = old {
+            self.forget_unsynced(nonce);
             self.unlink(&key.data_name(nonce));
         }
         Ok((object, reason))
@@ -541,6 +559,7 @@ impl Store {
     }
 
     fn try_evict(&self, key: Key, nonce: u64) -> bool {
+        self.forget_unsynced(nonce);
         let Ok(_bucket) = self.lock_bucket(key) else {
             return false;
         };
@@ -562,6 +581,7 @@ impl Store {
 
     /// Removes an object although it is in use: its users keep their handles.
     pub(super) fn remove(&self, key: Key, nonce: u64) {
+        self.forget_unsynced(nonce);
         let bucket = self.lock_bucket(key);
         if let Err(error) = &bucket {
             tracing::warn!("a damaged object stays in the directory: {error}");

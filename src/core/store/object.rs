@@ -4,6 +4,7 @@ use super::Store;
 use super::bitmap::Bitmap;
 use super::direct::Direct;
 use super::layout::{Geometry, Header, checksum};
+use super::sync::Stored;
 use super::{STAT_BLOCK_BYTES, on_disk};
 use crate::error::{Context, Errno, Error, Result};
 use crate::ids::Key;
@@ -23,8 +24,8 @@ pub(crate) struct Object {
     bitmap: Bitmap,
     /// The way past the page cache of one that is direct until it is complete.
     for_now: OnceCell<Option<Direct>>,
-    /// Holds the shared lock that keeps evictors of other processes away.
-    _metadata: OwnedFd,
+    /// What syncs it.
+    pub(super) stored: Arc<Stored>,
     /// Cached bytes could not be read back: nothing of it is trusted any more.
     broken: AtomicBool,
     /// What the accounts know this handle by; 0: it is not entered yet.
@@ -51,6 +52,7 @@ impl Object {
         data: Data,
         bitmap: Bitmap,
     ) -> Self {
+        let stored = Stored::new(&header, &data.buffered, metadata);
         // Whoever wrote its last chunk may have been killed before it could.
         bitmap.settle();
         Self {
@@ -59,7 +61,7 @@ impl Object {
             data,
             bitmap,
             for_now: OnceCell::new(),
-            _metadata: metadata,
+            stored: Arc::new(stored),
             broken: AtomicBool::new(false),
             account: 0,
             resident: store.resident(),
@@ -139,6 +141,7 @@ impl Object {
         if is_good {
             self.bitmap.confirm(chunk);
             self.bitmap.settle();
+            self.changed();
         } else {
             self.drop_doubted(chunk);
         }
@@ -188,6 +191,7 @@ impl Object {
     pub(crate) fn publish(&self, chunk: u64, sum: Option<u32>) {
         self.bitmap.publish(chunk, sum);
         self.bitmap.settle();
+        self.changed();
     }
 
     /// Room for a chunk that is about to be written. False: do not store it.
