@@ -260,7 +260,7 @@ static void open_bench(struct bench *bench) {
     make_file(file, set->size);
 
     library("cache", cachefs_cache_open(cache, &set->options, &bench->cache));
-    library("origin", cachefs_origin_open_dir(bench->cache, origin, &bench->origin));
+    library("origin", cachefs_origin_open_dir(bench->cache, origin, NULL, &bench->origin));
     library("file", cachefs_file_open(bench->origin, "data", 0, &bench->file));
     library("fill", cachefs_fill(bench->file, 0, CACHEFS_TO_END, NULL, NULL));
     bench->fd = (int)library("cached copy", cachefs_file_fd(bench->file));

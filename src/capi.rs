@@ -14,6 +14,8 @@ pub mod options;
 
 pub mod cache;
 
+pub mod origin_options;
+
 pub mod origin;
 
 pub mod file;

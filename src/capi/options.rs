@@ -1,10 +1,10 @@
 //! Options of a cache: the structure and its string keys.
 
-use super::extensible::{copy_in, copy_out, zeroed};
+use super::extensible::{copy_in, copy_out, init};
 use super::guard;
 use super::pointer::text;
 use super::types::*;
-use cachefs_core::{Config, EngineChoice, Errno, Error, OPTIONS, OptionType, Result};
+use cachefs_core::{Config, EngineChoice, Errno, Error, OPTIONS, OptionInfo, OptionType, Result};
 use once_cell::sync::Lazy;
 use std::ffi::{CString, c_char};
 
@@ -112,23 +112,8 @@ pub unsafe extern "C" fn cachefs_cache_options_init(
     options: *mut cachefs_cache_options,
     size: usize,
 ) -> i32 {
-    guard::anywhere(|| {
-        let struct_size = u32::try_from(size).unwrap_or(u32::MAX);
-        if options.is_null() {
-            return Err(Error::new(Errno::INVAL, "the options are NULL"));
-        }
-        if size >= size_of::<u32>() {
-            // SAFETY: the caller promises `size` writable bytes.
-            unsafe { options.cast::<u32>().write(struct_size) };
-        } else {
-            return Err(Error::new(
-                Errno::INVAL,
-                "the options have no room for their size",
-            ));
-        }
-        // SAFETY: as above; the first field says how many bytes there are.
-        unsafe { copy_out(options, &zeroed()) }
-    })
+    // SAFETY: the caller promises `size` writable bytes.
+    guard::anywhere(|| unsafe { init(options, size) })
 }
 
 /// Sets one option from text, as files and command lines have it.
@@ -174,11 +159,10 @@ struct Texts {
     meaning: CString,
 }
 
-static TEXTS: Lazy<Vec<Texts>> = Lazy::new(|| {
-    let c = |text: String| CString::new(text).expect("the table has no NUL");
-    OPTIONS
-        .iter()
-        .map(|option| Texts {
+impl Texts {
+    fn of<T>(option: &OptionInfo<T>) -> Self {
+        let c = |text: String| CString::new(text).expect("the table has no NUL");
+        Self {
             kind: match option.kind {
                 OptionType::Number => CACHEFS_OPTION_NUMBER,
                 OptionType::Size => CACHEFS_OPTION_SIZE,
@@ -190,9 +174,34 @@ static TEXTS: Lazy<Vec<Texts>> = Lazy::new(|| {
             default_value: c(option.text(option.default)),
             range: c(option.range()),
             meaning: c(option.meaning.to_owned()),
+        }
+    }
+}
+
+/// The texts of a table of options.
+pub(super) struct Described(Vec<Texts>);
+
+impl Described {
+    pub(super) fn of<T>(options: &[OptionInfo<T>]) -> Self {
+        Self(options.iter().map(Texts::of).collect())
+    }
+
+    /// ENOENT if the table is not that long.
+    pub(super) fn get(&'static self, index: u32) -> Result<cachefs_option_info> {
+        let texts = self.0.get(index as usize);
+        let texts = texts.ok_or_else(|| Error::new(Errno::NOENT, "there are no more options"))?;
+        Ok(cachefs_option_info {
+            struct_size: 0,
+            r#type: texts.kind,
+            key: texts.key.as_ptr(),
+            default_value: texts.default_value.as_ptr(),
+            range: texts.range.as_ptr(),
+            meaning: texts.meaning.as_ptr(),
         })
-        .collect()
-});
+    }
+}
+
+static DESCRIBED: Lazy<Described> = Lazy::new(|| Described::of(OPTIONS));
 
 /// Describes the options one by one: call it with 0, 1, … until -ENOENT.
 ///
@@ -213,17 +222,7 @@ pub unsafe extern "C" fn cachefs_option_describe(
     info: *mut cachefs_option_info,
 ) -> i32 {
     guard::anywhere(|| {
-        let texts = TEXTS
-            .get(index as usize)
-            .ok_or_else(|| Error::new(Errno::NOENT, "there are no more options"))?;
-        let value = cachefs_option_info {
-            struct_size: 0,
-            r#type: texts.kind,
-            key: texts.key.as_ptr(),
-            default_value: texts.default_value.as_ptr(),
-            range: texts.range.as_ptr(),
-            meaning: texts.meaning.as_ptr(),
-        };
+        let value = DESCRIBED.get(index)?;
         // SAFETY: the caller promises the structure.
         unsafe { copy_out(info, &value) }
     })
@@ -231,6 +230,7 @@ pub unsafe extern "C" fn cachefs_option_describe(
 
 #[cfg(test)]
 mod tests {
+    use super::super::extensible::zeroed;
     use super::*;
 
     #[test]

@@ -12,13 +12,13 @@ use crate::io::{
 use crate::limits::{
     BOUNCE_BUFFERS, CLOSERS_MAX, ORIGIN_NAME_BYTES_MAX, POOL_BUFFERS_MIN, READAHEAD_WAITS_SHARE,
 };
-use crate::origin::{Custom, CustomOrigin, Directory, Inner, Origin, OriginJob};
+use crate::origin::{Custom, CustomOrigin, Directory, Kind, Origin, OriginJob, OriginOptions};
 use crate::queue::{Queue, QueueOptions};
 use crate::readahead::{Budget, Places};
 use crate::request::{self, Copying, Method};
 use crate::shared::{Shared, with_log};
 use crate::stats::{Counters, Stats};
-use crate::store::{self, Condition, ObjectInfo, Store, StoreOpened};
+use crate::store::{self, Condition, Invalidations, ObjectInfo, Store, StoreOpened};
 use crate::sys;
 use crate::upkeep::Upkeep;
 use crate::workers::Workers;
@@ -147,6 +147,8 @@ impl Cache {
             Err(_) if config.chunk_bytes != 0 => config.chunk_bytes,
             Err(_) => default_of("chunk_bytes"),
         };
+        let shared_directory = store.as_ref().ok().map(|store| store.path());
+        let invalidations = Invalidations::open(shared_directory)?;
         let shared = Arc::new(Shared {
             ports: (0..config.threads).map(|_| Arc::default()).collect(),
             counters,
@@ -157,6 +159,7 @@ impl Cache {
             chunk_bytes,
             close_timeout: Duration::from_millis(config.close_timeout_ms),
             store,
+            invalidations,
             lease_bytes: config.lease_bytes,
             readahead: Arc::new(Budget::new(config.readahead_limit())),
             async_limit: config.async_limit,
@@ -179,31 +182,42 @@ impl Cache {
     }
 
     /// An origin that is a directory: see `cachefs_origin_open_dir` in the header.
-    pub fn open_directory(&self, root: &Path) -> Result<Origin> {
+    pub fn open_directory(&self, root: &Path, options: &OriginOptions) -> Result<Origin> {
         self.shared.check_open()?;
+        let options = options.completed()?;
         let cache = self.shared.store.as_ref().ok().map(|store| store.path());
         let directory = Directory::open_root(root, cache)?;
-        Ok(Inner::directory(Arc::clone(&self.shared), directory))
+        let (name, kind) = (directory.name(), Kind::Directory(directory));
+        Ok(self.begin_origin(name, kind, &options))
     }
 
     /// An origin that is code. The name tells it apart from others, across restarts.
-    pub fn open_origin(&self, name: &[u8], code: Arc<dyn CustomOrigin>) -> Result<Origin> {
+    pub fn open_origin(
+        &self,
+        name: &[u8],
+        code: Arc<dyn CustomOrigin>,
+        options: &OriginOptions,
+    ) -> Result<Origin> {
         self.shared.check_open()?;
+        let options = options.completed()?;
         if name.is_empty() || name.len() > ORIGIN_NAME_BYTES_MAX {
             let text = format!("the name of an origin has 1 to {ORIGIN_NAME_BYTES_MAX} bytes");
             return Err(Error::new(Errno::INVAL, text));
         }
         let custom = self.shared.logged(|| Custom::new(code));
         if let Some(workers) = custom.workers() {
-            let mut all = self.origin_workers.lock();
-            all.retain(|workers| !workers.is_over());
-            all.push(Arc::clone(workers));
+            self.origin_workers.lock().push(Arc::clone(workers));
         }
-        Ok(Inner::custom(
-            Arc::clone(&self.shared),
-            name.to_vec(),
-            custom,
-        ))
+        let (name, kind) = (name.to_vec(), Kind::Custom(custom));
+        Ok(self.begin_origin(name, kind, &options))
+    }
+
+    fn begin_origin(&self, name: Vec<u8>, kind: Kind, options: &OriginOptions) -> Origin {
+        let origin = Origin::new(Arc::clone(&self.shared), name, kind, options);
+        let mut all = self.origin_workers.lock();
+        all.retain(|workers| !workers.is_over());
+        all.push(Arc::clone(origin.0.openers()));
+        origin
     }
 
     /// A queue for the calling thread.
@@ -369,6 +383,9 @@ impl Cache {
             } else if thread.join().is_err() {
                 tracing::error!("a library thread had panicked");
             }
+        }
+        if let Ok(store) = &self.shared.store {
+            store.cool();
         }
         let workers = std::mem::take(&mut *self.origin_workers.lock());
         let stuck: usize = workers
