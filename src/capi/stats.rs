@@ -60,6 +60,13 @@ pub unsafe extern "C" fn cachefs_stats(
             bytes_prefetched_unused: stats.bytes_prefetched_unused,
             prefetch_stalls: stats.prefetch_stalls,
             readahead_bytes: stats.readahead_bytes,
+            objects_max: stats.objects_max,
+            pinned_bytes: stats.pinned_bytes,
+            evictions_ahead: stats.evictions_ahead,
+            eviction_waits: stats.eviction_waits,
+            chunks_punched: stats.chunks_punched,
+            space_free_percent: stats.space_free_percent,
+            inodes_free_percent: stats.inodes_free_percent,
         };
         // SAFETY: the caller promises the structure.
         unsafe { copy_out(statistics, &value) }

@@ -116,6 +116,10 @@ pub struct cachefs_cache_options {
     /// Limit of what is fetched ahead of readers and not yet read, in bytes, over all
     /// files; less than chunk_bytes: nothing is.
     pub readahead_bytes: u64,
+    /// Objects that the cache directory has room for; 0: as many as it was made for,
+    /// which is one for 16 KiB of its limit, 1048576 at most. Another number counts only
+    /// while nobody else has the cache open.
+    pub objects_max: u64,
     /// Unit of presence, in bytes: a power of two. Fixed when the directory is first used.
     pub chunk_bytes: u32,
     /// Library threads that serve misses, fills and callbacks.
@@ -162,6 +166,29 @@ pub struct cachefs_cache_options {
     /// 1: nothing is fetched before it is asked for. 0: what a run of reads of a file
     /// will want is.
     pub readahead: u32,
+    /// Percent of capacity_bytes, and of objects_max, in use at which evicting beside the
+    /// work ends; not above capacity_cull_percent.
+    pub capacity_run_percent: u32,
+    /// The same at which it begins.
+    pub capacity_cull_percent: u32,
+    /// Percent of the file system's blocks that are free at which evicting for their sake
+    /// ends (brun of cachefilesd); above space_cull_percent.
+    pub space_run_percent: u32,
+    /// The same at which it begins (bcull); above space_stop_percent.
+    pub space_cull_percent: u32,
+    /// The same below which nothing is stored (bstop).
+    pub space_stop_percent: u32,
+    /// Percent of the file system's inodes that are free at which evicting for their sake
+    /// ends (frun); above inodes_cull_percent.
+    pub inodes_run_percent: u32,
+    /// The same at which it begins (fcull); above inodes_stop_percent.
+    pub inodes_cull_percent: u32,
+    /// The same below which nothing is stored (fstop).
+    pub inodes_stop_percent: u32,
+    /// Percent of capacity_bytes that pinned objects may take.
+    pub pinned_percent: u32,
+    /// Must be 0.
+    pub reserved: u32,
     /// NULL: no messages.
     pub log: cachefs_log_callback,
     /// Passed to `log`.
@@ -620,6 +647,21 @@ pub struct cachefs_statistics {
     pub prefetch_stalls: u64,
     /// Bytes that are on their way ahead of readers, or there and not read, now.
     pub readahead_bytes: u64,
+    /// Objects that the cache directory has room for.
+    pub objects_max: u64,
+    /// Bytes of pinned objects (now).
+    pub pinned_bytes: u64,
+    /// Those of evictions that were done beside the work, before anybody waited for room.
+    pub evictions_ahead: u64,
+    /// Times that nothing was stored since another process took too long to evict.
+    pub eviction_waits: u64,
+    /// Chunks of large objects that were dropped in place of the whole object.
+    pub chunks_punched: u64,
+    /// Percent of the file system's blocks that were free when it was last asked.
+    pub space_free_percent: u64,
+    /// Percent of the file system's inodes that were free when it was last asked; 100 if
+    /// it does not count them.
+    pub inodes_free_percent: u64,
 }
 
 /// Latencies of one kind of operation, from its start to its end.

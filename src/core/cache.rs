@@ -213,8 +213,7 @@ impl Cache {
     pub fn stats(&self) -> Stats {
         let mut stats = self.shared.counters.snapshot();
         if let Ok(store) = &self.shared.store {
-            (stats.cached_bytes, stats.cached_objects) = store.totals();
-            stats.memory_bytes = store.memory_bytes();
+            store.tell(&mut stats);
         }
         stats.readahead_bytes = self.shared.readahead.used();
         stats
@@ -231,7 +230,10 @@ impl Cache {
             Err(error) => State::PassThrough(error.to_string()),
             Ok(store) => match store.health.reason() {
                 Some(reason) => State::PassThrough(reason),
-                None => State::Normal,
+                None => match store.unknown_reason() {
+                    Some(reason) => State::PassThrough(reason.to_owned()),
+                    None => State::Normal,
+                },
             },
         };
         Report {
@@ -332,6 +334,8 @@ impl Cache {
         let loading = self.shared.store.as_ref();
         let stuck = stuck + loading.map_or(0, |store| store.stop_loading(deadline));
         let stuck = stuck + self.shared.engines.shut_down(deadline);
+        let kept = self.shared.store.as_ref();
+        let stuck = stuck + kept.map_or(0, |store| usize::from(!store.stop_keeping(deadline)));
         if stuck > 0 {
             tracing::error!("{stuck} blocking calls did not return: their threads are left there");
         }

@@ -43,6 +43,27 @@ pub const CACHE_LOCK_MS_MAX: u64 = 10_000;
 pub const BLOCK_BYTES: u64 = 4096;
 /// Milliseconds for which nothing is stored after the cache device failed.
 pub const STORE_PAUSE_MS: u64 = 5_000;
+/// Objects that one cache directory has room for at most.
+pub const OBJECTS_MAX: u64 = 1 << 22;
+/// Objects that every cache directory has room for.
+pub const OBJECTS_MIN: u64 = 64;
+/// Objects that a cache directory has room for unless it is told otherwise, at most.
+pub const OBJECTS_DEFAULT_MAX: u64 = 1 << 20;
+/// Bytes of the limit of a cache directory for each of which it has room for an object,
+/// unless it is told otherwise.
+pub const OBJECT_SHARE_BYTES: u64 = 16 << 10;
+/// Milliseconds for which nobody reserves while the slot table is counted anew.
+pub const QUIET_MS: u64 = 50;
+/// Times that it is tried to count the slot table anew while others change it.
+pub const RECOUNTS_MAX: u32 = 20;
+/// Files that are looked at under one lock of their bucket.
+pub const REPAIR_NAMES: usize = 64;
+/// Milliseconds that a reservation waits for another process that evicts.
+pub const EVICTOR_WAIT_MS_MAX: u64 = 50;
+/// Times that room is made for one reservation, which others may be faster to take.
+pub const ROOM_TRIES_MAX: u32 = 16;
+/// Milliseconds between two looks at what others have left.
+pub const KEEP_MS: u64 = 1_000;
 /// Entries that one call of the evictor passes over because they are in use.
 pub const EVICT_SKIPS_MAX: usize = 128;
 /// Nanoseconds within which two changes of a file may carry the same time: a

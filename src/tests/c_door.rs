@@ -157,6 +157,13 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
             bytes_prefetched_unused: value.bytes_prefetched_unused,
             prefetch_stalls: value.prefetch_stalls,
             readahead_bytes: value.readahead_bytes,
+            objects_max: value.objects_max,
+            pinned_bytes: value.pinned_bytes,
+            evictions_ahead: value.evictions_ahead,
+            eviction_waits: value.eviction_waits,
+            chunks_punched: value.chunks_punched,
+            space_free_percent: value.space_free_percent,
+            inodes_free_percent: value.inodes_free_percent,
             cached_bytes: value.cached_bytes,
             cached_objects: value.cached_objects,
         }

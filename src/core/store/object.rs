@@ -6,6 +6,7 @@ use super::direct::Direct;
 use super::layout::{Geometry, Header, checksum};
 use super::{STAT_BLOCK_BYTES, on_disk};
 use crate::error::{Context, Errno, Error, Result};
+use crate::evict::Handle;
 use crate::ids::Key;
 use crate::memory::Resident;
 use once_cell::sync::OnceCell;
@@ -24,11 +25,11 @@ pub(crate) struct Object {
     /// The way past the page cache of one that is direct until it is complete.
     for_now: OnceCell<Option<Direct>>,
     /// Holds the shared lock that keeps evictors of other processes away.
-    _metadata: OwnedFd,
+    metadata: OwnedFd,
     /// Cached bytes could not be read back: nothing of it is trusted any more.
     broken: AtomicBool,
-    /// What the accounts know this handle by; 0: it is not entered yet.
-    pub(super) account: u64,
+    /// Its slot. None: it is not entered, and gets no more room.
+    pub(super) account: Option<Handle>,
     /// What of it is in the memory tier, if there is one.
     resident: Option<Resident>,
     /// Told when the object is not in use any more.
@@ -59,9 +60,9 @@ impl Object {
             data,
             bitmap,
             for_now: OnceCell::new(),
-            _metadata: metadata,
+            metadata,
             broken: AtomicBool::new(false),
-            account: 0,
+            account: None,
             resident: store.resident(),
             store,
         }
@@ -193,6 +194,11 @@ impl Object {
         self.store.release(self, bytes);
     }
 
+    /// Whether its metadata still has a name.
+    pub(super) fn is_named(&self) -> bool {
+        rustix::fs::fstat(&self.metadata).is_ok_and(|stat| stat.st_nlink > 0)
+    }
+
     pub(crate) fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Relaxed)
     }
@@ -231,6 +237,6 @@ impl Object {
 
 impl Drop for Object {
     fn drop(&mut self) {
-        self.store.unused(self.key, self.account);
+        self.store.closed(self, &self.metadata);
     }
 }
