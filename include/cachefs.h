@@ -165,9 +165,20 @@
 #define CACHEFS_STATE_NORMAL 1
 
 /**
- * Nothing can be stored: every read goes to its origin.
+ * The directory could not be used when it was opened: every read goes to its origin.
  */
 #define CACHEFS_STATE_PASS_THROUGH 2
+
+/**
+ * The device of the directory has failed: nothing new is stored for now; what is there
+ * is served. A program must expect states that it does not know.
+ */
+#define CACHEFS_STATE_DEGRADED 3
+
+/**
+ * It gives errors, or no answers: every read goes to its origin for now.
+ */
+#define CACHEFS_STATE_OFF 4
 
 /**
  * cachefs_report.features: IORING_SETUP_SUBMIT_ALL (Linux 5.18).
@@ -513,6 +524,10 @@ typedef struct cachefs_cache_options {
      */
     uint32_t origin_timeout_ms;
     /**
+     * Milliseconds after which an operation of the cache device counts as one that hangs.
+     */
+    uint32_t device_timeout_ms;
+    /**
      * Milliseconds that cachefs_cache_close() waits for I/O that does not finish.
      */
     uint32_t close_timeout_ms;
@@ -610,6 +625,15 @@ typedef struct cachefs_cache_options {
      */
     uint32_t pinned_percent;
     /**
+     * 1: what is stored is not synced. 0: it is, in the background, sync_interval_ms
+     * after it was stored, and when the cache is closed as far as there is time.
+     */
+    uint32_t durable;
+    /**
+     * Milliseconds after which what was stored is synced.
+     */
+    uint32_t sync_interval_ms;
+    /**
      * Must be 0.
      */
     uint32_t reserved;
@@ -701,6 +725,14 @@ typedef struct cachefs_report {
      * Why the state is not normal; empty when it is.
      */
     char state_reason[CACHEFS_REASON_MAX];
+    /**
+     * When the state last changed, by CLOCK_BOOTTIME, in nanoseconds; 0: never.
+     */
+    uint64_t state_since_ns;
+    /**
+     * When the device is tried again, by the same clock; 0: it need not be, or is now.
+     */
+    uint64_t next_probe_ns;
 } cachefs_report;
 
 /**
@@ -1120,6 +1152,14 @@ typedef struct cachefs_statistics {
      */
     uint64_t chunks_dropped;
     /**
+     * Rounds in which what was stored was synced (see the option durable).
+     */
+    uint64_t epochs;
+    /**
+     * Chunks that a round has brought to the device: they outlive a crash of the host.
+     */
+    uint64_t chunks_durable;
+    /**
      * Bytes that were read from origins before anybody asked for them (see the option
      * readahead).
      */
@@ -1166,6 +1206,22 @@ typedef struct cachefs_statistics {
      * it does not count them.
      */
     uint64_t inodes_free_percent;
+    /**
+     * Reads of the cache device that failed. Their chunks are dropped.
+     */
+    uint64_t device_read_errors;
+    /**
+     * Operations of the cache device that did not end in time.
+     */
+    uint64_t device_hangs;
+    /**
+     * Times that the state of the cache device has changed.
+     */
+    uint64_t device_changes;
+    /**
+     * Probes of the cache device.
+     */
+    uint64_t device_probes;
 } cachefs_statistics;
 
 /**

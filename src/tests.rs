@@ -5,7 +5,10 @@
 //! it does not: the same tests run in both, and one of them tells which it is.
 
 mod c_door;
+mod child;
 mod core_door;
+mod crowd;
+mod device;
 mod door;
 mod faults;
 mod killing;
@@ -132,6 +135,8 @@ scenarios! {
         what_is_ahead_stays_within_its_limit, a_reader_joins_what_is_on_its_way,
         an_error_ahead_is_nobodys_error, a_closed_file_gives_up_what_is_ahead,
         closing_ends_what_hangs_ahead, reads_ahead_leave_a_thread_to_readers;
+    sharing: what_several_processes_miss_at_once_is_fetched_once,
+        what_a_stopped_process_is_fetching_is_read_from_the_origin;
     waiting: a_queue_descriptor_tells_of_every_completion, a_wait_ends_with_its_time;
 }
 

@@ -93,7 +93,7 @@ static void check_error(void) {
     /* What is there is served; what is not comes from the origin, again and again. */
     check_three_chunks(file, 0);
     check_three_chunks(file, 3);
-    check_state(CACHEFS_STATE_PASS_THROUGH, "Read-only");
+    check_state(CACHEFS_STATE_DEGRADED, "Read-only");
     check_three_chunks(file, 3);
     CHECK_EQ(t_residency(file).chunks_present, 3);
     CHECK_ERROR(cachefs_fill(file, 0, CACHEFS_TO_END, NULL, NULL), -EROFS);
@@ -134,7 +134,7 @@ static void check_remount(void) {
     open_cache();
     CHECK_SOON(mount("none", t_path("disk"), "none", MS_REMOUNT | MS_RDONLY, NULL) == 0);
     CHECK(!stores());
-    check_state(CACHEFS_STATE_PASS_THROUGH, "Read-only");
+    check_state(CACHEFS_STATE_DEGRADED, "Read-only");
     CHECK_EQ(mount("none", t_path("disk"), "none", MS_REMOUNT, NULL), 0);
     CHECK_SOON(stores());
     check_state(CACHEFS_STATE_NORMAL, "");

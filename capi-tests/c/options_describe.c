@@ -12,6 +12,7 @@ static const char *const KEYS[] = {
     "capacity_run_percent", "capacity_cull_percent", "space_run_percent",
     "space_cull_percent", "space_stop_percent", "inodes_run_percent",
     "inodes_cull_percent", "inodes_stop_percent", "pinned_percent",
+    "device_timeout_ms",
 };
 
 enum { KEY_COUNT = sizeof KEYS / sizeof KEYS[0] };

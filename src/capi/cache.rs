@@ -142,11 +142,13 @@ fn convert(report: &Report) -> cachefs_report {
     fill(&mut value.engine_reason, &report.engine_reason);
     value.state = match &report.state {
         State::Normal => CACHEFS_STATE_NORMAL,
-        State::PassThrough(reason) => {
-            fill(&mut value.state_reason, reason);
-            CACHEFS_STATE_PASS_THROUGH
-        }
+        State::PassThrough(_) => CACHEFS_STATE_PASS_THROUGH,
+        State::Degraded(_) => CACHEFS_STATE_DEGRADED,
+        State::Off(_) => CACHEFS_STATE_OFF,
     };
+    fill(&mut value.state_reason, report.state.reason().unwrap_or(""));
+    value.state_since_ns = report.state_since_ns;
+    value.next_probe_ns = report.next_probe_ns;
     value
 }
 

@@ -48,6 +48,7 @@ pub(super) fn config(options: &cachefs_cache_options) -> Result<Config> {
         fill_depth: options.fill_depth.into(),
         async_limit: options.async_limit.into(),
         origin_timeout_ms: options.origin_timeout_ms.into(),
+        device_timeout_ms: options.device_timeout_ms.into(),
         close_timeout_ms: options.close_timeout_ms.into(),
         log_level: options.log_level.into(),
         sq_poll: options.sq_poll.into(),
@@ -59,6 +60,8 @@ pub(super) fn config(options: &cachefs_cache_options) -> Result<Config> {
         huge_pages: options.huge_pages.into(),
         direct_io: options.direct_io.into(),
         copy_method: options.copy_method.into(),
+        durable: options.durable.into(),
+        sync_interval_ms: options.sync_interval_ms.into(),
         withhold: options.withhold.into(),
         log: None,
     })
@@ -85,6 +88,7 @@ fn store(config: &Config, options: &mut cachefs_cache_options) {
     options.fill_depth = config.fill_depth as u32;
     options.async_limit = config.async_limit as u32;
     options.origin_timeout_ms = config.origin_timeout_ms as u32;
+    options.device_timeout_ms = config.device_timeout_ms as u32;
     options.close_timeout_ms = config.close_timeout_ms as u32;
     options.log_level = config.log_level as u32;
     options.sq_poll = config.sq_poll as u32;
@@ -96,6 +100,8 @@ fn store(config: &Config, options: &mut cachefs_cache_options) {
     options.huge_pages = config.huge_pages as u32;
     options.direct_io = config.direct_io as u32;
     options.copy_method = config.copy_method as u32;
+    options.durable = config.durable as u32;
+    options.sync_interval_ms = config.sync_interval_ms as u32;
     options.withhold = config.withhold as u32;
     options.objects_max = config.objects_max;
     options.capacity_run_percent = config.capacity_run_percent as u32;
@@ -298,8 +304,6 @@ mod tests {
                 .chain([config.spin_us, config.io_workers, config.huge_pages])
                 .chain([config.direct_io, config.copy_method, config.withhold])
                 .chain([config.memory_bytes, config.direct_copy_bytes])
-                .chain([config.lease_bytes])
-                .chain([config.readahead, config.readahead_bytes, config.objects_max])
                 .chain([config.capacity_run_percent])
                 .chain([config.capacity_cull_percent])
                 .chain([config.space_run_percent])
@@ -309,6 +313,9 @@ mod tests {
                 .chain([config.inodes_cull_percent])
                 .chain([config.inodes_stop_percent])
                 .chain([config.pinned_percent])
+                .chain([config.lease_bytes, config.durable, config.sync_interval_ms])
+                .chain([config.device_timeout_ms])
+                .chain([config.readahead, config.readahead_bytes, config.objects_max])
                 .collect::<Vec<u64>>()
             };
             assert_eq!(pick(&back), pick(&again), "{}", option.key);

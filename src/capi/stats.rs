@@ -56,6 +56,8 @@ pub unsafe extern "C" fn cachefs_stats(
             leased_bytes: stats.leased_bytes,
             chunks_verified: stats.chunks_verified,
             chunks_dropped: stats.chunks_dropped,
+            epochs: stats.epochs,
+            chunks_durable: stats.chunks_durable,
             bytes_prefetched: stats.bytes_prefetched,
             bytes_prefetched_unused: stats.bytes_prefetched_unused,
             prefetch_stalls: stats.prefetch_stalls,
@@ -67,6 +69,10 @@ pub unsafe extern "C" fn cachefs_stats(
             chunks_punched: stats.chunks_punched,
             space_free_percent: stats.space_free_percent,
             inodes_free_percent: stats.inodes_free_percent,
+            device_read_errors: stats.device_read_errors,
+            device_hangs: stats.device_hangs,
+            device_changes: stats.device_changes,
+            device_probes: stats.device_probes,
         };
         // SAFETY: the caller promises the structure.
         unsafe { copy_out(statistics, &value) }

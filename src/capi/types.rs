@@ -134,6 +134,8 @@ pub struct cachefs_cache_options {
     pub async_limit: u32,
     /// Milliseconds after which a read that the origin does not answer fails with -ETIMEDOUT.
     pub origin_timeout_ms: u32,
+    /// Milliseconds after which an operation of the cache device counts as one that hangs.
+    pub device_timeout_ms: u32,
     /// Milliseconds that cachefs_cache_close() waits for I/O that does not finish.
     pub close_timeout_ms: u32,
     /// CACHEFS_LOG_…: messages above this level are not made.
@@ -187,6 +189,11 @@ pub struct cachefs_cache_options {
     pub inodes_stop_percent: u32,
     /// Percent of capacity_bytes that pinned objects may take.
     pub pinned_percent: u32,
+    /// 1: what is stored is not synced. 0: it is, in the background, sync_interval_ms
+    /// after it was stored, and when the cache is closed as far as there is time.
+    pub durable: u32,
+    /// Milliseconds after which what was stored is synced.
+    pub sync_interval_ms: u32,
     /// Must be 0.
     pub reserved: u32,
     /// NULL: no messages.
@@ -231,8 +238,13 @@ pub struct cachefs_option_info {
 
 /// cachefs_report.state: reads are served from the cache and fill it.
 pub const CACHEFS_STATE_NORMAL: u32 = 1;
-/// Nothing can be stored: every read goes to its origin.
+/// The directory could not be used when it was opened: every read goes to its origin.
 pub const CACHEFS_STATE_PASS_THROUGH: u32 = 2;
+/// The device of the directory has failed: nothing new is stored for now; what is there
+/// is served. A program must expect states that it does not know.
+pub const CACHEFS_STATE_DEGRADED: u32 = 3;
+/// It gives errors, or no answers: every read goes to its origin for now.
+pub const CACHEFS_STATE_OFF: u32 = 4;
 
 /// cachefs_report.features: IORING_SETUP_SUBMIT_ALL (Linux 5.18).
 pub const CACHEFS_FEATURE_SUBMIT_ALL: u32 = 1 << 0;
@@ -299,6 +311,10 @@ pub struct cachefs_report {
     pub engine_reason: [core::ffi::c_char; CACHEFS_REASON_MAX],
     /// Why the state is not normal; empty when it is.
     pub state_reason: [core::ffi::c_char; CACHEFS_REASON_MAX],
+    /// When the state last changed, by CLOCK_BOOTTIME, in nanoseconds; 0: never.
+    pub state_since_ns: u64,
+    /// When the device is tried again, by the same clock; 0: it need not be, or is now.
+    pub next_probe_ns: u64,
 }
 
 // --- origins -----------------------------------------------------------------
@@ -637,6 +653,10 @@ pub struct cachefs_statistics {
     /// Chunks that were found not to be what was written: each was dropped, and is
     /// fetched again when it is read.
     pub chunks_dropped: u64,
+    /// Rounds in which what was stored was synced (see the option durable).
+    pub epochs: u64,
+    /// Chunks that a round has brought to the device: they outlive a crash of the host.
+    pub chunks_durable: u64,
     /// Bytes that were read from origins before anybody asked for them (see the option
     /// readahead).
     pub bytes_prefetched: u64,
@@ -662,6 +682,14 @@ pub struct cachefs_statistics {
     /// Percent of the file system's inodes that were free when it was last asked; 100 if
     /// it does not count them.
     pub inodes_free_percent: u64,
+    /// Reads of the cache device that failed. Their chunks are dropped.
+    pub device_read_errors: u64,
+    /// Operations of the cache device that did not end in time.
+    pub device_hangs: u64,
+    /// Times that the state of the cache device has changed.
+    pub device_changes: u64,
+    /// Probes of the cache device.
+    pub device_probes: u64,
 }
 
 /// Latencies of one kind of operation, from its start to its end.

@@ -7,7 +7,7 @@ use crate::exec::{Ending, Life, Message, Port, Shard, ShardConfig};
 #[cfg(any(test, feature = "sim"))]
 use crate::io::Simulation;
 use crate::io::{
-    EngineFactory, EngineKind, EngineOptions, EngineStats, FeatureSet, Owner, Refusal,
+    Disk, EngineFactory, EngineKind, EngineOptions, EngineStats, FeatureSet, Owner, Refusal,
 };
 use crate::limits::{
     BOUNCE_BUFFERS, CLOSERS_MAX, ORIGIN_NAME_BYTES_MAX, POOL_BUFFERS_MIN, READAHEAD_WAITS_SHARE,
@@ -18,8 +18,9 @@ use crate::readahead::{Budget, Places};
 use crate::request::{self, Copying, Method};
 use crate::shared::{Shared, with_log};
 use crate::stats::{Counters, Stats};
-use crate::store::{self, ObjectInfo, Store, StoreOpened};
+use crate::store::{self, Condition, ObjectInfo, Store, StoreOpened};
 use crate::sys;
+use crate::upkeep::Upkeep;
 use crate::workers::Workers;
 use parking_lot::Mutex;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -46,8 +47,36 @@ struct ShardThread {
 pub enum State {
     /// It does.
     Normal,
-    /// Every miss goes to its origin and is not kept. Says why.
+    /// The directory could not be used when it was opened: every miss goes to its
+    /// origin and is not kept. Says why.
     PassThrough(String),
+    /// The device has failed or is full, or what is on it is being counted: nothing new is
+    /// stored for now. Says why.
+    Degraded(String),
+    /// It gives errors or no answers: every read goes to its origin for now. Says why.
+    Off(String),
+}
+
+impl State {
+    /// Why it is not normal.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            State::Normal => None,
+            State::PassThrough(reason) | State::Degraded(reason) | State::Off(reason) => {
+                Some(reason)
+            }
+        }
+    }
+
+    /// For people and scripts.
+    pub fn name(&self) -> &'static str {
+        match self {
+            State::Normal => "normal",
+            State::PassThrough(_) => "pass-through",
+            State::Degraded(_) => "degraded",
+            State::Off(_) => "off",
+        }
+    }
 }
 
 /// What a cache runs on.
@@ -67,14 +96,21 @@ pub struct Report {
     pub pages: Pages,
     /// Whether it stores.
     pub state: State,
+    /// When the state last changed, by CLOCK_BOOTTIME, ns; 0: it never did.
+    pub state_since_ns: u64,
+    /// When the device is tried again, by the same clock; 0: it need not be, or is now.
+    pub next_probe_ns: u64,
 }
 
 impl Cache {
     /// Opens the cache directory `path`: see `cachefs_cache_open` in the header.
     pub fn open(path: &Path, config: &Config) -> Result<Self> {
         with_log(&config.log, || {
-            let boot_id = sys::boot_id().context(|| "getrandom")?;
-            Self::open_on(path, config, boot_id, EngineFactory::new)
+            let host = store::Host {
+                boot_id: sys::boot_id().context(|| "getrandom")?,
+                disk: Disk::default(),
+            };
+            Self::open_on(path, config, host, EngineFactory::new)
         })
     }
 
@@ -82,20 +118,23 @@ impl Cache {
     #[cfg(any(test, feature = "sim"))]
     pub fn open_simulated(path: &Path, config: &Config, host: &Simulation) -> Result<Self> {
         let engines = |options| Ok(EngineFactory::simulated(options, host.clone()));
-        with_log(&config.log, || {
-            Self::open_on(path, config, host.boot_id(), engines)
-        })
+        let host = store::Host {
+            boot_id: host.boot_id(),
+            disk: Disk::simulated(host),
+        };
+        with_log(&config.log, || Self::open_on(path, config, host, engines))
     }
 
     fn open_on(
         path: &Path,
         config: &Config,
-        boot_id: [u8; 16],
+        host: store::Host,
         engines: impl FnOnce(EngineOptions) -> Result<EngineFactory>,
     ) -> Result<Self> {
         let config = config.completed()?;
         let counters = Arc::new(Counters::default());
-        let store = match Store::open(path, &config, boot_id, Arc::clone(&counters))? {
+        let upkeep = Upkeep::new();
+        let store = match Store::open(path, &config, host, Arc::clone(&counters), &upkeep)? {
             StoreOpened::Usable(store) => Ok(store),
             StoreOpened::Unusable(error) => {
                 tracing::warn!("the cache passes everything through: {error}");
@@ -114,6 +153,7 @@ impl Cache {
             counters,
             engines,
             copy_workers: request::workers(),
+            upkeep,
             closers: Workers::new("cachefs-close", CLOSERS_MAX),
             chunk_bytes,
             close_timeout: Duration::from_millis(config.close_timeout_ms),
@@ -226,15 +266,21 @@ impl Cache {
 
     /// What the cache runs on.
     pub fn report(&self) -> Report {
-        let state = match &self.shared.store {
-            Err(error) => State::PassThrough(error.to_string()),
-            Ok(store) => match store.health.reason() {
-                Some(reason) => State::PassThrough(reason),
-                None => match store.unknown_reason() {
-                    Some(reason) => State::PassThrough(reason.to_owned()),
-                    None => State::Normal,
-                },
-            },
+        let (state, state_since_ns, next_probe_ns) = match &self.shared.store {
+            Err(error) => (State::PassThrough(error.to_string()), 0, 0),
+            Ok(store) => {
+                let view = store.health.view();
+                let reason = || view.reason.map_or_else(String::new, |one| one.to_string());
+                let state = match view.condition {
+                    Condition::Normal => match store.waits_for() {
+                        Some(reason) => State::Degraded(reason.to_owned()),
+                        None => State::Normal,
+                    },
+                    Condition::Degraded => State::Degraded(reason()),
+                    Condition::Off => State::Off(reason()),
+                };
+                (state, view.since_ns, view.next_probe_ns)
+            }
         };
         Report {
             engine: self.shared.engines.kind(),
@@ -244,6 +290,8 @@ impl Cache {
             refused: self.shared.engines.refused(),
             pages: self.shared.engines.pages_had(),
             state,
+            state_since_ns,
+            next_probe_ns,
         }
     }
 
@@ -332,10 +380,14 @@ impl Cache {
             .sum();
         let stuck = stuck + self.shared.copy_workers.shut_down(deadline);
         let loading = self.shared.store.as_ref();
-        let stuck = stuck + loading.map_or(0, |store| store.stop_loading(deadline));
+        let stuck = stuck + loading.map_or(0, |store| store.stop_threads(deadline));
         let stuck = stuck + self.shared.engines.shut_down(deadline);
-        let kept = self.shared.store.as_ref();
-        let stuck = stuck + kept.map_or(0, |store| usize::from(!store.stop_keeping(deadline)));
+        let stuck = stuck + self.shared.upkeep.shut_down(deadline);
+        if stuck == 0
+            && let Ok(store) = &self.shared.store
+        {
+            store.leave();
+        }
         if stuck > 0 {
             tracing::error!("{stuck} blocking calls did not return: their threads are left there");
         }
@@ -364,8 +416,9 @@ fn run_shard(
     let engine = shared.engines.create(config.depth, Owner::Library);
     let counters = Arc::clone(&shared.counters);
     let copying = Copying::new(method, Arc::clone(&shared.copy_workers));
+    let store = shared.store.as_ref().ok().cloned();
     drop(shared);
-    let mut shard = Shard::new(port, counters, config, engine, pool, copying);
+    let mut shard = Shard::new(port, counters, (config, store), engine, pool, copying);
     life.run();
     let reason = match catch_unwind(AssertUnwindSafe(|| shard.run())) {
         Ok(()) => Errno::CANCELED,

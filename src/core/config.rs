@@ -75,6 +75,10 @@ pub struct Config {
     pub copy_method: u64,
     /// See the key `direct_copy_bytes`.
     pub direct_copy_bytes: u64,
+    /// See the key `durable`: 0 true, 1 false.
+    pub durable: u64,
+    /// See the key `sync_interval_ms`.
+    pub sync_interval_ms: u64,
     /// See the key `withhold`: bits as of [`FeatureSet`].
     pub withhold: u64,
     /// See the key `fill_depth`.
@@ -83,6 +87,8 @@ pub struct Config {
     pub async_limit: u64,
     /// See the key `origin_timeout_ms`.
     pub origin_timeout_ms: u64,
+    /// See the key `device_timeout_ms`.
+    pub device_timeout_ms: u64,
     /// See the key `close_timeout_ms`.
     pub close_timeout_ms: u64,
     /// See the key `log_level`.
@@ -372,6 +378,20 @@ pub static OPTIONS: &[OptionInfo] = &[
         "Size from which on a cold file that is copied whole is written past the page cache."
     ),
     number!(
+        durable,
+        Choice(&["true", "false"]),
+        0,
+        0..=1,
+        "What is stored is synced in the background, and outlives a crash of the host."
+    ),
+    number!(
+        sync_interval_ms,
+        Number,
+        30_000,
+        1..=86_400_000,
+        "Milliseconds after which what was stored is synced (see durable)."
+    ),
+    number!(
         withhold,
         Set(&FEATURE_NAMES),
         0,
@@ -398,6 +418,13 @@ pub static OPTIONS: &[OptionInfo] = &[
         30_000,
         1..=86_400_000,
         "Milliseconds after which a read that the origin does not answer fails."
+    ),
+    number!(
+        device_timeout_ms,
+        Number,
+        10_000,
+        10..=3_600_000,
+        "Milliseconds after which an operation of the cache device counts as one that hangs."
     ),
     number!(
         close_timeout_ms,
@@ -566,6 +593,11 @@ impl Config {
 }
 
 impl Config {
+    /// How long what is stored waits to be synced. Of a completed configuration.
+    pub(crate) fn sync_interval(&self) -> Option<Duration> {
+        (self.durable == 0).then(|| Duration::from_millis(self.sync_interval_ms))
+    }
+
     /// Bytes that may be ahead of readers. Of a completed configuration.
     pub(crate) fn readahead_limit(&self) -> u64 {
         match self.readahead {

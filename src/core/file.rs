@@ -6,7 +6,7 @@ use crate::ids::Identity;
 use crate::origin::{Inner, Origin, Source};
 use crate::readahead::Ahead;
 use crate::shared::Remains;
-use crate::store::Object;
+use crate::store::{Object, Trust};
 use crate::token::VersionToken;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -130,6 +130,12 @@ impl Version {
     pub(crate) fn is_direct(&self) -> bool {
         let object = self.object.as_ref();
         object.is_some_and(|object| object.direct().is_some())
+    }
+
+    /// How its present bytes are to be read.
+    pub(crate) fn trust(&self) -> Trust {
+        let object = self.object.as_ref();
+        object.map_or(Trust::Whole, |object| object.store().health.trust())
     }
 
     /// How many bytes from `start`, up to `end`, are present in one run.

@@ -16,7 +16,7 @@ use crate::limits::{LEASE_UNIT_BYTES, VERSION_RETRIES_MAX};
 use crate::memory::{Kept, Look};
 use crate::shared::Shared;
 use crate::stats::Counters;
-use crate::store::Object;
+use crate::store::{Object, Trust};
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
@@ -282,8 +282,12 @@ fn map(version: &Version, range: &Range<u64>) -> Option<(Arc<Object>, View)> {
     let object = version.object.as_ref()?;
     let length = range.end - range.start;
     let is_present = version.present_run(range.start, range.end) == length;
-    // What is on FUSE may wait for another process for ever.
-    if !is_present || object.store().elsewhere() || object.direct().is_some() {
+    // What is on FUSE may wait for another process for ever, as may a device that hangs.
+    if version.trust() != Trust::Whole
+        || !is_present
+        || object.store().elsewhere()
+        || object.direct().is_some()
+    {
         return None;
     }
     match View::new(object.data().as_fd(), range.clone()) {

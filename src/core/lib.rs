@@ -7,10 +7,11 @@
 //! | `request/` | the way of one request, a file a step | everything below |
 //! | `exec/` | library threads and their inboxes | `request`, `io`, `buf` |
 //! | `origin/` | where bytes come from | `exec` (to answer it), `buf` |
-//! | `store/` | objects on disk | `evict`, `memory` |
+//! | `store/` | objects on disk | `evict`, `memory`, `upkeep`, of `io` how to sync |
 //! | `evict/` | who has to go | `ids` |
 //! | `io/` | engines: io_uring, psync; for tests, a simulated one | `buf` |
 //! | `memory/` | hot chunks in memory | `buf` |
+//! | `upkeep` | a thread for slow work beside serving | nothing |
 //! | `readahead/` | what is fetched before it is asked for | nothing |
 //! | `buf/` | memory for I/O | nothing |
 
@@ -23,6 +24,7 @@ mod config;
 mod error;
 mod evict;
 mod exec;
+mod explain;
 mod file;
 mod filesystem;
 mod ids;
@@ -40,6 +42,7 @@ mod stats;
 mod store;
 mod sys;
 mod token;
+mod upkeep;
 mod workers;
 
 pub use buf::{Lent, Pages};
@@ -47,6 +50,7 @@ pub use cache::{Cache, Report, State};
 pub use completion::{Completion, MissReason, Operation, Source};
 pub use config::{Config, OPTIONS, OptionInfo, OptionType};
 pub use error::{Errno, Error, Result};
+pub use explain::Explanation;
 pub use file::{File, FileInfo, Residency};
 pub use io::{
     EngineChoice, EngineKind, EngineOptions, EngineStats, FEATURE_NAMES, Feature, FeatureSet,
@@ -59,5 +63,5 @@ pub use origin::{CustomOrigin, Origin, OriginRead};
 pub use queue::{Batch, Queue, QueueOptions};
 pub use request::{Item, Treatment, submit_batch};
 pub use stats::Stats;
-pub use store::{ObjectInfo, is_cache};
+pub use store::{Kept, KeptObject, ObjectInfo, is_cache};
 pub use token::{TAG_BYTES_MAX, VersionToken};

@@ -41,8 +41,6 @@ pub const BUCKET_LOCK_MS_MAX: u64 = 1_000;
 pub const CACHE_LOCK_MS_MAX: u64 = 10_000;
 /// Bytes of the blocks in which room is counted: what a byte takes on disk.
 pub const BLOCK_BYTES: u64 = 4096;
-/// Milliseconds for which nothing is stored after the cache device failed.
-pub const STORE_PAUSE_MS: u64 = 5_000;
 /// Objects that one cache directory has room for at most.
 pub const OBJECTS_MAX: u64 = 1 << 22;
 /// Objects that every cache directory has room for.
@@ -54,8 +52,10 @@ pub const OBJECTS_DEFAULT_MAX: u64 = 1 << 20;
 pub const OBJECT_SHARE_BYTES: u64 = 16 << 10;
 /// Milliseconds for which nobody reserves while the slot table is counted anew.
 pub const QUIET_MS: u64 = 50;
-/// Times that it is tried to count the slot table anew while others change it.
-pub const RECOUNTS_MAX: u32 = 20;
+/// Pauses of that length between two tries to count it anew, at most.
+pub const RECOUNT_PAUSES_MAX: u32 = 20;
+/// Milliseconds that nobody takes to write a key into a slot.
+pub const BUSY_MS_MAX: u64 = 100;
 /// Files that are looked at under one lock of their bucket.
 pub const REPAIR_NAMES: usize = 64;
 /// Milliseconds that a reservation waits for another process that evicts.
@@ -64,6 +64,25 @@ pub const EVICTOR_WAIT_MS_MAX: u64 = 50;
 pub const ROOM_TRIES_MAX: u32 = 16;
 /// Milliseconds between two looks at what others have left.
 pub const KEEP_MS: u64 = 1_000;
+/// Milliseconds from a failure of the cache device to the first probe of it.
+pub const DEVICE_PROBE_MS_FIRST: u64 = 1_000;
+/// Milliseconds between two probes, at most.
+pub const DEVICE_PROBE_MS_MAX: u64 = 60_000;
+/// Probes that must succeed one after the other before the device is used again.
+pub const DEVICE_PROBES_GOOD: u32 = 2;
+/// Bytes that a probe writes, unless the device was full: then it is a chunk.
+pub const DEVICE_PROBE_BYTES: usize = 4096;
+/// Milliseconds after which a device that was good again counts as one that never failed.
+pub const DEVICE_STABLE_MS: u64 = 60_000;
+/// Milliseconds within which read errors count together.
+pub const DEVICE_READ_WINDOW_MS: u64 = 10_000;
+/// So many read errors within that time, and nothing more is stored.
+pub const DEVICE_READ_ERRORS_DEGRADED: u32 = 4;
+/// So many, and the cache is off.
+pub const DEVICE_READ_ERRORS_OFF: u32 = 16;
+/// Of so many buffers of a library thread, one is never used for what will be stored: a
+/// device that hangs may keep all the others.
+pub const STORE_POOL_SPARE: usize = 8;
 /// Entries that one call of the evictor passes over because they are in use.
 pub const EVICT_SKIPS_MAX: usize = 128;
 /// Nanoseconds within which two changes of a file may carry the same time: a
@@ -108,9 +127,11 @@ pub const PREALLOCATE_BYTES: u64 = 16 << 20;
 pub const PIPE_BYTES: usize = 1 << 20;
 /// Pipes of one library thread.
 pub const PIPES_MAX: usize = 4;
-/// Milliseconds after which a fill looks again whether another process has
-/// copied what it was copying.
-pub const CLAIM_WAIT_MS: u64 = 20;
+/// Milliseconds after which a request looks again whether another process has stored
+/// what it was getting.
+pub const CLAIM_WAIT_MS: u64 = 5;
+/// Milliseconds that a read waits for that at most; then it asks the origin itself.
+pub const CLAIM_PATIENCE_MS: u64 = 2000;
 /// Entries of the submission queue of one ring, at least.
 pub const SQ_ENTRIES_MIN: u32 = 16;
 /// Entries of the submission queue of one ring, at most; what finds it full
@@ -162,6 +183,11 @@ pub const READAHEAD_WAITS_SHARE: u64 = 2;
 /// Chunks that a read may leave out, or come early, without leaving its run: several
 /// threads of one reader do not keep their order.
 pub const READAHEAD_SLACK_CHUNKS: u64 = 1;
+/// Objects that wait to be synced, which keeps them open: three descriptors each. Once
+/// there are so many, they are synced at once, and others meanwhile not.
+pub const UNSYNCED_OBJECTS_MAX: usize = 64;
+/// Bytes that a slow disk writes in a millisecond: what can be synced at the close.
+pub const SYNC_BYTES_PER_MS: u64 = 32 << 10;
 /// Segments of one vectored read, as IOV_MAX of the kernel.
 pub const SEGMENTS_MAX: usize = 1024;
 

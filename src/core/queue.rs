@@ -13,10 +13,11 @@ use crate::io::{Engine, Op, Outcome, Output, Owner, Wait, Which, signal};
 use crate::limits::{CLOSE_LOOK_MS, QUEUE_DEPTH_DEFAULT, QUEUE_DEPTH_MAX};
 use crate::log;
 use crate::request::{
-    NewRequest, Remote, Served, Sink, Target, Treatment, count, count_hits, distrust, from_memory,
-    hit_completion, straight, submit, total,
+    NewRequest, Remote, Served, Sink, Target, Treatment, count, count_hits, from_memory,
+    hit_completion, straight, submit, total, unreadable,
 };
 use crate::shared::Shared;
+use crate::store::Trust;
 use crate::sys;
 use once_cell::sync::OnceCell;
 use rustix::event::{EventfdFlags, eventfd};
@@ -53,6 +54,8 @@ pub struct Queue {
     outcomes: Vec<Outcome>,
     remote: Arc<Remote>,
     event: Option<Arc<OwnedFd>>,
+    /// When to look next whether the device answers.
+    look_at: Instant,
 }
 
 /// A read of present bytes at the queue's own engine.
@@ -65,6 +68,8 @@ struct Hit {
     target: Lent,
     offset: u64,
     started: Instant,
+    /// The device has not answered in time, and was asked to give up.
+    late: bool,
 }
 
 /// A request that a shard has.
@@ -108,6 +113,7 @@ impl Queue {
             outcomes: Vec::with_capacity(depth),
             remote,
             event: None,
+            look_at: Instant::now(),
         })
     }
 
@@ -289,7 +295,10 @@ impl Queue {
             // What the shards leave wakes the engine, and may be all that comes.
             let want = if self.handed.is_empty() { missing } else { 1 };
             let look = (want > 1).then(|| Instant::now() + CLOSE_LOOK);
-            self.reap(Wait::For(want, deadline.into_iter().chain(look).min()));
+            let hangs = self.device_deadline();
+            let until = deadline.into_iter().chain(look).chain(hangs).min();
+            self.reap(Wait::For(want, until));
+            self.follow_device();
             self.follow_close();
             let over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
             if over || timeout == Some(Duration::ZERO) {
@@ -327,6 +336,38 @@ impl Queue {
         for hit in std::mem::take(&mut self.hits) {
             self.files.release(hit.1.file);
             self.fail(&hit.1, Errno::BUSY);
+        }
+    }
+
+    /// When the device hangs, if nothing comes of what it has now.
+    fn device_deadline(&self) -> Option<Instant> {
+        let store = self.shared.store.as_ref().ok()?;
+        let now = (!self.hits.is_empty()).then(Instant::now)?;
+        Some(store.health.hangs_at(now))
+    }
+
+    /// Asks for the end of reads that the device does not answer. What comes back of
+    /// them goes on at the shards; the rest has the caller's memory, and is waited for.
+    fn follow_device(&mut self) {
+        let Ok(store) = &self.shared.store else {
+            return;
+        };
+        let now = Instant::now();
+        if self.hits.is_empty() || now < self.look_at {
+            return;
+        }
+        let store = Arc::clone(store);
+        self.look_at = store.health.hangs_at(now);
+        let hits = self.hits.iter_mut();
+        let hung = hits.filter(|(_, hit)| !hit.late && store.health.hangs_at(hit.started) <= now);
+        let mut slots = Vec::new();
+        for (slot, hit) in hung {
+            hit.late = true;
+            slots.push((slot, hit.started));
+        }
+        for (slot, started) in slots {
+            self.shared.logged(|| store.health.hung(started));
+            self.with_engine(|engine| engine.cancel(Which::Tag(slot as u64)));
         }
     }
 
@@ -376,16 +417,20 @@ impl Queue {
         // A device that does not answer in time says ETIMEDOUT, too.
         let over = |timeout| hit.started.elapsed() >= timeout;
         let late = errno == Errno::TIMEDOUT && hit.treatment.timeout.is_some_and(over);
-        if late || errno == Errno::CANCELED {
+        if late || errno == Errno::CANCELED && !hit.late {
             return self.fail(&hit, errno);
         }
-        self.shared.logged(|| distrust(&version, errno));
+        let careful = !hit.late;
+        if careful {
+            self.shared.logged(|| unreadable(&version, errno));
+        }
         // `submit` counts it again.
         self.shared.counters.in_flight.sub(1);
         let range = (hit.offset, hit.target.len() as u64);
         let target = Target::One(hit.target);
         let new = NewRequest {
             started: hit.started,
+            careful,
             ..self.new_request(&file, Operation::Read, target, range, hit.treatment)
         };
         if let Err(error) = self.hand_over(&file, new, hit.tag) {
@@ -549,7 +594,8 @@ impl Batch<'_> {
             self.copied(tag, length);
             return Ok(());
         }
-        let way = present.then(|| straight(version, target, offset, length as usize));
+        let straight_away = present && version.trust() == Trust::Whole;
+        let way = straight_away.then(|| straight(version, target, offset, length as usize));
         let Some(way) = way.flatten() else {
             queue.files.release(known);
             return self.hand_over(file, Target::One(target), (offset, asked), tag, treatment);
@@ -563,6 +609,7 @@ impl Batch<'_> {
             target,
             offset,
             started: self.now,
+            late: false,
         };
         queue.read_hit(hit, op);
         file.0.saw_hit(offset, length);

@@ -12,6 +12,7 @@ use crate::request::{CopyWorkers, Remote};
 use crate::stats::Counters;
 use crate::store::{Object, Store, blocks_writing};
 use crate::token::VersionToken;
+use crate::upkeep::Upkeep;
 use crate::workers::{Job, Workers};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -43,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) engines: EngineFactory,
     /// For calls that copy.
     pub(crate) copy_workers: Arc<CopyWorkers>,
+    /// For slow work beside serving.
+    pub(crate) upkeep: Upkeep,
     /// For what may block when it is closed.
     pub(crate) closers: Workers<Remains>,
     pub(crate) chunk_bytes: u64,

@@ -107,6 +107,10 @@ counters! {
     chunks_verified,
     /// Chunks that were found not to be what was written: they are fetched again.
     chunks_dropped,
+    /// Rounds in which what was stored was synced.
+    epochs,
+    /// Chunks that have been found on the device since, and outlive a crash of the host.
+    chunks_durable,
     /// Bytes that were read from origins before anybody asked for them.
     bytes_prefetched,
     /// Those of them that nobody had read when the run of reads was over, or the file
@@ -114,6 +118,14 @@ counters! {
     bytes_prefetched_unused,
     /// Reads that had to wait for a chunk that was on its way ahead of them.
     prefetch_stalls,
+    /// Reads of the cache device that failed. Their chunks are dropped.
+    device_read_errors,
+    /// Operations of the cache device that did not end in time.
+    device_hangs,
+    /// Times that the condition of the cache device has changed.
+    device_changes,
+    /// Probes of the cache device.
+    device_probes,
 }
 
 impl Counters {

@@ -16,6 +16,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::slice;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 thread_local! {
     /// Without a destructor, so that it is there until the thread is gone:
@@ -185,6 +186,12 @@ pub(crate) fn spawn(
     // SAFETY: `before` was written by the call above.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut()) };
     thread
+}
+
+/// Since the host was started, sleep included: no clock that somebody sets.
+pub(crate) fn boot_time() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
 
 /// The kernel's name for this boot (random(4)). Where /proc does not tell, a

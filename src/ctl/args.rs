@@ -63,6 +63,9 @@ pub enum Command {
     /// Show the cache, or how much of files is in it
     #[command(after_long_help = PATH_HELP)]
     Stat(Stat),
+    /// Say why reads of files are served as they are
+    #[command(after_long_help = PATH_HELP)]
+    Why(Why),
     /// List what is in the cache
     Ls(Ls),
     /// Measure the library against other tools
@@ -82,6 +85,7 @@ impl Args {
             Command::Warm(args) => &args.options,
             Command::Cat(args) => &args.options,
             Command::Stat(args) => &args.options,
+            Command::Why(args) => &args.options,
             Command::Ls(args) => &args.options,
             Command::Bench(Bench::Engine(args)) => &args.run.options,
             Command::Bench(Bench::Cache(args)) => &args.run.options,
@@ -131,6 +135,20 @@ pub struct Cat {
 pub struct Stat {
     /// Files; without one, the cache as a whole
     #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Write JSON
+    #[arg(long)]
+    pub json: bool,
+    /// After the command.
+    #[command(flatten)]
+    pub options: Options,
+}
+
+/// See [`Command::Why`].
+#[derive(clap::Args)]
+pub struct Why {
+    /// Files
+    #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
     /// Write JSON
     #[arg(long)]

@@ -2,7 +2,7 @@
 
 use crate::failure::describe;
 use crate::show;
-use cachefs_core::{File, Origin};
+use cachefs_core::{Explanation, File, Origin};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -33,6 +33,11 @@ impl Place {
     /// Opens a file by its path below the root.
     pub fn open(&self, path: &Path) -> cachefs_core::Result<File> {
         self.origin.open(path.as_os_str().as_bytes())
+    }
+
+    /// Why reads of a file are served as they are, by its path below the root.
+    pub fn explain(&self, path: &Path) -> cachefs_core::Result<Explanation> {
+        self.origin.explain(path.as_os_str().as_bytes())
     }
 
     /// The path in the system of a path below the root.

@@ -90,8 +90,11 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
         options.readahead = (!settings.readahead).into();
         options.readahead_bytes = settings.readahead_bytes;
         options.direct_copy_bytes = settings.direct_copy_bytes;
+        options.durable = (!settings.durable).into();
+        options.sync_interval_ms = settings.sync_interval_ms as u32;
         options.chunk_bytes = settings.chunk_bytes as u32;
         options.origin_timeout_ms = settings.origin_timeout_ms as u32;
+        options.device_timeout_ms = settings.device_timeout_ms as u32;
         options.close_timeout_ms = settings.close_timeout_ms as u32;
         options.async_limit = settings.async_limit as u32;
         options.copy_method = settings.copy_method as u32;
@@ -153,6 +156,8 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
             leased_bytes: value.leased_bytes,
             chunks_verified: value.chunks_verified,
             chunks_dropped: value.chunks_dropped,
+            epochs: value.epochs,
+            chunks_durable: value.chunks_durable,
             bytes_prefetched: value.bytes_prefetched,
             bytes_prefetched_unused: value.bytes_prefetched_unused,
             prefetch_stalls: value.prefetch_stalls,
@@ -164,6 +169,10 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
             chunks_punched: value.chunks_punched,
             space_free_percent: value.space_free_percent,
             inodes_free_percent: value.inodes_free_percent,
+            device_read_errors: value.device_read_errors,
+            device_hangs: value.device_hangs,
+            device_changes: value.device_changes,
+            device_probes: value.device_probes,
             cached_bytes: value.cached_bytes,
             cached_objects: value.cached_objects,
         }

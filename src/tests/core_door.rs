@@ -7,7 +7,7 @@ use super::random::Random;
 use crate::capi::read::convert;
 use cachefs_core::{
     Cache, Completion, Config, CustomOrigin, EngineChoice, EngineKind, Error, File, Lease, Lent,
-    Origin, Queue, QueueOptions, Residency, Simulation, State, Stats,
+    Origin, Queue, QueueOptions, Report, Residency, Simulation, State, Stats,
 };
 use std::cell::Cell;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -61,8 +61,11 @@ fn config<const DIRECT: bool>(settings: &Settings) -> Config {
         readahead: (!settings.readahead).into(),
         readahead_bytes: settings.readahead_bytes,
         direct_copy_bytes: settings.direct_copy_bytes,
+        durable: (!settings.durable).into(),
+        sync_interval_ms: settings.sync_interval_ms,
         chunk_bytes: settings.chunk_bytes,
         origin_timeout_ms: settings.origin_timeout_ms,
+        device_timeout_ms: settings.device_timeout_ms,
         close_timeout_ms: settings.close_timeout_ms,
         async_limit: settings.async_limit,
         copy_method: settings.copy_method,
@@ -78,6 +81,11 @@ impl<const DIRECT: bool> SimDoor<DIRECT> {
         let cache = Cache::open_simulated(dir, &config::<DIRECT>(settings), host);
         let cache = cache.map_err(errno)?;
         Ok(Self { cache, _seed: None })
+    }
+
+    /// What it runs on.
+    pub(crate) fn report(&self) -> Report {
+        self.cache.report()
     }
 
     /// An origin of the test's own.

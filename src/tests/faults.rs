@@ -380,14 +380,16 @@ fn crash_and_read(direct: bool) {
     write_files(&place.origin());
     let host = Simulation::new(random.next());
     host.keep_back(4 * KIB * KIB);
-    let settings = Settings {
+    let mut settings = Settings {
         chunk_bytes: CHUNK_BYTES,
         direct,
+        sync_interval_ms: 5,
         ..Settings::new(EngineChoice::Auto)
     };
     let mut lost = 0;
     for _ in 0..10 {
         {
+            settings.durable = random.below(2) == 0;
             let cache = SimDoor::<false>::on(&place.cache(), &settings, &host).unwrap();
             let origin = cache.directory(&place.origin()).unwrap();
             let files = open_all(&cache, &origin);
@@ -410,6 +412,42 @@ fn crash_and_read(direct: bool) {
         }
     }
     assert!(lost > 100, "{lost} sectors were torn");
+}
+
+#[test]
+fn what_was_synced_outlives_a_crash_of_the_host() {
+    for (direct, interval_ms) in [(false, 1), (false, 60_000), (true, 1)] {
+        let mut random = Random::new();
+        let place = Place::new();
+        write_files(&place.origin());
+        let host = Simulation::new(random.next());
+        host.keep_back(4 * KIB * KIB);
+        let settings = Settings {
+            chunk_bytes: CHUNK_BYTES,
+            direct,
+            sync_interval_ms: interval_ms,
+            ..Settings::new(EngineChoice::Auto)
+        };
+        {
+            let cache = SimDoor::<false>::on(&place.cache(), &settings, &host).unwrap();
+            let origin = cache.directory(&place.origin()).unwrap();
+            for (number, file) in open_all(&cache, &origin).iter().enumerate() {
+                serves_the_origin(&cache, file, number);
+            }
+            let end = Instant::now() + LIMIT;
+            while interval_ms == 1 && cache.stats().epochs == 0 {
+                assert!(Instant::now() < end, "nothing is synced");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        assert_eq!(host.crash(), 0, "the close has synced the rest");
+        let cache = SimDoor::<false>::on(&place.cache(), &settings, &host).unwrap();
+        let origin = cache.directory(&place.origin()).unwrap();
+        for (number, file) in open_all(&cache, &origin).iter().enumerate() {
+            serves_the_origin(&cache, file, number);
+        }
+        assert_eq!(cache.stats().bytes_from_origin, 0);
+    }
 }
 
 #[test]

@@ -1,14 +1,15 @@
 //! Processes that are killed at any moment: what they leave is right, or fetched again.
 
+use super::child::Child;
 use super::core_door::CoreDoor;
 use super::door::{Door, LIMIT, Place, Settings, WAYS};
 use super::origin::{content, grow_old};
 use super::random::Random;
 use super::scenarios::reboots::reboot;
 use cachefs_core::EngineChoice;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const KIB: u64 = 1 << 10;
 const CHUNK: u64 = 64 * KIB;
@@ -74,30 +75,13 @@ fn work(root: &Path, mut random: Random) -> ! {
     }
 }
 
-/// Killed also when the test fails.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
-fn start(root: &Path, round: u64) -> Killed {
+fn start(root: &Path, round: u64) -> Child {
     let begun = root.join("begun");
     std::fs::remove_file(&begun).ok();
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args([TEST, "--exact", "--nocapture"]);
-    command.env(PLACE, root).env(ROUND, round.to_string());
-    command.stdout(Stdio::null());
-    let mut child = Killed(command.spawn().unwrap());
-    let end = Instant::now() + LIMIT;
-    while !begun.exists() {
-        assert!(Instant::now() < end, "the process does not begin");
-        assert_eq!(child.0.try_wait().unwrap(), None, "it ended by itself");
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    let round = round.to_string();
+    let environment = [(PLACE, root.as_os_str()), (ROUND, OsStr::new(&round))];
+    let mut child = Child::start(TEST, &environment);
+    child.wait_for(&begun, LIMIT);
     child
 }
 
@@ -118,7 +102,7 @@ fn what_a_killed_process_left_is_never_wrong() {
     for round in 0..ROUNDS {
         let mut child = start(place.root(), round);
         std::thread::sleep(Duration::from_micros(random.below(30_000)));
-        assert_eq!(child.0.try_wait().unwrap(), None, "it ended by itself");
+        child.assert_alive();
         drop(child);
         if round % 4 == 3 {
             // The next to be killed takes over what is there, or is killed at that.

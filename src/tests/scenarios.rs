@@ -14,5 +14,6 @@ pub(crate) mod places;
 pub(crate) mod readahead;
 pub(crate) mod reading;
 pub(crate) mod reboots;
+pub(crate) mod sharing;
 pub(crate) mod versions;
 pub(crate) mod waiting;

@@ -11,6 +11,7 @@ use crate::io::{Engine, Op, Outcome, Wait, Which};
 use crate::readahead::Places;
 use crate::request::{Bounce, Copying, Fetch, Flight, Part, Request, Sink};
 use crate::stats::Counters;
+use crate::store::Store;
 use slab::Slab;
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
@@ -97,6 +98,8 @@ pub(crate) struct Shard {
     pub(crate) port: Arc<Port>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) config: ShardConfig,
+    /// None: the directory cannot be used.
+    pub(crate) store: Option<Arc<Store>>,
     engine: Box<dyn Engine + Send>,
     /// Operations that found the engine full: at most `fill_depth` a request.
     overflow: VecDeque<(u64, Op)>,
@@ -129,7 +132,7 @@ impl Shard {
     pub(crate) fn new(
         port: Arc<Port>,
         counters: Arc<Counters>,
-        config: ShardConfig,
+        (config, store): (ShardConfig, Option<Arc<Store>>),
         mut engine: Box<dyn Engine + Send>,
         pool: Pool,
         copying: Copying,
@@ -140,6 +143,7 @@ impl Shard {
         Self {
             port,
             counters,
+            store,
             engine,
             overflow: VecDeque::new(),
             pool,
@@ -348,7 +352,7 @@ impl Shard {
             .drain(..)
             .partition(|(other, _)| *other == tag);
         self.overflow = keep;
-        self.requests[slot].outstanding -= out.len() as u32;
+        self.requests[slot].not_begun(out.len() as u32);
         self.requests[slot].fail(errno);
         if self.requests[slot].outstanding > 0 {
             self.engine.cancel(Which::Tag(tag));
@@ -394,6 +398,7 @@ impl Shard {
             .chain(requests)
             .chain(starved)
             .chain(self.copying.next_deadline())
+            .chain(self.next_device_deadline())
             .chain(self.closing);
         all.min()
     }
@@ -429,11 +434,13 @@ impl Shard {
             fetch.give_back_room();
         }
         for (_, bounce) in &self.bounces {
-            self.requests[bounce.request].outstanding -= 1;
+            if let Some(request) = bounce.request {
+                self.requests[request].outstanding -= 1;
+            }
         }
         for (tag, _) in std::mem::take(&mut self.overflow) {
             if let Target::Request(slot) = Target::of(tag) {
-                self.requests[slot].outstanding -= 1;
+                self.requests[slot].not_begun(1);
             }
         }
         self.abandon_copies();

@@ -11,6 +11,7 @@
 //! | `call` | one system call of an operation |
 //! | `errno` | what an errno means to an engine |
 //! | `metrics` | counters and latencies |
+//! | `disk` | what was written reaches its device |
 //!
 //! An engine belongs to one thread. Operations are pushed, handed over by
 //! `flush`, and come back through `reap`, each exactly once, in any order.
@@ -18,6 +19,7 @@
 //! than asked for only at the end of the file.
 
 mod call;
+mod disk;
 mod errno;
 mod factory;
 mod metrics;
@@ -36,6 +38,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub(crate) use disk::Disk;
 pub(crate) use factory::EngineFactory;
 pub use factory::{EngineChoice, EngineKind, EngineOptions, Refusal};
 pub use metrics::{EngineStats, Latency};

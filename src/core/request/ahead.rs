@@ -118,10 +118,8 @@ impl Shard {
         }
         let place = self.place_for(file)?;
         let buffer = self.spare_buffer()?;
+        let claim = self.admit_ahead(&object, chunk)?;
         let (offset, length) = object.geometry().extent(chunk);
-        if !object.reserve(length) {
-            return None;
-        }
         self.fetch_serial += 1;
         let fetch = self.fetches.insert(Fetch {
             serial: self.fetch_serial,
@@ -130,6 +128,7 @@ impl Shard {
             chunk: Some(chunk),
             ahead: Some(Ahead { chunk, place }),
             doubted: false,
+            late: false,
             priority: Priority::BACKGROUND,
             flight: Some(flight),
             offset,
@@ -137,7 +136,7 @@ impl Shard {
             lent: None,
             buffer: None,
             good: None,
-            claim: None,
+            claim: Some(claim),
             state: State::Starved,
             waiters: Vec::new(),
             deadline: None,
@@ -212,7 +211,7 @@ impl Shard {
     }
 
     /// Gets bytes that the cursor has passed, as if they had just been missed.
-    fn fetch_again(&mut self, waiter: Waiter, chunk: u64) {
+    pub(super) fn fetch_again(&mut self, waiter: Waiter, chunk: u64) {
         let slot = waiter.request;
         let request = &self.requests[slot];
         if request.is_stopped() {
@@ -224,10 +223,10 @@ impl Shard {
             Some(Flight::Fetch(fetch)) => self.wait_for_fetch(fetch, waiter),
             Some(Flight::Copy(_)) => {
                 // It begins anew, and joins that.
-                self.requests[slot].restart(Again::Claimed);
+                self.requests[slot].restart(Again::Anew);
                 self.advance(slot);
             }
-            None => self.lead_or_bypass(waiter, chunk),
+            None => self.miss_again(waiter, chunk),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::error::{Errno, Error, describe};
 use crate::exec::{FetchId, OpTarget};
 use crate::file::{FileInner, Version};
 use crate::io::{Op, Output, Priority, Terms, Verb};
-use crate::limits::BOUNCE_BUFFERS;
+use crate::limits::{BOUNCE_BUFFERS, STORE_POOL_SPARE};
 use crate::origin::{OriginRead, ReadReply, Source, StatReply};
 use crate::store::{Claim, Geometry, checksum};
 use crate::token::VersionToken;
@@ -91,19 +91,24 @@ pub(crate) struct Fetch {
     /// The good bytes: shared with the engine while it writes them, since
     /// requests that come meanwhile are answered from them.
     pub(super) good: Option<Arc<PoolBuf>>,
-    /// The chunk is being written, by nobody else.
+    /// The chunk is fetched and written by nobody else; a doubted one only once it is
+    /// known to be wrong.
     pub(super) claim: Option<Claim>,
     pub(super) state: State,
     /// The chunk is there, with its room, and is not fetched if it can be verified.
     pub(super) doubted: bool,
+    /// It is being stored, and the device has not answered in time.
+    pub(super) late: bool,
     pub(crate) waiters: Vec<Waiter>,
-    /// When whoever waits is told that the origin does not answer.
+    /// When whoever waits is told that the origin does not answer, or the cache device.
     pub(crate) deadline: Option<Instant>,
 }
 
 impl Fetch {
-    /// Returns the room that was reserved for a chunk that is not stored.
+    /// Returns the room that was reserved for a chunk that is not stored, and the claim
+    /// on it: other processes need not wait.
     pub(crate) fn give_back_room(&mut self) {
+        self.claim = None;
         if let (Some(_), Some(object)) = (self.chunk.take(), &self.version.object)
             && !self.doubted
         {
@@ -143,24 +148,46 @@ impl Shard {
     /// Gives buffers to who waits for one. Fetches leave some, so that hits do not
     /// wait for an origin.
     pub(crate) fn feed_waiting(&mut self) {
-        while !self.starved.is_empty() {
-            let Some(buffer) = self.pool.take_leaving(BOUNCE_BUFFERS) else {
-                break;
-            };
-            let slot = self.starved.pop_front().expect("checked above");
+        while let Some((slot, buffer)) = self.next_fed() {
             if self.fetches[slot].doubted {
                 self.read_doubted(slot, buffer);
             } else {
                 self.read_origin(slot, buffer);
             }
         }
-        while !self.waiting_bounces.is_empty() {
+        while !self.waiting_bounces.is_empty() && self.may_bounce() {
             let Some(buffer) = self.pool.take() else {
                 return;
             };
             let slot = self.waiting_bounces.pop_front().expect("checked above");
             self.read_bounce(slot, buffer);
         }
+    }
+
+    /// Buffers that what will be stored leaves: some are for what will not.
+    pub(super) fn spare_of_stored(&self) -> usize {
+        BOUNCE_BUFFERS + (self.config.pool_buffers / STORE_POOL_SPARE).max(1)
+    }
+
+    /// A fetch that has waited for a buffer, and one for it. Those that will be stored,
+    /// or are read from the cache, leave some to the others.
+    fn next_fed(&mut self) -> Option<(usize, PoolBuf)> {
+        let is_kept = |slot: usize| self.fetches[slot].chunk.is_some();
+        let first = *self.starved.front()?;
+        let leave = if is_kept(first) {
+            self.spare_of_stored()
+        } else {
+            BOUNCE_BUFFERS
+        };
+        let (index, buffer) = match self.pool.take_leaving(leave) {
+            Some(buffer) => (0, buffer),
+            None => {
+                let passes = self.starved.iter().position(|slot| !is_kept(*slot))?;
+                (passes, self.pool.take_leaving(BOUNCE_BUFFERS)?)
+            }
+        };
+        let slot = self.starved.remove(index).expect("it is there");
+        Some((slot, buffer))
     }
 
     fn begin_read(&mut self, slot: usize) -> &Fetch {
@@ -392,30 +419,23 @@ impl Shard {
             });
             return;
         }
-        fetch.deadline = None;
+        let deadline = self.device_deadline(slot);
+        let fetch = &mut self.fetches[slot];
         fetch.state = State::Storing;
+        fetch.deadline = deadline;
         let good = Arc::new(fetch.buffer.take().expect("the origin gave it back"));
         fetch.good = Some(Arc::clone(&good));
         self.prefetched(slot);
         let fetch = &mut self.fetches[slot];
-        let store = fetch.chunk.and(fetch.version.object.as_ref());
-        let claim = store.map(|object| Claim::take(object, fetch.offset, fetch.length as u64));
-        let write = match (store, claim) {
-            (Some(object), Some(Ok(claim))) => {
-                fetch.claim = Some(claim);
-                let bytes = (good, fetch.length);
-                Ok(Some(store_op(object, bytes, fetch.offset, fetch.terms())))
-            }
-            (_, Some(Err(errno))) => Err(errno),
-            (_, _) => Ok(None),
-        };
+        let object = fetch.chunk.and(fetch.version.object.as_ref());
+        let write = object.map(|object| {
+            let bytes = (good, fetch.length);
+            store_op(object, bytes, fetch.offset, fetch.terms())
+        });
         self.deliver(slot);
         match write {
-            Ok(Some(op)) => self.push(OpTarget::Fetch(slot), op),
-            Ok(None) => self.drop_fetch(slot),
-            // Another process is writing it: it will be there in a moment.
-            Err(Errno::AGAIN) => self.end_fetch(slot, |request, _| request.restart(Again::Claimed)),
-            Err(errno) => self.fail_fetch(slot, errno),
+            Some(op) => self.push(OpTarget::Fetch(slot), op),
+            None => self.drop_fetch(slot),
         }
     }
 
@@ -441,6 +461,8 @@ impl Shard {
         request.cursor += waiter.length;
         if fetch.good.is_some() && request.operation == Operation::Read {
             fetch.copy_to(request, &waiter);
+        } else if fetch.late {
+            request.fail(Errno::TIMEDOUT);
         } else {
             self.wait_for_fetch(slot, waiter);
         }
@@ -475,7 +497,6 @@ impl Shard {
                 let good = fetch.good.as_ref().expect("it was written");
                 object.publish(chunk, Some(checksum(good.bytes(fetch.length))));
                 self.counters.chunks_stored.add(1);
-                object.store().health.succeeded();
             }
             Some(errno) => {
                 self.counters.store_errors.add(1);
@@ -500,7 +521,7 @@ impl Shard {
     }
 
     /// Ends a fetch and tells each request that still waits for it.
-    fn end_fetch(&mut self, slot: usize, tell: impl Fn(&mut Request, u64)) {
+    pub(super) fn end_fetch(&mut self, slot: usize, tell: impl Fn(&mut Request, u64)) {
         let waiters = std::mem::take(&mut self.fetches[slot].waiters);
         self.drop_fetch(slot);
         self.tell_waiters(waiters, tell);
@@ -535,7 +556,11 @@ impl Shard {
             .map(|(slot, _)| slot)
             .collect();
         for slot in late {
-            self.give_up(slot);
+            if self.fetches[slot].is_at_device() {
+                self.device_is_late(slot);
+            } else {
+                self.give_up(slot);
+            }
         }
         self.expire_copies(now);
         if now >= self.starved_until() {

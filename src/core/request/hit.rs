@@ -1,7 +1,7 @@
 //! Bytes that are present: read from the object, straight into the caller's memory
 //! where that is possible.
 
-use super::{Again, Shard, Target};
+use super::{Again, Request, Shard, Target};
 use crate::buf::{Buffer, Lent};
 use crate::error::{Errno, describe};
 use crate::exec::OpTarget;
@@ -9,10 +9,12 @@ use crate::file::Version;
 use crate::io::{Op, Output, Terms, Verb};
 use crate::limits::TRANSFER_BYTES_MAX;
 use crate::memory::Look;
+use crate::store::Trust;
 use crate::sys;
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// How present bytes go straight to the caller's memory.
 pub(crate) struct Straight<'a> {
@@ -122,10 +124,13 @@ impl Straight<'_> {
     }
 }
 
-/// Stops serving from an object whose bytes could not be read back.
-pub(crate) fn distrust(version: &Version, errno: Errno) {
+/// Cached bytes could not be read back: of which chunk, a careful read will find. A
+/// data file that is shorter than it was is not trusted any more at all.
+pub(crate) fn unreadable(version: &Version, errno: Errno) {
     tracing::error!("cached bytes cannot be read back: {}", describe(errno));
-    if let Some(object) = &version.object {
+    if let Some(object) = &version.object
+        && errno == Errno::NODATA
+    {
         object.discard();
     }
 }
@@ -143,6 +148,7 @@ impl Shard {
     pub(super) fn read_present_part(&mut self, slot: usize, mut offset: u64, length: u64) {
         let request = &mut self.requests[slot];
         let version = Arc::clone(&request.version);
+        let guarded = request.trust() != Trust::Whole;
         let terms = Terms {
             priority: request.priority,
             ..Terms::default()
@@ -159,10 +165,11 @@ impl Shard {
                 aside = end..end;
                 self.requests[slot].from_cache += count as u64;
                 self.counters.bytes_from_memory.add(count as u64);
-            } else if let Some(way) = straight(&version, memory, offset, count) {
+            } else if let Some(way) = straight(&version, memory, offset, count).filter(|_| !guarded)
+            {
                 self.bounce(slot, aside);
                 aside = end..end;
-                self.requests[slot].outstanding += 1;
+                self.requests[slot].begin_reading();
                 let op = way.op(memory, offset, count, terms);
                 self.push(OpTarget::Request(slot), op);
             } else {
@@ -176,28 +183,40 @@ impl Shard {
 
     /// The engine has read a piece, or could not.
     pub(crate) fn hit_ended(&mut self, slot: usize, result: Result<Output, Errno>, buffer: Buffer) {
-        self.piece_ended(slot, result, buffer.len());
-        self.advance(slot);
-    }
-
-    /// A piece of a request has ended, of which `wanted` bytes were to be read.
-    pub(super) fn piece_ended(
-        &mut self,
-        slot: usize,
-        result: Result<Output, Errno>,
-        wanted: usize,
-    ) {
         let request = &mut self.requests[slot];
         request.outstanding -= 1;
+        request.reading -= 1;
+        request.reading_since = (request.reading > 0).then(Instant::now);
         match result {
-            Ok(Output::Bytes(count)) if count == wanted => {
+            Ok(Output::Bytes(count)) if count == buffer.len() => {
                 request.from_cache += count as u64;
             }
+            Err(Errno::CANCELED) if request.late => request.restart(Again::Unreadable),
             Err(Errno::CANCELED) => request.fail(Errno::CANCELED),
             other => {
-                distrust(&request.version, other.err().unwrap_or(Errno::NODATA));
-                request.restart(Again::Unreadable);
+                let errno = other.err().unwrap_or(Errno::NODATA);
+                unreadable(&request.version, errno);
+                request.restart(match errno {
+                    Errno::NODATA => Again::Unreadable,
+                    _ => Again::Unclear,
+                });
             }
         }
+        self.advance(slot);
+    }
+}
+
+impl Request {
+    /// The cache device has one piece more.
+    fn begin_reading(&mut self) {
+        self.outstanding += 1;
+        self.reading += 1;
+        self.reading_since = Some(Instant::now());
+    }
+
+    /// So many pieces are not given to the device after all.
+    pub(crate) fn not_begun(&mut self, pieces: u32) {
+        self.outstanding -= pieces;
+        self.reading -= pieces;
     }
 }

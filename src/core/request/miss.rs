@@ -2,14 +2,27 @@
 
 use super::copy::Flight;
 use super::fill::{Fetch, State, Waiter};
-use super::{Request, Shard};
+use super::{Again, Request, Shard};
 use crate::buf::Lent;
 use crate::completion::{MissReason, Operation};
 use crate::error::Errno;
 use crate::file::Version;
-use crate::store::Object;
+use crate::limits::CLAIM_PATIENCE_MS;
+use crate::store::{Claim, Object, Trust};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Whether a chunk may be fetched to be stored.
+enum Admission {
+    /// It may, with room for it, and by nobody else.
+    Granted(Claim),
+    /// It is present by now.
+    Present,
+    /// Another process is fetching it.
+    Elsewhere,
+    /// It may not; says to a fill why.
+    Refused(Errno),
+}
 
 impl Request {
     /// The memory for bytes that will not be kept, if the origin may be given it:
@@ -53,34 +66,63 @@ impl Shard {
             }
             None => {}
         }
-        let doubted = object.is_some_and(|object| object.doubts(chunk));
+        let trusts = request.version.trust() != Trust::None;
+        let doubted = trusts && object.is_some_and(|object| object.doubts(chunk));
         if self.copies(slot) && !doubted {
             return self.copy(slot, chunk);
         }
-        self.requests[slot].cursor += waiter.length;
         if doubted {
-            self.lead(waiter, Some(chunk), true);
+            self.requests[slot].cursor += waiter.length;
+            self.lead(waiter, Some(chunk), None);
             return true;
         }
-        self.lead_or_bypass(waiter, chunk);
+        let admission = self.admit(slot, chunk);
+        if matches!(admission, Admission::Elsewhere) && self.may_wait_for_others(slot) {
+            self.requests[slot].restart(Again::Claimed);
+            return true;
+        }
+        if !matches!(admission, Admission::Present) {
+            self.requests[slot].cursor += waiter.length;
+            self.lead_or_bypass(waiter, chunk, admission);
+        }
         if let Some(file) = reader {
             self.reader_waits(&file, chunk);
         }
         true
     }
 
+    /// The same for bytes that the cursor of the request has passed.
+    pub(super) fn miss_again(&mut self, waiter: Waiter, chunk: u64) {
+        match self.admit(waiter.request, chunk) {
+            Admission::Present | Admission::Elsewhere => {
+                self.requests[waiter.request].restart(Again::Anew);
+                self.advance(waiter.request);
+            }
+            admission => self.lead_or_bypass(waiter, chunk, admission),
+        }
+    }
+
     /// Fetches a chunk for bytes that the cursor of the request has passed, or only
     /// those if nothing can be stored.
-    pub(super) fn lead_or_bypass(&mut self, waiter: Waiter, chunk: u64) {
-        let slot = waiter.request;
-        match self.admit(slot, chunk) {
-            Ok(()) => self.lead(waiter, Some(chunk), false),
+    fn lead_or_bypass(&mut self, waiter: Waiter, chunk: u64, admission: Admission) {
+        let request = &mut self.requests[waiter.request];
+        match admission {
+            Admission::Granted(claim) => self.lead(waiter, Some(chunk), Some(claim)),
             // A fill that stores nothing would only cost the origin.
-            Err(errno) if self.requests[slot].operation == Operation::Fill => {
-                self.requests[slot].fail(errno);
+            Admission::Refused(errno) if request.operation == Operation::Fill => {
+                request.fail(errno);
             }
-            Err(_) => self.bypass(waiter),
+            _ => self.bypass(waiter),
         }
+    }
+
+    /// Whether a request waits for what another process is fetching. A read does not
+    /// for long: that process may be stopped. One that is killed holds no claims.
+    fn may_wait_for_others(&mut self, slot: usize) -> bool {
+        let request = &mut self.requests[slot];
+        let since = *request.claimed_since.get_or_insert_with(Instant::now);
+        let patience = Duration::from_millis(CLAIM_PATIENCE_MS);
+        request.operation == Operation::Fill || since.elapsed() < patience
     }
 
     /// Has a request get its bytes from the origin without keeping them; the
@@ -90,18 +132,32 @@ impl Shard {
         if request.is_stopped() {
             return self.advance(waiter.request);
         }
-        request.miss_reason = MissReason::NotAdmitted;
-        self.lead(waiter, None, false);
+        if request.miss_reason != MissReason::CacheError {
+            request.miss_reason = MissReason::NotAdmitted;
+        }
+        self.lead(waiter, None, None);
     }
 
-    /// Whether a chunk may be stored, and room for it if so; the errno says to
-    /// a fill why not.
-    fn admit(&self, slot: usize, chunk: u64) -> Result<(), Errno> {
-        let object = self.may_store(&self.requests[slot].version)?;
-        if !object.reserve(object.geometry().extent(chunk).1) {
-            return Err(Errno::NOSPC);
+    /// Whether a chunk may be fetched to be stored, and room for it if so.
+    fn admit(&mut self, slot: usize, chunk: u64) -> Admission {
+        let request = &self.requests[slot];
+        let object = match self.may_store(&request.version) {
+            Ok(object) => object,
+            Err(errno) => return Admission::Refused(errno),
+        };
+        let admission = reserve_claimed(&object, chunk);
+        if !matches!(admission, Admission::Elsewhere) {
+            self.requests[slot].claimed_since = None;
         }
-        Ok(())
+        admission
+    }
+
+    /// The claim on a chunk that may be fetched ahead, with room for it; None: not now.
+    pub(super) fn admit_ahead(&self, object: &Arc<Object>, chunk: u64) -> Option<Claim> {
+        match reserve_claimed(object, chunk) {
+            Admission::Granted(claim) => Some(claim),
+            _ => None,
+        }
     }
 
     /// Where the chunks of a version may be stored, or why not.
@@ -118,8 +174,9 @@ impl Shard {
     }
 
     /// Starts a fetch: of the whole chunk if it is to be stored, else of what
-    /// the request needs. A doubted chunk is verified first.
-    fn lead(&mut self, waiter: Waiter, chunk: Option<u64>, doubted: bool) {
+    /// the request needs. A chunk that is not claimed is doubted: it is verified first.
+    fn lead(&mut self, waiter: Waiter, chunk: Option<u64>, claim: Option<Claim>) {
+        let doubted = chunk.is_some() && claim.is_none();
         let request = &mut self.requests[waiter.request];
         let version = Arc::clone(&request.version);
         request.outstanding += 1;
@@ -153,9 +210,10 @@ impl Shard {
             lent,
             buffer: None,
             good: None,
-            claim: None,
+            claim,
             state: State::Starved,
             doubted,
+            late: false,
             waiters: vec![waiter],
             deadline: None,
         });
@@ -172,4 +230,22 @@ impl Shard {
         self.starved.push_back(fetch);
         self.feed_waiting();
     }
+}
+
+/// Claims a chunk and reserves room for it.
+fn reserve_claimed(object: &Arc<Object>, chunk: u64) -> Admission {
+    let (offset, length) = object.geometry().extent(chunk);
+    let claim = match Claim::take(object, offset, length) {
+        Ok(claim) => claim,
+        Err(Errno::AGAIN) => return Admission::Elsewhere,
+        Err(errno) => return Admission::Refused(errno),
+    };
+    // Whoever had the claim before has published it.
+    if object.has(chunk) {
+        return Admission::Present;
+    }
+    if !object.reserve(length) {
+        return Admission::Refused(Errno::NOSPC);
+    }
+    Admission::Granted(claim)
 }

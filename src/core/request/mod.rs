@@ -20,6 +20,7 @@ mod batch;
 mod bounce;
 mod complete;
 mod copy;
+mod device;
 mod fill;
 mod hit;
 mod miss;
@@ -37,7 +38,7 @@ use crate::exec::Shard;
 use crate::file::{FileInner, Version};
 use crate::io::{Op, Priority, Terms, Verb};
 use crate::limits::{CLAIM_WAIT_MS, RACY_WINDOW_WHOLE_SECONDS_NS, VERSION_RETRIES_MAX};
-use crate::store::{Direct, Object};
+use crate::store::{Direct, Object, Trust};
 use crate::token::VersionToken;
 use plan::Step;
 use std::sync::Arc;
@@ -49,7 +50,7 @@ pub(crate) use bounce::Bounce;
 pub(crate) use complete::{Served, count, count_hits, hit_completion};
 pub(crate) use copy::{CopyWorkers, Copying, Failure, Flight, Method, Part, Survey, workers};
 pub(crate) use fill::Fetch;
-pub(crate) use hit::{distrust, from_memory, straight};
+pub(crate) use hit::{from_memory, straight, unreadable};
 pub(crate) use sink::{Remote, Sink};
 pub(crate) use submit::{NewRequest, submit};
 
@@ -168,8 +169,12 @@ enum Again {
     Changed(VersionToken),
     /// Cached bytes could not be read back.
     Unreadable,
-    /// Another process is writing what a fill wants to be there.
+    /// The same, and it is not known of which chunk.
+    Unclear,
+    /// Another process is getting the chunk at the cursor; what is before that is done.
     Claimed,
+    /// Somebody else has got, or is getting, what it had passed.
+    Anew,
 }
 
 /// One read or fill that a shard serves.
@@ -186,6 +191,14 @@ pub(crate) struct Request {
     cursor: u64,
     /// Pieces under way: operations at the engine and places in fetches.
     pub(crate) outstanding: u32,
+    /// Those of them that the cache device reads to the caller's memory.
+    reading: u32,
+    /// When the latest of them was begun or the device last answered one.
+    reading_since: Option<Instant>,
+    /// Present bytes are read chunk by chunk: one of them cannot be.
+    careful: bool,
+    /// The device did not answer in time, and was asked to give up.
+    late: bool,
     from_cache: u64,
     from_origin: u64,
     /// Those of `from_origin` that were not kept.
@@ -194,6 +207,8 @@ pub(crate) struct Request {
     failure: Option<Errno>,
     again: Option<Again>,
     retries: u32,
+    /// Since when it waits for what another process is getting.
+    claimed_since: Option<Instant>,
     /// What is known of the file to copy.
     survey: Option<Survey>,
     /// It is being looked at, and nothing can be planned before.
@@ -224,9 +239,30 @@ impl Request {
         self.again.get_or_insert(again);
     }
 
+    /// Forgets what has been done for it.
+    fn rewind(&mut self) {
+        self.survey = None;
+        self.late = false;
+        self.cursor = self.offset.min(self.end());
+        self.from_cache = 0;
+        self.from_origin = 0;
+        self.bypassed = 0;
+        if let Some(progress) = &self.progress {
+            progress.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// Nothing more is to be begun for it.
     fn is_stopped(&self) -> bool {
         self.failure.is_some() || self.again.is_some()
+    }
+
+    /// How its present bytes are to be read.
+    fn trust(&self) -> Trust {
+        match self.version.trust() {
+            Trust::Whole if self.careful => Trust::Guarded,
+            trust => trust,
+        }
     }
 
     /// Reads past the page cache turned out not to work.
@@ -285,6 +321,7 @@ impl Shard {
             }
         }
         self.expire_fetches(now);
+        self.expire_device(now);
     }
 
     /// Plans pieces of a request until it has enough under way, and completes
@@ -305,6 +342,7 @@ impl Shard {
                     request.filled(length);
                 }
                 Step::Hit(length) => self.read_hit(slot, length),
+                Step::Bypass(length) => self.pass_by(slot, length),
                 Step::Miss(chunk, length) => {
                     if !self.miss(slot, chunk, length) {
                         break;
@@ -336,7 +374,8 @@ impl Shard {
     fn begin_again(&mut self, slot: usize, again: Again) {
         let request = &mut self.requests[slot];
         // Others may hold their claims for as long as they like.
-        request.retries += u32::from(!matches!(again, Again::Claimed));
+        let waits = matches!(again, Again::Claimed | Again::Anew);
+        request.retries += u32::from(!waits);
         if request.retries > VERSION_RETRIES_MAX {
             // A file that changes faster than it can be read has no version
             // that could be returned.
@@ -350,18 +389,13 @@ impl Shard {
                 request.miss_reason = MissReason::VersionChanged;
             }
             Again::Unreadable => request.miss_reason = MissReason::CacheError,
-            Again::Claimed => {}
+            Again::Unclear => request.careful = true,
+            Again::Claimed | Again::Anew => {}
         }
-        request.survey = None;
-        request.cursor = request.offset.min(request.end());
-        request.from_cache = 0;
-        request.from_origin = 0;
-        request.bypassed = 0;
-        if let Some(progress) = &request.progress {
-            progress.store(0, Ordering::Relaxed);
+        if !matches!(again, Again::Claimed) {
+            request.rewind();
         }
-        let claimed = matches!(again, Again::Claimed);
-        let pause = claimed.then_some(Duration::from_millis(CLAIM_WAIT_MS));
+        let pause = waits.then_some(Duration::from_millis(CLAIM_WAIT_MS));
         match request.must_wait().or(pause) {
             Some(delay) => {
                 let request = self.take_out(slot);

@@ -1,7 +1,7 @@
 //! How a request comes in: served at once if every byte is present, else
 //! handed to the shard of its object.
 
-use super::hit::{distrust, from_memory, straight};
+use super::hit::{from_memory, straight, unreadable};
 use super::sink::{Sink, Waiting};
 use super::{Request, Target, Treatment, shares, total};
 use crate::buf::Lent;
@@ -9,6 +9,7 @@ use crate::completion::{Completion, MissReason, Operation};
 use crate::error::{Errno, Error, Result, describe};
 use crate::exec::{Message, on_shard};
 use crate::file::{File, FileInner, Version};
+use crate::store::Trust;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -27,6 +28,8 @@ pub(crate) struct NewRequest {
     pub(crate) started: Instant,
     pub(crate) treatment: Treatment,
     pub(crate) progress: Option<Arc<AtomicU64>>,
+    /// A chunk of it cannot be read from the cache.
+    pub(crate) careful: bool,
     pub(crate) sink: Sink,
 }
 
@@ -48,6 +51,7 @@ impl NewRequest {
             started: Instant::now(),
             treatment: Treatment::default(),
             progress: None,
+            careful: false,
             sink,
         }
     }
@@ -69,6 +73,16 @@ pub(crate) fn submit(file: &Arc<FileInner>, new: NewRequest) -> Result<()> {
         })
 }
 
+/// What came of a read on the caller's thread.
+enum Here {
+    /// So many bytes.
+    Read(u64),
+    /// It takes a shard.
+    No,
+    /// The same, since the device could not do it.
+    Failed,
+}
+
 /// A request of which nothing has been done.
 pub(super) fn new_request(file: &Arc<FileInner>, new: NewRequest) -> Box<Request> {
     let version = file.version();
@@ -86,6 +100,10 @@ pub(super) fn new_request(file: &Arc<FileInner>, new: NewRequest) -> Box<Request
         length: new.length,
         cursor: new.offset.min(end),
         outstanding: 0,
+        reading: 0,
+        reading_since: None,
+        careful: new.careful,
+        late: false,
         from_cache: 0,
         from_origin: 0,
         bypassed: 0,
@@ -93,6 +111,7 @@ pub(super) fn new_request(file: &Arc<FileInner>, new: NewRequest) -> Box<Request
         failure: None,
         again: None,
         retries: 0,
+        claimed_since: None,
         survey: None,
         surveying: false,
         run_chunks: 1,
@@ -169,39 +188,52 @@ impl FileInner {
     pub(crate) fn read(self: &Arc<Self>, segments: &[Lent], offset: u64) -> Result<u64> {
         self.origin.cache.check_open()?;
         let asked = total(segments);
-        if let Some(length) = self.read_at_once(segments, offset, asked) {
-            self.origin.cache.counters.hit_at_once(length);
-            self.saw_hit(offset, length);
-            return Ok(length);
-        }
+        let careful = match self.read_at_once(segments, offset, asked) {
+            Here::Read(length) => {
+                self.origin.cache.counters.hit_at_once(length);
+                self.saw_hit(offset, length);
+                return Ok(length);
+            }
+            Here::No => false,
+            Here::Failed => true,
+        };
         let target = match segments {
             [one] => Target::One(*one),
             many => Target::Many(many.into()),
         };
-        let completion = self.wait_for(Operation::Read, target, (offset, asked), &mut |_| true)?;
+        let new = |id, sink| NewRequest {
+            careful,
+            ..NewRequest::new(id, Operation::Read, target, (offset, asked), sink)
+        };
+        let completion = self.wait_for(new, &mut |_| true)?;
         self.result(completion)
     }
 
-    /// Reads on this thread if every byte is present; None: it takes a shard.
-    fn read_at_once(&self, segments: &[Lent], offset: u64, asked: u64) -> Option<u64> {
+    /// Reads on this thread if every byte is present.
+    fn read_at_once(&self, segments: &[Lent], offset: u64, asked: u64) -> Here {
         let version = self.glance();
         let end = version.token.size.min(offset.saturating_add(asked));
         let length = end.saturating_sub(offset);
         if version.present_run(offset, end) != length {
-            return None;
+            return Here::No;
         }
         if let [segment] = segments
             && length > 0
             && from_memory(&version, *segment, offset, length as usize)
         {
             self.origin.cache.counters.bytes_from_memory.add(length);
-            return Some(length);
+            return Here::Read(length);
+        }
+        if version.trust() != Trust::Whole {
+            // This thread would wait for as long as the device does.
+            return Here::No;
         }
         match read_segments(&version, segments, offset, length) {
-            Ok(straight) => straight.then_some(length),
+            Ok(true) => Here::Read(length),
+            Ok(false) => Here::No,
             Err(errno) => {
-                self.origin.cache.logged(|| distrust(&version, errno));
-                None
+                self.origin.cache.logged(|| unreadable(&version, errno));
+                Here::Failed
             }
         }
     }
@@ -219,9 +251,8 @@ impl FileInner {
             .min(offset.saturating_add(length))
             .saturating_sub(offset);
         let range = (offset, length);
-        let completion = self.wait_for(Operation::Fill, Target::Nothing, range, &mut |done| {
-            watch(done.min(total), total)
-        })?;
+        let new = |id, sink| NewRequest::new(id, Operation::Fill, Target::Nothing, range, sink);
+        let completion = self.wait_for(new, &mut |done| watch(done.min(total), total))?;
         let bytes = self.result(completion)?;
         watch(bytes, bytes);
         Ok(bytes)
@@ -231,9 +262,7 @@ impl FileInner {
     /// are present, says false.
     fn wait_for(
         self: &Arc<Self>,
-        operation: Operation,
-        target: Target,
-        range: (u64, u64),
+        new: impl FnOnce(u64, Sink) -> NewRequest,
         watch: &mut dyn FnMut(u64) -> bool,
     ) -> Result<Completion> {
         if on_shard() {
@@ -244,7 +273,8 @@ impl FileInner {
         let progress = Arc::new(AtomicU64::new(0));
         let id = self.origin.cache.fresh_id(self.shard);
         let sink = Sink::Blocked(Arc::clone(&waiting));
-        let new = NewRequest::new(id, operation, target, range, sink);
+        let new = new(id, sink);
+        let operation = new.operation;
         let progress_told = Some(Arc::clone(&progress));
         submit(
             self,

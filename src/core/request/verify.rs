@@ -3,13 +3,13 @@
 //! first use. What is wrong is fetched, by the same fetch.
 
 use super::fill::{State, Waiter};
-use super::{Request, Shard};
+use super::{Again, Request, Shard};
 use crate::buf::{Buffer, PoolBuf};
 use crate::completion::MissReason;
 use crate::error::{Errno, describe};
 use crate::exec::OpTarget;
 use crate::io::{Op, Terms, Verb};
-use crate::store::Direct;
+use crate::store::{Claim, Direct};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -32,8 +32,10 @@ impl Shard {
     /// Reads a doubted chunk, whole.
     pub(super) fn read_doubted(&mut self, slot: usize, buffer: PoolBuf) {
         self.progress = Instant::now();
+        let deadline = self.device_deadline(slot);
         let fetch = &mut self.fetches[slot];
         fetch.state = State::Verifying;
+        fetch.deadline = deadline;
         let object = fetch.version.object.as_ref();
         let object = object.expect("it has a doubted chunk");
         let direct = object.direct();
@@ -80,6 +82,7 @@ impl Shard {
         let path = String::from_utf8_lossy(&fetch.file.path);
         match read {
             Err(errno) => {
+                object.store().health.read_failed(errno);
                 let errno = describe(errno);
                 tracing::warn!("chunk {chunk} of {path} cannot be read and is dropped: {errno}");
             }
@@ -93,6 +96,21 @@ impl Shard {
         for waiter in &fetch.waiters {
             self.requests[waiter.request].miss_reason = MissReason::FailedChecksum;
         }
-        self.read_origin(slot, buffer);
+        match Claim::take(&object, fetch.offset, fetch.length as u64) {
+            Ok(claim) if !object.has(chunk) => {
+                fetch.claim = Some(claim);
+                self.read_origin(slot, buffer);
+            }
+            // Another process has found the same, and has fetched it, or is at it.
+            Ok(_) | Err(Errno::AGAIN) => {
+                drop(buffer);
+                self.end_fetch(slot, |request, _| request.restart(Again::Anew));
+            }
+            Err(errno) => {
+                tracing::warn!("chunk {chunk} of {path} is not stored: {}", describe(errno));
+                fetch.give_back_room();
+                self.read_origin(slot, buffer);
+            }
+        }
     }
 }

@@ -200,6 +200,12 @@ impl Bitmap {
         self.clear(Bits::Doubted, chunk)
     }
 
+    /// A chunk that is present or doubted is not there any more.
+    pub(crate) fn drop_unreadable(&self, chunk: u64) {
+        self.clear(Bits::Present, chunk);
+        self.clear(Bits::Doubted, chunk);
+    }
+
     /// Doubts what another boot has left, and drops what nobody could vouch for:
     /// `dropped` is told the chunks of which nothing is left. For whoever is alone with
     /// the object. May be broken off at any point, and begun again.
@@ -223,7 +229,8 @@ impl Bitmap {
         }
     }
 
-    fn runs_not_held(&self, tell: &mut dyn FnMut(Range<u64>)) {
+    /// Tells the runs of chunks that are neither present nor doubted, in order.
+    pub(super) fn runs_not_held(&self, tell: &mut dyn FnMut(Range<u64>)) {
         let mut begin = 0;
         for index in 0..self.regions.words() {
             let mut held = self.held(index);

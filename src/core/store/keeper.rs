@@ -1,128 +1,98 @@
-//! A thread that looks after the cache directory beside the work: it puts right what
-//! dead processes have left, and makes room before it is asked for.
+//! What looks after the cache directory beside the work: it puts right what dead
+//! processes have left, and makes room before it is asked for.
 
-use super::{Store, repair};
+use super::Store;
+use super::repair::Repair;
 use crate::limits::KEEP_MS;
-use crate::sys;
-use parking_lot::{Condvar, Mutex};
+use crate::upkeep::{Chore, Reminder, Upkeep};
+use once_cell::sync::OnceCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-/// How the thread is told. Outlives the store, of which the thread only knows where it
-/// was.
+/// How it is told.
 #[derive(Default)]
-pub(super) struct Bell {
-    state: Mutex<Rung>,
-    rung: Condvar,
-    /// It was told and has not looked.
-    is_rung: AtomicBool,
-    over: Condvar,
+pub(super) struct Keeper {
+    reminder: OnceCell<Reminder>,
+    told_now: AtomicBool,
+    told_later: AtomicBool,
 }
-
-#[derive(Default)]
-struct Rung {
-    again: bool,
-    ending: bool,
-    running: bool,
-}
-
-/// Ends the thread when the store is gone, however it went.
-pub(super) struct Keeper(Arc<Bell>);
 
 impl Keeper {
-    /// Of a store that is being made.
-    pub(super) fn new() -> Self {
-        Self(Arc::default())
+    /// Begins to look after a store.
+    pub(super) fn begin(&self, upkeep: &Upkeep, store: &Arc<Store>) {
+        let chore = Keeping {
+            store: Arc::downgrade(store),
+            repair: Some(Repair::new(true)),
+        };
+        let reminder = self.reminder.set(upkeep.add(chore));
+        assert!(reminder.is_ok(), "it is begun once");
+        self.ring();
     }
 
-    /// Has it look soon. Does not wait.
+    /// Has it look now. Does not wait.
     pub(super) fn ring(&self) {
-        if self.0.is_rung.swap(true, Ordering::AcqRel) {
-            return;
+        if !self.told_now.swap(true, Ordering::AcqRel)
+            && let Some(reminder) = self.reminder.get()
+        {
+            reminder.now();
         }
-        self.0.state.lock().again = true;
-        self.0.rung.notify_one();
     }
 
-    /// Ends it; false: it is still at work at `deadline`.
-    pub(super) fn end(&self, deadline: Instant) -> bool {
-        let mut state = self.0.state.lock();
-        state.ending = true;
-        self.0.rung.notify_one();
-        while state.running {
-            if self.0.over.wait_until(&mut state, deadline).timed_out() {
-                return !state.running;
-            }
+    /// Has it look in a while: the cache is in use.
+    pub(super) fn ring_later(&self) {
+        if !self.told_later.swap(true, Ordering::AcqRel)
+            && let Some(reminder) = self.reminder.get()
+        {
+            reminder.at(later());
         }
-        true
+    }
+}
+
+fn later() -> Instant {
+    Instant::now() + Duration::from_millis(KEEP_MS)
+}
+
+/// The chore.
+struct Keeping {
+    store: Weak<Store>,
+    /// What is not done of a repair.
+    repair: Option<Repair>,
+}
+
+impl Chore for Keeping {
+    fn work(&mut self, stop: &AtomicBool) -> Option<Instant> {
+        let store = self.store.upgrade()?;
+        store.keeper.told_now.store(false, Ordering::Release);
+        store.keeper.told_later.store(false, Ordering::Release);
+        store.membership.look_for_dead(store.accounts.table());
+        let due = self.repair(&store);
+        store.cull(&|| stop.load(Ordering::Acquire));
+        due
     }
 
-    /// Begins to look after a store. Without a thread, others have to.
-    pub(super) fn begin(&self, store: &Arc<Store>) {
-        let (bell, store) = (Arc::clone(&self.0), Arc::downgrade(store));
-        let log = tracing::dispatcher::get_default(Clone::clone);
-        let body = move || {
-            tracing::dispatcher::with_default(&log, || bell.serve(&store));
+    fn finish(&mut self, _: Instant) {
+        if let (Some(store), Some(repair)) = (self.store.upgrade(), self.repair.take()) {
+            repair.give_up(&store);
+        }
+    }
+}
+
+impl Keeping {
+    /// Does the next piece of a repair. Says when it goes on, if it does.
+    fn repair(&mut self, store: &Store) -> Option<Instant> {
+        if self.repair.is_none() {
+            self.repair = store.needs_repair().then(|| Repair::new(false));
+        }
+        let repair = self.repair.as_mut()?;
+        // If another process does it, that may die as well.
+        let Some(_keeper) = store.membership.keeper() else {
+            return Some(later());
         };
-        self.0.state.lock().running = true;
-        if let Err(error) = sys::spawn("cachefs-keeper".to_owned(), body) {
-            self.0.state.lock().running = false;
-            tracing::warn!("no thread looks after the cache directory: {error}");
+        if repair.go_on(store) {
+            self.repair = None;
+            return None;
         }
-    }
-}
-
-impl Drop for Keeper {
-    fn drop(&mut self) {
-        self.0.state.lock().ending = true;
-        self.0.rung.notify_one();
-    }
-}
-
-impl Bell {
-    fn is_ending(&self) -> bool {
-        self.state.lock().ending
-    }
-
-    /// Waits for the next time to look. False: there is none.
-    fn wait(&self) -> bool {
-        let until = Instant::now() + Duration::from_millis(KEEP_MS);
-        let mut state = self.state.lock();
-        while !state.ending && !state.again {
-            if self.rung.wait_until(&mut state, until).timed_out() {
-                break;
-            }
-        }
-        state.again = false;
-        self.is_rung.store(false, Ordering::Release);
-        !state.ending
-    }
-
-    fn serve(&self, store: &Weak<Store>) {
-        let mut is_first = true;
-        while !self.is_ending() {
-            let Some(store) = store.upgrade() else { break };
-            is_first &= !store.keep(is_first, &|| self.is_ending());
-            drop(store);
-            if !self.wait() {
-                break;
-            }
-        }
-        self.state.lock().running = false;
-        self.over.notify_all();
-    }
-}
-
-impl Store {
-    /// Does what there is to do. False: not all of what is done first.
-    fn keep(&self, is_first: bool, over: &dyn Fn() -> bool) -> bool {
-        self.membership.look_for_dead(self.accounts.table());
-        let Some(_keeper) = self.membership.keeper() else {
-            return false;
-        };
-        let done = repair::repair(self, is_first, over);
-        self.cull(over);
-        done
+        Some(repair.next())
     }
 }

@@ -1,7 +1,7 @@
 //! Chunks of objects on their way into the memory tier, on a thread of their own:
 //! the device may make them wait.
 
-use super::{Object, Store};
+use super::{Object, Store, Trust};
 use crate::config::Config;
 use crate::memory::{Content, Resident, Tier};
 use crate::stats::Counters;
@@ -63,10 +63,11 @@ impl Store {
         memory.map_or(0, |memory| memory.tier.bytes())
     }
 
-    /// Ends the loading; returns how many loads were not over at `deadline`.
-    pub(crate) fn stop_loading(&self, deadline: Instant) -> usize {
+    /// Ends the threads; returns how many had not come to an end at `deadline`.
+    pub(crate) fn stop_threads(&self, deadline: Instant) -> usize {
         let memory = self.memory.as_ref();
-        memory.map_or(0, |memory| memory.workers.shut_down(deadline))
+        let loading = memory.map_or(0, |memory| memory.workers.shut_down(deadline));
+        loading + self.probes.shut_down(deadline)
     }
 }
 
@@ -76,6 +77,10 @@ impl Object {
         let Some(memory) = &self.store.memory else {
             return;
         };
+        if self.store.health.trust() != Trust::Whole {
+            // It would wait for a device that may not answer.
+            return self.resident().expect("it was asked there").give_up();
+        }
         let object = Arc::clone(self);
         if let Err(load) = memory.workers.submit(Load { object, chunk }) {
             load.resident().give_up();

@@ -11,6 +11,7 @@ mod bitmap;
 mod claim;
 mod direct;
 mod directory;
+mod explain;
 mod health;
 mod keeper;
 mod layout;
@@ -19,20 +20,25 @@ mod load;
 mod lock;
 mod object;
 mod preallocate;
+mod probe;
 mod repair;
 mod room;
 mod slots;
 mod space;
+mod sync;
 
 use crate::completion::MissReason;
 use crate::config::Config;
 use crate::error::{Context, Errno, Error, Result};
 use crate::evict::{Accounts, Handle, Newcomer, Standing};
 use crate::ids::{Identity, Key};
+use crate::io::Disk;
 use crate::limits::{BLOCK_BYTES, BUCKET_LOCK_MS_MAX, OBJECT_BYTES_MAX};
 use crate::stats::{Counters, Stats};
 use crate::sys::{self, Lock};
 use crate::token::VersionToken;
+use crate::upkeep::Upkeep;
+use crate::workers::Workers;
 use bitmap::Bitmap;
 use direct::Refusal;
 use directory::{Directory, Wanted};
@@ -42,6 +48,7 @@ use layout::{HEADER_BYTES_MAX, Header};
 use load::Memory;
 use object::Data;
 use parking_lot::Mutex;
+use probe::Probe;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use slots::Membership;
 use space::Space;
@@ -50,12 +57,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::Duration;
+use sync::{Syncer, Unsynced};
 
 pub(crate) use claim::Claim;
 pub(crate) use direct::Direct;
 pub(crate) use directory::blocks_writing;
 pub use directory::is_cache;
+pub use explain::{Kept, KeptObject};
+pub(crate) use health::{Condition, Trust};
 pub(crate) use layout::{Geometry, checksum};
 pub(crate) use object::Object;
 pub(crate) use preallocate::{Blocks, Preallocation};
@@ -112,6 +122,7 @@ pub(crate) struct Store {
     keeper: Keeper,
     space: Space,
     pub(crate) health: Health,
+    probes: Workers<Probe>,
     pub(crate) preallocation: Preallocation,
     /// New objects are direct where their file system can.
     direct_io: bool,
@@ -119,6 +130,8 @@ pub(crate) struct Store {
     direct_refused: AtomicBool,
     counters: Arc<Counters>,
     memory: Option<Memory>,
+    /// None: nothing is synced.
+    unsynced: Option<Unsynced>,
     /// In parts, so that opens of different files need not wait for each other.
     open: [Mutex<OpenObjects>; OPEN_PARTS],
 }
@@ -150,6 +163,13 @@ impl OpenObjects {
     }
 }
 
+/// What a store is on.
+pub(crate) struct Host {
+    /// What another boot of it has left is verified before it is used.
+    pub(crate) boot_id: [u8; 16],
+    pub(crate) disk: Disk,
+}
+
 /// What became of opening the cache directory.
 pub(crate) enum StoreOpened {
     /// It can be used.
@@ -159,13 +179,13 @@ pub(crate) enum StoreOpened {
 }
 
 impl Store {
-    /// Opens the directory; see [`directory::open`] for the errors. What another
-    /// boot of the host has left is verified before it is used.
+    /// Opens the directory; see [`directory::open`] for the errors.
     pub(crate) fn open(
         path: &Path,
         config: &Config,
-        boot_id: [u8; 16],
+        host: Host,
         counters: Arc<Counters>,
+        upkeep: &Upkeep,
     ) -> Result<StoreOpened> {
         let wanted = Wanted {
             chunk_bytes: config.chunk_bytes,
@@ -178,7 +198,7 @@ impl Store {
         let wanted = slots::Wanted {
             objects_max: config.objects_max,
             capacity_bytes: directory.capacity_bytes,
-            boot_id,
+            boot_id: host.boot_id,
         };
         let (table, membership) = match slots::join(&directory.root, directory.is_new, wanted) {
             Ok(joined) => joined,
@@ -191,20 +211,28 @@ impl Store {
             accounts: Accounts::new(table, directory.capacity_bytes, config),
             membership,
             evicting: Mutex::default(),
-            keeper: Keeper::new(),
+            keeper: Keeper::default(),
             space: Space::new(config),
-            boot_id,
-            health: Health::default(),
+            boot_id: host.boot_id,
+            health: Health::new(
+                Arc::clone(&counters),
+                Duration::from_millis(config.device_timeout_ms),
+            ),
+            probes: probe::worker(),
             preallocation: Preallocation::default(),
             direct_io: config.direct_io != 0,
             direct_refused: AtomicBool::new(false),
             counters,
             memory: Memory::open(config, directory.chunk_bytes, directory.elsewhere),
             directory,
+            unsynced: config.sync_interval().map(Unsynced::new),
             open: Default::default(),
         });
+        if let Some(unsynced) = &store.unsynced {
+            unsynced.begin(upkeep, Syncer::new(&store, host.disk));
+        }
         store.space.look(&store.directory.root);
-        store.keeper.begin(&store);
+        store.keeper.begin(upkeep, &store);
         Ok(StoreOpened::Usable(store))
     }
 
@@ -409,6 +437,7 @@ impl Store {
         room?;
         let object = self.make(key, header);
         if let Some(nonce) = old {
+            self.forget_unsynced(nonce);
             if object.is_err() {
                 // Its slot is another's, and it is of no use any more.
                 self.unlink(&key.metadata_name());
@@ -557,21 +586,21 @@ impl Store {
         (object.is_named()).then(|| self.accounts.enter(&newcomer))?
     }
 
-    /// Ends what is done beside the work, and leaves the directory to others. False: it
-    /// is not over at `deadline`.
-    pub(crate) fn stop_keeping(&self, deadline: Instant) -> bool {
-        let over = self.keeper.end(deadline);
-        if over {
-            self.membership
-                .leave(&self.directory.root, self.accounts.table());
-        }
-        over
+    /// Leaves the directory to others. For the last one: nothing is done any more.
+    pub(crate) fn leave(&self) {
+        self.membership
+            .leave(&self.directory.root, self.accounts.table());
     }
 
     /// Why nothing is stored although the device could, or None.
-    pub(crate) fn unknown_reason(&self) -> Option<&'static str> {
-        let unknown = self.accounts.table().standing() == Standing::Unknown;
-        unknown.then_some("what is in the cache directory is being counted")
+    pub(crate) fn waits_for(&self) -> Option<&'static str> {
+        if self.accounts.table().standing() == Standing::Unknown {
+            Some("what is in the cache directory is being counted")
+        } else if !self.space.may_store() {
+            Some("too little of the file system is free (space_stop_percent)")
+        } else {
+            None
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use super::Store;
 use super::bitmap::Bitmap;
 use super::direct::Direct;
 use super::layout::{Geometry, Header, checksum};
+use super::sync::Stored;
 use super::{STAT_BLOCK_BYTES, on_disk};
 use crate::error::{Context, Errno, Error, Result};
 use crate::evict::Handle;
@@ -24,8 +25,8 @@ pub(crate) struct Object {
     bitmap: Bitmap,
     /// The way past the page cache of one that is direct until it is complete.
     for_now: OnceCell<Option<Direct>>,
-    /// Holds the shared lock that keeps evictors of other processes away.
-    metadata: OwnedFd,
+    /// What syncs it.
+    pub(super) stored: Arc<Stored>,
     /// Cached bytes could not be read back: nothing of it is trusted any more.
     broken: AtomicBool,
     /// Its slot. None: it is not entered, and gets no more room.
@@ -52,6 +53,7 @@ impl Object {
         data: Data,
         bitmap: Bitmap,
     ) -> Self {
+        let stored = Stored::new(&header, &data.buffered, metadata);
         // Whoever wrote its last chunk may have been killed before it could.
         bitmap.settle();
         Self {
@@ -60,7 +62,7 @@ impl Object {
             data,
             bitmap,
             for_now: OnceCell::new(),
-            metadata,
+            stored: Arc::new(stored),
             broken: AtomicBool::new(false),
             account: None,
             resident: store.resident(),
@@ -140,6 +142,7 @@ impl Object {
         if is_good {
             self.bitmap.confirm(chunk);
             self.bitmap.settle();
+            self.changed();
         } else {
             self.drop_doubted(chunk);
         }
@@ -149,6 +152,13 @@ impl Object {
     /// A doubted chunk is not what was written.
     pub(crate) fn drop_doubted(&self, chunk: u64) {
         self.bitmap.drop_doubted(chunk);
+    }
+
+    /// The device cannot give a chunk that it had. Whoever reads it now may go on; its
+    /// room stays reserved for the bytes that will replace it.
+    pub(crate) fn drop_unreadable(&self, chunk: u64) {
+        self.bitmap.drop_unreadable(chunk);
+        self.store.counters.chunks_dropped.add(1);
     }
 
     /// Chunks that can be served.
@@ -182,6 +192,7 @@ impl Object {
     pub(crate) fn publish(&self, chunk: u64, sum: Option<u32>) {
         self.bitmap.publish(chunk, sum);
         self.bitmap.settle();
+        self.changed();
     }
 
     /// Room for a chunk that is about to be written. False: do not store it.
@@ -196,7 +207,7 @@ impl Object {
 
     /// Whether its metadata still has a name.
     pub(super) fn is_named(&self) -> bool {
-        rustix::fs::fstat(&self.metadata).is_ok_and(|stat| stat.st_nlink > 0)
+        rustix::fs::fstat(self.stored.metadata()).is_ok_and(|stat| stat.st_nlink > 0)
     }
 
     pub(crate) fn is_broken(&self) -> bool {
@@ -237,6 +248,6 @@ impl Object {
 
 impl Drop for Object {
     fn drop(&mut self) {
-        self.store.closed(self, &self.metadata);
+        self.store.closed(self, self.stored.metadata());
     }
 }

@@ -8,67 +8,200 @@
 use super::layout::Header;
 use super::list::{buckets, data_in, key_in, names, open_bucket, open_object};
 use super::{Lock, STAT_BLOCK_BYTES, Store, newcomer};
-use crate::error::{Context, Errno, Result};
+use crate::error::{Context, Errno, Error, Result};
 use crate::evict::{Entry, Handle, Standing};
 use crate::ids::Key;
-use crate::limits::{RECOUNTS_MAX, REPAIR_NAMES};
+use crate::limits::{BUSY_MS_MAX, KEEP_MS, QUIET_MS, RECOUNT_PAUSES_MAX, REPAIR_NAMES};
 use crate::sys;
 use rustix::fs::{AtFlags, Stat};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Objects that were entered, with the time of their metadata.
 type Entered = Vec<(i64, Handle)>;
 
-/// Brings table and directory to agree, as far as somebody asks for it. False: it has
-/// to be tried again, or is `over`. For whoever is the keeper of the table.
-pub(super) fn repair(store: &Store, is_first: bool, over: &dyn Fn() -> bool) -> bool {
-    let table = store.accounts.table();
-    let died = table.died().swap(0, Ordering::AcqRel) != 0;
-    if is_first && !died && table.standing() == Standing::Known && table.is_sound() == Some(false) {
-        tracing::warn!("the slot table is damaged: it is compared with the directory");
-        table.stand(Standing::Unknown);
-    }
-    let is_known = table.standing() == Standing::Known;
-    let done = if died || !is_known {
-        put_right(store, !is_known, over)
-    } else {
-        is_first.then(|| count_filling(store)).is_some() || !is_first
-    };
-    if died && !done {
-        table.died().store(1, Ordering::Release);
-    }
-    done
+/// What brings table and directory to agree, a bucket at a time. For the keeper of the
+/// table.
+pub(super) struct Repair {
+    /// Nobody knows when somebody has last looked.
+    is_first: bool,
+    /// Of somebody who has died.
+    died: bool,
+    /// Every metadata file is looked into.
+    all: bool,
+    step: Step,
+    entered: Entered,
+    /// When it goes on.
+    next: Instant,
 }
 
-fn put_right(store: &Store, all: bool, over: &dyn Fn() -> bool) -> bool {
-    let table = store.accounts.table();
-    let busy = table.busy();
-    if !busy.is_empty() {
-        // Longer than it takes anybody who lives.
-        std::thread::sleep(Duration::from_millis(100));
-        table.free_busy(&busy);
+enum Step {
+    Begin,
+    /// Names that are left, and the slots that there were.
+    Buckets(Vec<String>, ByBucket),
+    /// Slots that may have no file.
+    Slots(ByBucket),
+    Count(u32),
+    Done,
+}
+
+impl Store {
+    /// Whether somebody has to look.
+    pub(super) fn needs_repair(&self) -> bool {
+        let table = self.accounts.table();
+        table.standing() == Standing::Unknown || table.died().load(Ordering::Acquire) != 0
     }
-    let lost = table.drop_lost();
-    if lost > 0 {
-        tracing::warn!("{lost} slots were damaged");
-    }
-    count_filling(store);
-    let entered = match pass(store, all, over) {
-        Ok(Some(entered)) => entered,
-        Ok(None) => return false,
-        Err(error) => {
-            tracing::warn!("the cache directory cannot be compared with its table: {error}");
-            return false;
+}
+
+impl Repair {
+    pub(super) fn new(is_first: bool) -> Self {
+        Self {
+            is_first,
+            died: false,
+            all: false,
+            step: Step::Begin,
+            entered: Entered::new(),
+            next: Instant::now(),
         }
-    };
-    let counted = (0..RECOUNTS_MAX).any(|_| table.recount());
-    let queued = store.queue_anew(entered);
-    if counted && queued && all {
-        table.stand(Standing::Known);
     }
-    counted && queued
+
+    /// When there is more to do.
+    pub(super) fn next(&self) -> Instant {
+        self.next
+    }
+
+    /// Leaves it to others.
+    pub(super) fn give_up(self, store: &Store) {
+        if self.died {
+            store.accounts.table().died().store(1, Ordering::Release);
+        }
+    }
+
+    /// Does the next piece; whether it was the last one.
+    pub(super) fn go_on(&mut self, store: &Store) -> bool {
+        self.next = Instant::now();
+        self.step = match std::mem::replace(&mut self.step, Step::Done) {
+            Step::Begin => self.begin(store),
+            Step::Buckets(names, slots) => self.look_at_bucket(store, names, slots),
+            Step::Slots(slots) => self.look_at_slots(store, slots),
+            Step::Count(tries) => self.count(store, tries),
+            Step::Done => Step::Done,
+        };
+        matches!(self.step, Step::Done)
+    }
+
+    fn begin(&mut self, store: &Store) -> Step {
+        let table = store.accounts.table();
+        self.died |= table.died().swap(0, Ordering::AcqRel) != 0;
+        let is_known = || table.standing() == Standing::Known;
+        if self.is_first && !self.died && is_known() && table.is_sound() == Some(false) {
+            tracing::warn!("the slot table is damaged: it is compared with the directory");
+            table.stand(Standing::Unknown);
+        }
+        self.all = !is_known();
+        if !self.died && !self.all {
+            if self.is_first {
+                count_filling(store);
+            }
+            return Step::Done;
+        }
+        let busy = table.busy();
+        if !busy.is_empty() {
+            // Longer than it takes anybody who lives.
+            std::thread::sleep(Duration::from_millis(BUSY_MS_MAX));
+            table.free_busy(&busy);
+        }
+        let lost = table.drop_lost();
+        if lost > 0 {
+            tracing::warn!("{lost} slots were damaged");
+        }
+        count_filling(store);
+        match buckets(&store.directory.objects) {
+            Ok(names) => Step::Buckets(names, ByBucket::new(store)),
+            Err(error) => self.again(Step::Begin, &error),
+        }
+    }
+
+    /// Waits a while after an error.
+    fn again(&mut self, step: Step, error: &Error) -> Step {
+        tracing::warn!("the cache directory cannot be compared with its table: {error}");
+        self.next += Duration::from_millis(KEEP_MS);
+        step
+    }
+
+    fn look_at_bucket(&mut self, store: &Store, mut names: Vec<String>, slots: ByBucket) -> Step {
+        let Some(bucket) = names.pop() else {
+            return Step::Slots(slots);
+        };
+        if let Err(error) = self.bucket(store, &bucket) {
+            names.push(bucket);
+            return self.again(Step::Buckets(names, slots), &error);
+        }
+        Step::Buckets(names, slots)
+    }
+
+    fn bucket(&mut self, store: &Store, bucket: &str) -> Result<()> {
+        let directory = open_bucket(store, bucket)?;
+        let mut names = names(&directory).context(|| format!("list the directory {bucket}"))?;
+        // What an object's metadata says comes before its data.
+        names.sort_by_key(|name| !name.ends_with(".meta"));
+        let number = u8::from_str_radix(bucket, 16).expect("it was looked at");
+        let all = self.all;
+        let look = Look {
+            store,
+            directory,
+            all,
+        };
+        for some in names.chunks(REPAIR_NAMES) {
+            // Held for a moment each time: others make objects.
+            let _lock = store.lock_bucket_of(number)?;
+            for name in some {
+                self.entered.extend(look.at(name));
+            }
+        }
+        Ok(())
+    }
+
+    fn look_at_slots(&mut self, store: &Store, mut slots: ByBucket) -> Step {
+        let Some(last) = slots.0.pop() else {
+            return Step::Count(0);
+        };
+        let number = slots.0.len() as u8;
+        for some in last.chunks(REPAIR_NAMES) {
+            let _lock = match store.lock_bucket_of(number) {
+                Ok(lock) => lock,
+                Err(error) => {
+                    slots.0.push(last);
+                    return self.again(Step::Slots(slots), &error);
+                }
+            };
+            for slot in some {
+                drop_without_file(store, *slot);
+            }
+        }
+        Step::Slots(slots)
+    }
+
+    fn count(&mut self, store: &Store, tries: u32) -> Step {
+        if !store.accounts.table().recount() {
+            let pause = u64::from(tries.min(RECOUNT_PAUSES_MAX)) * QUIET_MS;
+            self.next += Duration::from_millis(pause);
+            return Step::Count(tries + 1);
+        }
+        let Some(_evictor) = store.evictor() else {
+            return Step::Count(tries + 1);
+        };
+        self.entered.sort_by_key(|(time, _)| *time);
+        let entered = std::mem::take(&mut self.entered);
+        store
+            .accounts
+            .queue_anew(entered.into_iter().map(|(_, handle)| handle));
+        if self.all {
+            store.accounts.table().stand(Standing::Known);
+        }
+        Step::Done
+    }
 }
 
 /// Counts what room was reserved for, where nobody uses it any more.
@@ -77,46 +210,6 @@ fn count_filling(store: &Store) {
     for entry in table.entries().filter(|entry| entry.state.is_filling()) {
         store.count_unused(&entry);
     }
-}
-
-/// Looks at every name; `all`: into every metadata file as well. None: it is over.
-fn pass(store: &Store, all: bool, over: &dyn Fn() -> bool) -> Result<Option<Entered>> {
-    let mut entered = Entered::new();
-    let by_bucket = ByBucket::new(store);
-    for bucket in buckets(&store.directory.objects)? {
-        let directory = open_bucket(store, &bucket)?;
-        let mut names = names(&directory).context(|| format!("list the directory {bucket}"))?;
-        // What an object's metadata says comes before its data.
-        names.sort_by_key(|name| !name.ends_with(".meta"));
-        let look = Look {
-            store,
-            directory,
-            all,
-        };
-        for some in names.chunks(REPAIR_NAMES) {
-            if over() {
-                return Ok(None);
-            }
-            let number = u8::from_str_radix(&bucket, 16).expect("it was looked at");
-            // Held for a moment each time: others make objects.
-            let _lock = store.lock_bucket_of(number)?;
-            for name in some {
-                entered.extend(look.at(name));
-            }
-        }
-    }
-    for (bucket, slots) in by_bucket.0.iter().enumerate() {
-        for some in slots.chunks(REPAIR_NAMES) {
-            if over() {
-                return Ok(None);
-            }
-            let _lock = store.lock_bucket_of(bucket as u8)?;
-            for slot in some {
-                drop_without_file(store, *slot);
-            }
-        }
-    }
-    Ok(Some(entered))
 }
 
 /// Slots by the bucket of their key.
@@ -272,17 +365,5 @@ impl Store {
             let bytes = bytes_of(&data) + bytes_of(&metadata);
             self.accounts.counted(handle, bytes);
         }
-    }
-
-    /// Gives every object its place in a queue; those that were entered in the order of
-    /// their times. False: another process evicts.
-    fn queue_anew(&self, mut entered: Entered) -> bool {
-        let Some(_evictor) = self.evictor() else {
-            return false;
-        };
-        entered.sort_by_key(|(time, _)| *time);
-        self.accounts
-            .queue_anew(entered.into_iter().map(|(_, handle)| handle));
-        true
     }
 }

@@ -3,7 +3,7 @@
 use super::space::Need;
 use super::{Lock, Object, Store, on_disk, read_header};
 use crate::error::{Errno, Error, Result};
-use crate::evict::{Entry, Level, Room};
+use crate::evict::{Entry, Level, Room, Standing};
 use crate::ids::Key;
 use crate::limits::{EVICT_SKIPS_MAX, EVICTOR_WAIT_MS_MAX, ROOM_TRIES_MAX};
 use crate::sys;
@@ -36,6 +36,8 @@ impl Store {
                 Room::Granted => {
                     if self.accounts.level() == Level::High {
                         self.keeper.ring();
+                    } else {
+                        self.keeper.ring_later();
                     }
                     return true;
                 }
@@ -96,7 +98,7 @@ impl Store {
                 }
             }
         }
-        let text = self.unknown_reason().unwrap_or("others are faster");
+        let text = self.waits_for().unwrap_or("others are faster");
         Err(Error::new(Errno::AGAIN, text))
     }
 
@@ -150,7 +152,7 @@ impl Store {
     pub(super) fn cull(&self, over: &dyn Fn() -> bool) {
         self.space.look(&self.directory.root);
         let begins = self.accounts.level() == Level::High || self.space.need() == Need::Much;
-        if !begins || self.unknown_reason().is_some() {
+        if !begins || self.accounts.table().standing() == Standing::Unknown {
             return;
         }
         let mut skipped = 0;
@@ -189,6 +191,7 @@ impl Store {
     }
 
     fn try_evict(&self, key: Key, nonce: u64) -> bool {
+        self.forget_unsynced(nonce);
         let Ok(_bucket) = self.lock_bucket_within(key.0[0], EVICTOR_WAIT_MS_MAX) else {
             return false;
         };
@@ -215,6 +218,7 @@ impl Store {
 
     /// Removes an object although it is in use: its users keep their handles.
     pub(super) fn remove(&self, key: Key, nonce: u64) {
+        self.forget_unsynced(nonce);
         let bucket = self.lock_bucket(key);
         if let Err(error) = &bucket {
             tracing::warn!("a damaged object stays in the directory: {error}");

@@ -141,7 +141,8 @@ impl Space {
         self.may_store()
     }
 
-    fn may_store(&self) -> bool {
+    /// Whether anything may be stored, as far as was asked.
+    pub(super) fn may_store(&self) -> bool {
         self.blocks.may_store() && self.inodes.may_store()
     }
 

@@ -181,7 +181,8 @@ fn open(findings: &mut Findings, context: &Context, shown: &str) {
         }
         Ok(cache) => match cache.report().state {
             State::Normal => findings.ok(format!("cache {shown}: it stores")),
-            State::PassThrough(reason) => {
+            other => {
+                let reason = other.reason().unwrap_or("for no reason");
                 let text = format!("cache {shown}: it stores nothing, {reason}");
                 findings.obstacle(text, advice);
             }

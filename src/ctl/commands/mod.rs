@@ -8,6 +8,7 @@ mod options;
 mod stat;
 mod stop;
 mod warm;
+mod why;
 
 use crate::args::Command;
 use crate::context::Context;
@@ -21,6 +22,7 @@ pub fn run(context: &Context, command: &Command) -> Outcome {
         Command::Warm(args) => warm::run(context, args),
         Command::Cat(args) => cat::run(context, args),
         Command::Stat(args) => stat::run(context, args),
+        Command::Why(args) => why::run(context, args),
         Command::Ls(args) => ls::run(context, args),
         Command::Bench(bench) => bench::run(context, bench),
         Command::Doctor(_) => doctor::run(context),

@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::place::Place;
 use crate::show;
-use cachefs_core::{EngineKind, ObjectInfo, State};
+use cachefs_core::{EngineKind, ObjectInfo};
 use indicatif::BinaryBytes;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ struct CacheReport {
     /// Its exact bytes, if they are not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     directory_bytes: Option<Vec<u8>>,
-    /// `normal` or `pass-through`.
+    /// `normal`, `degraded`, `off` or `pass-through`.
     state: &'static str,
     /// Why not normal.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,16 +103,12 @@ pub fn run(context: &Context, args: &Stat) -> Outcome {
 fn run_cache(context: &Context, json: bool) -> Outcome {
     let cache = context.look()?;
     let (report, stats) = (cache.report(), cache.stats());
-    let (state, state_reason) = match report.state {
-        State::Normal => ("normal", None),
-        State::PassThrough(reason) => ("pass-through", Some(reason)),
-    };
     let directory = context.cache_directory().as_os_str().as_bytes();
     let report = CacheReport {
         directory: String::from_utf8_lossy(directory).into_owned(),
         directory_bytes: show::exact(directory),
-        state,
-        state_reason,
+        state: report.state.name(),
+        state_reason: report.state.reason().map(str::to_owned),
         engine: match report.engine {
             EngineKind::Uring => "uring",
             EngineKind::Psync => "psync",

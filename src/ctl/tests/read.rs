@@ -170,3 +170,32 @@ fn looking_makes_no_cache() {
     scene.run(&["ls"]).says(&["is not a cache"]);
     assert_eq!(scene.cache().read_dir().unwrap().count(), 0);
 }
+
+#[test]
+fn why_tells_what_is_missing_and_why() {
+    let scene = Scene::new();
+    scene.file("whole", &noise(1000));
+    scene.file("none", &noise(2000));
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    scene.succeed(&["warm", "whole"]);
+    let ran = scene.succeed(&["why", "whole", "none"]);
+    assert!(ran.text().starts_with("whole: complete\n"), "{ran:?}");
+    assert!(
+        ran.text().contains("All of it is in the cache: 1 chunk"),
+        "{ran:?}"
+    );
+    assert!(
+        ran.text().contains("none: not cached\n  Nothing of it"),
+        "{ran:?}"
+    );
+    // A look makes nothing.
+    assert_eq!(scene.json(&["stat"])["cached_objects"], 1);
+    scene.file("whole", &noise(1001));
+    let json = scene.json(&["why", "whole"]);
+    assert_eq!(json[0]["state"], "other version");
+    let why = json[0]["why"][0].as_str().unwrap();
+    assert!(why.contains("has changed at its origin"), "{why}");
+    let ran = scene.run(&["why", "missing"]);
+    assert_eq!(ran.status, Some(1));
+    ran.says(&["missing", "No such file"]);
+}

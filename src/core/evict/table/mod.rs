@@ -129,7 +129,7 @@ impl Table {
     fn home(&self, key: Key) -> u64 {
         let (first, second) = halves(key);
         let mixed = (first ^ self.sizes.seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ second;
-        (u128::from(mixed) * u128::from(self.sizes.slots) >> 64) as u64
+        ((u128::from(mixed) * u128::from(self.sizes.slots)) >> 64) as u64
     }
 
     fn probes(&self, key: Key) -> impl Iterator<Item = u64> + use<> {

@@ -149,7 +149,7 @@ impl Table {
 
     fn cells(&self, fingerprint: u32) -> impl Iterator<Item = &AtomicU64> {
         let groups = self.sizes.cells / CELLS_TOGETHER;
-        let group = u64::from(fingerprint) * groups >> 32;
+        let group = (u64::from(fingerprint) * groups) >> 32;
         (0..CELLS_TOGETHER).map(move |cell| {
             self.memory
                 .word(self.sizes.cell(group * CELLS_TOGETHER + cell))

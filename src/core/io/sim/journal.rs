@@ -5,7 +5,7 @@ use super::Random;
 use crate::error::Errno;
 use rustix::fs::{Mode, OFlags};
 use std::collections::{HashSet, VecDeque};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 /// What a disk writes in one piece, bytes.
@@ -16,6 +16,7 @@ const SECTOR_BYTES: u64 = 512;
 pub(super) struct Journal {
     /// Older ones have reached the disk: page caches write back what is old.
     pub(super) limit_bytes: u64,
+    pub(super) fails_syncs: bool,
     bytes: u64,
     writes: VecDeque<Write>,
 }
@@ -28,6 +29,9 @@ struct Write {
     identity: (u64, u64),
     offset: u64,
     before: Vec<u8>,
+    /// A sync has failed at it: the kernel takes its pages for clean, and no other
+    /// sync will write them.
+    is_forgotten: bool,
 }
 
 impl Journal {
@@ -65,6 +69,7 @@ impl Journal {
             identity: (stat.st_dev, stat.st_ino),
             offset,
             before,
+            is_forgotten: false,
         });
         while self.bytes > self.limit_bytes {
             let Some(oldest) = self.writes.pop_front() else {
@@ -72,6 +77,24 @@ impl Journal {
             };
             self.bytes -= oldest.before.len() as u64;
         }
+    }
+
+    /// The writes to a file so far have reached the disk, or never will.
+    pub(super) fn sync(&mut self, file: BorrowedFd<'_>) -> Result<(), Errno> {
+        let stat = rustix::fs::fstat(file)?;
+        let identity = (stat.st_dev, stat.st_ino);
+        if self.fails_syncs {
+            let of_file = self.writes.iter_mut();
+            for write in of_file.filter(|write| write.identity == identity) {
+                write.is_forgotten = true;
+            }
+            return Err(Errno::IO);
+        }
+        self.writes
+            .retain(|write| write.identity != identity || write.is_forgotten);
+        let bytes = |write: &Write| write.before.len() as u64;
+        self.bytes = self.writes.iter().map(bytes).sum();
+        Ok(())
     }
 
     /// Takes sectors back, from the last write to the first: each is left as it

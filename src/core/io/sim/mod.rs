@@ -23,12 +23,13 @@ mod random;
 mod waker;
 
 use super::metrics::Meter;
+use crate::error::Errno;
 use engine::Sim;
 use faults::Plan;
 use journal::Journal;
 use parking_lot::Mutex;
 pub(crate) use random::Random;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -112,6 +113,17 @@ impl Simulation {
         let boot = self.0.boots.fetch_add(1, Ordering::Relaxed);
         let mut random = Random::of(self.0.seed, u64::MAX - boot);
         self.0.journal.lock().crash(&mut random)
+    }
+
+    /// Has every sync(2) of a file fail from now on, or none. What it was to bring to
+    /// the disk stays where it is, and the next one does not look for it.
+    pub fn fail_syncs(&self, fail: bool) {
+        self.0.journal.lock().fails_syncs = fail;
+    }
+
+    /// What was written to a file before is on the disk.
+    pub(super) fn sync(&self, file: BorrowedFd<'_>) -> Result<(), Errno> {
+        self.0.journal.lock().sync(file)
     }
 
     /// The kernel's name for this boot.

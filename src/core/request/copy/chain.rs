@@ -6,7 +6,7 @@ use crate::buf::{Buffer, PoolBuf};
 use crate::error::Errno;
 use crate::exec::OpTarget;
 use crate::io::{NO_OFFSET, Op, Output, Terms, Verb};
-use crate::limits::{BOUNCE_BUFFERS, PIPE_BYTES, PIPES_MAX};
+use crate::limits::{PIPE_BYTES, PIPES_MAX};
 use crate::request::store_op;
 use crate::store::checksum;
 use rustix::pipe::PipeFlags;
@@ -117,7 +117,7 @@ impl Shard {
     }
 
     fn start_ring(&mut self, slot: usize) -> bool {
-        let Some(buffer) = self.pool.take_leaving(BOUNCE_BUFFERS) else {
+        let Some(buffer) = self.pool.take_leaving(self.spare_of_stored()) else {
             return false;
         };
         self.begin_chain(slot);

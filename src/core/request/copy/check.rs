@@ -179,7 +179,6 @@ impl Shard {
         self.counters
             .chunks_stored
             .add(copy.chunks.end - copy.chunks.start);
-        copy.object().store().health.succeeded();
         copy.room = 0;
         count_bytes(copy, &self.counters);
         self.drop_copy(slot);

@@ -108,7 +108,8 @@ pub fn open_cache(directory: &Path, config: &Config, size: u64) -> Result<Cache,
     let cache = Cache::open(directory, &config)?;
     match cache.report().state {
         State::Normal => Ok(cache),
-        State::PassThrough(reason) => {
+        other => {
+            let reason = other.reason().unwrap_or("");
             Err(Trouble::Failed(format!("nothing can be stored: {reason}")))
         }
     }

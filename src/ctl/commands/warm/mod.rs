@@ -15,7 +15,7 @@ use crate::console::Console;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome, describe};
 use crate::place::Place;
-use cachefs_core::{Cache, State};
+use cachefs_core::Cache;
 use progress::Progress;
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -56,7 +56,7 @@ struct Job {
 /// Copies everything that was named.
 pub fn run(context: &Context, args: &Warm) -> Outcome {
     let cache = context.open()?;
-    if let State::PassThrough(reason) = cache.report().state {
+    if let Some(reason) = cache.report().state.reason() {
         return Err(Failure::new(format!("nothing can be stored: {reason}")));
     }
     let directory = context.cache_directory();
