@@ -10,7 +10,7 @@ int main(int argc, char **argv) {
     int64_t got = -1;
 
     if (argc == 4 && cachefs_cache_open(argv[1], NULL, &cache) == 0 &&
-        cachefs_origin_open_dir(cache, argv[2], &origin) == 0 &&
+        cachefs_origin_open_dir(cache, argv[2], NULL, &origin) == 0 &&
         cachefs_file_open(origin, argv[3], 0, &file) == 0) {
         uint64_t offset = 0;
         while ((got = cachefs_read(file, buffer, sizeof buffer, offset)) > 0)

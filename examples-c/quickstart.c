@@ -190,7 +190,7 @@ static void open_session(struct session *session, const char *cache_dir,
     if (cachefs_cache_open(cache_dir, &options, &session->cache) != 0)
         fail(cache_dir);
     cachefs_origin_ops ops = slow_origin_ops();
-    if (cachefs_origin_open(session->cache, "quickstart", &ops, slow, &session->origin) != 0)
+    if (cachefs_origin_open(session->cache, "quickstart", &ops, slow, NULL, &session->origin) != 0)
         fail("origin");
     cachefs_queue_options queue_options = {.struct_size = sizeof queue_options, .depth = BATCH};
     if (cachefs_queue_open(session->cache, &queue_options, &session->queue) != 0)

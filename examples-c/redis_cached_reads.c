@@ -190,7 +190,7 @@ static const char *open_all(RedisModuleString **argv, int argc) {
     const char *cache_dir = RedisModule_StringPtrLen(argv[0], NULL);
     const char *root = RedisModule_StringPtrLen(argv[1], NULL);
     if (cachefs_cache_open(cache_dir, &options, &opened.cache) != 0 ||
-        cachefs_origin_open_dir(opened.cache, root, &opened.origin) != 0)
+        cachefs_origin_open_dir(opened.cache, root, NULL, &opened.origin) != 0)
         return cachefs_last_error();
     opened.requests = true;
     return requests_open(opened.cache, opened.origin, &limits);

@@ -289,6 +289,27 @@
 #define CACHEFS_ORIGIN_NONBLOCKING 2
 
 /**
+ * cachefs_origin_options.validation: the origin is asked for a file's version at each
+ * open.
+ */
+#define CACHEFS_VALIDATE_ALWAYS 0
+
+/**
+ * It is asked at the first open, and again after `validate_ttl_ms`.
+ */
+#define CACHEFS_VALIDATE_TTL 1
+
+/**
+ * It is asked at the first open, and again after cachefs_invalidate().
+ */
+#define CACHEFS_VALIDATE_NEVER 2
+
+/**
+ * cachefs_invalidate(): the path and everything below it; of the path "", everything.
+ */
+#define CACHEFS_INVALIDATE_BELOW 1
+
+/**
  * Bytes of an origin's opaque version tag.
  */
 #define CACHEFS_TAG_MAX 48
@@ -490,6 +511,12 @@ typedef struct cachefs_cache_options {
      */
     uint64_t readahead_bytes;
     /**
+     * Objects that the cache directory has room for; 0: as many as it was made for,
+     * which is one for 16 KiB of its limit, 1048576 at most. Another number counts only
+     * while nobody else has the cache open.
+     */
+    uint64_t objects_max;
+    /**
      * Unit of presence, in bytes: a power of two. Fixed when the directory is first used.
      */
     uint32_t chunk_bytes;
@@ -580,6 +607,45 @@ typedef struct cachefs_cache_options {
      */
     uint32_t readahead;
     /**
+     * Percent of capacity_bytes, and of objects_max, in use at which evicting beside the
+     * work ends; not above capacity_cull_percent.
+     */
+    uint32_t capacity_run_percent;
+    /**
+     * The same at which it begins.
+     */
+    uint32_t capacity_cull_percent;
+    /**
+     * Percent of the file system's blocks that are free at which evicting for their sake
+     * ends (brun of cachefilesd); above space_cull_percent.
+     */
+    uint32_t space_run_percent;
+    /**
+     * The same at which it begins (bcull); above space_stop_percent.
+     */
+    uint32_t space_cull_percent;
+    /**
+     * The same below which nothing is stored (bstop).
+     */
+    uint32_t space_stop_percent;
+    /**
+     * Percent of the file system's inodes that are free at which evicting for their sake
+     * ends (frun); above inodes_cull_percent.
+     */
+    uint32_t inodes_run_percent;
+    /**
+     * The same at which it begins (fcull); above inodes_stop_percent.
+     */
+    uint32_t inodes_cull_percent;
+    /**
+     * The same below which nothing is stored (fstop).
+     */
+    uint32_t inodes_stop_percent;
+    /**
+     * Percent of capacity_bytes that pinned objects may take.
+     */
+    uint32_t pinned_percent;
+    /**
      * 1: what is stored is not synced. 0: it is, in the background, sync_interval_ms
      * after it was stored, and when the cache is closed as far as there is time.
      */
@@ -588,6 +654,10 @@ typedef struct cachefs_cache_options {
      * Milliseconds after which what was stored is synced.
      */
     uint32_t sync_interval_ms;
+    /**
+     * Must be 0.
+     */
+    uint32_t reserved;
     /**
      * NULL: no messages.
      */
@@ -685,6 +755,37 @@ typedef struct cachefs_report {
      */
     uint64_t next_probe_ns;
 } cachefs_report;
+
+/**
+ * Options of cachefs_origin_open_dir() and cachefs_origin_open(). Zero means the
+ * default in every field.
+ *
+ * Fill it with cachefs_origin_options_init(). cachefs_origin_option_describe() lists
+ * the string keys with their defaults and ranges.
+ */
+typedef struct cachefs_origin_options {
+    /**
+     * sizeof(cachefs_origin_options) of the program.
+     */
+    uint32_t struct_size;
+    /**
+     * CACHEFS_VALIDATE_…
+     */
+    uint32_t validation;
+    /**
+     * None are defined: must be 0.
+     */
+    uint64_t flags;
+    /**
+     * Milliseconds for which a version is believed with CACHEFS_VALIDATE_TTL.
+     */
+    uint64_t validate_ttl_ms;
+    /**
+     * Milliseconds for which a path that the origin does not have (-ENOENT, -ENOTDIR)
+     * is not looked for again; 0: it always is.
+     */
+    uint64_t negative_ttl_ms;
+} cachefs_origin_options;
 
 /**
  * What identifies a version of an origin's file. Two versions are the same if
@@ -1129,6 +1230,45 @@ typedef struct cachefs_statistics {
      */
     uint64_t readahead_bytes;
     /**
+     * Opens that failed because the origin had said a moment ago that it has no such
+     * file (see the option negative_ttl_ms of origins).
+     */
+    uint64_t negative_hits;
+    /**
+     * Opens of files that were not asked for at their origin, since what it had said
+     * before was still believed (see the option validation of origins).
+     */
+    uint64_t opens_unasked;
+    /**
+     * Objects that the cache directory has room for.
+     */
+    uint64_t objects_max;
+    /**
+     * Bytes of pinned objects (now).
+     */
+    uint64_t pinned_bytes;
+    /**
+     * Those of evictions that were done beside the work, before anybody waited for room.
+     */
+    uint64_t evictions_ahead;
+    /**
+     * Times that nothing was stored since another process took too long to evict.
+     */
+    uint64_t eviction_waits;
+    /**
+     * Chunks of large objects that were dropped in place of the whole object.
+     */
+    uint64_t chunks_punched;
+    /**
+     * Percent of the file system's blocks that were free when it was last asked.
+     */
+    uint64_t space_free_percent;
+    /**
+     * Percent of the file system's inodes that were free when it was last asked; 100 if
+     * it does not count them.
+     */
+    uint64_t inodes_free_percent;
+    /**
      * Reads of the cache device that failed. Their chunks are dropped.
      */
     uint64_t device_read_errors;
@@ -1444,6 +1584,60 @@ int32_t cachefs_cancel(struct cachefs_cache *cache,
                        uint64_t id);
 
 /**
+ * Sets every option of an origin to its default.
+ *
+ * options  must not be NULL; `size` bytes
+ * size     sizeof *options
+ *
+ * Returns 0, or a negative errno:
+ *   -EINVAL  NULL, or `size` below 8     -E2BIG  `size` above 4096
+ *
+ * Thread-safety: any thread. Blocks: never. Since: 0.1.
+ *
+ * Safety: `options` must be NULL or writable for `size` bytes.
+ */
+int32_t cachefs_origin_options_init(struct cachefs_origin_options *options,
+                                    size_t size);
+
+/**
+ * Sets one option of an origin from text, as files and command lines have it.
+ *
+ * options  must not be NULL; initialised
+ * key      must not be NULL; one of those that cachefs_origin_option_describe() lists
+ * value    must not be NULL
+ *
+ * Returns 0, or a negative errno and nothing was changed:
+ *   -ENOENT  no such key      -ERANGE  outside the range
+ *   -EINVAL  NULL, or not a value of the option's type      -E2BIG  see cachefs_origin_open()
+ *
+ * Thread-safety: one thread at a time for one structure. Blocks: never. Since: 0.1.
+ *
+ * Safety: `options` must be NULL or an initialised structure; `key` and `value` must be
+ * NULL or C strings.
+ */
+int32_t cachefs_origin_options_set(struct cachefs_origin_options *options,
+                                   const char *key,
+                                   const char *value);
+
+/**
+ * Describes the options of an origin one by one: call it with 0, 1, … until -ENOENT.
+ * No key is one of cachefs_option_describe(), so that a command line can have both.
+ *
+ * index  which option
+ * info   must not be NULL; its struct_size set
+ *
+ * Returns 0, or a negative errno:
+ *   -ENOENT  no option has this index      -EINVAL  NULL, or struct_size not set
+ *   -E2BIG   struct_size above 4096
+ *
+ * Thread-safety: any thread. Blocks: never. Since: 0.1.
+ *
+ * Safety: `info` must be NULL or writable for as many bytes as its first field says.
+ */
+int32_t cachefs_origin_option_describe(uint32_t index,
+                                       struct cachefs_option_info *info);
+
+/**
  * Opens an origin that is a directory on any mounted file system.
  *
  * Neither `..` nor a link leads out of it. What is cached of it is found again
@@ -1451,20 +1645,25 @@ int32_t cachefs_cancel(struct cachefs_cache *cache,
  *
  * cache   must not be NULL
  * root    must not be NULL
+ * options NULL: all defaults; copied
  * origin  must not be NULL; close it with cachefs_origin_close()
  *
  * Returns 0, or a negative errno:
- *   -EINVAL  NULL      -EBADF  not an open cache      -ESHUTDOWN  the cache is closed
+ *   -EINVAL  NULL, or an unknown flag      -ERANGE  an option is outside its range
+ *   -E2BIG   an option is set that this release does not know
+ *   -EBADF  not an open cache      -ESHUTDOWN  the cache is closed
  *   -ENOENT, -ENOTDIR, -EACCES  as open(2) of the root
  *   -ELOOP   the root lies inside the cache directory
  *   -ECHILD  see cachefs_cache_open()
  *
  * Thread-safety: any thread. Blocks: as open(2) of the root. Since: 0.1.
  *
- * Safety: `root` must be NULL or a C string; `origin` NULL or writable.
+ * Safety: `root` must be NULL or a C string; `options` NULL or an initialised structure;
+ * `origin` NULL or writable.
  */
 int32_t cachefs_origin_open_dir(struct cachefs_cache *cache,
                                 const char *root,
+                                const struct cachefs_origin_options *options,
                                 struct cachefs_origin **origin);
 
 /**
@@ -1475,25 +1674,29 @@ int32_t cachefs_origin_open_dir(struct cachefs_cache *cache,
  *         in the cache directory, so it must be the same after a restart
  * ops     must not be NULL; copied
  * user    passed to each callback
+ * options NULL: all defaults; copied
  * origin  must not be NULL; close it with cachefs_origin_close()
  *
  * Returns 0, or a negative errno; `ops->free` was then called, unless `ops`
  * could not be read:
  *   -EINVAL  NULL, a callback is missing, an unknown flag, a bad name, or
  *            `threads` together with CACHEFS_ORIGIN_NONBLOCKING
- *   -E2BIG   something is set in `ops` that this release does not know
+ *   -ERANGE  an option is outside its range
+ *   -E2BIG   something is set in `ops` or `options` that this release does not know
  *   -EBADF   not an open cache      -ESHUTDOWN  the cache is closed
  *   -ECHILD  see cachefs_cache_open()
  *
  * Thread-safety: any thread. Blocks: never. Since: 0.1.
  *
  * Safety: `name` must be NULL or a C string; `ops` NULL or a structure whose callbacks
- * keep their contract; `origin` NULL or writable.
+ * keep their contract; `options` NULL or an initialised structure; `origin` NULL
+ * or writable.
  */
 int32_t cachefs_origin_open(struct cachefs_cache *cache,
                             const char *name,
                             const struct cachefs_origin_ops *ops,
                             void *user,
+                            const struct cachefs_origin_options *options,
                             struct cachefs_origin **origin);
 
 /**
@@ -1525,6 +1728,32 @@ int32_t cachefs_origin_complete(struct cachefs_origin_token *token,
  * Thread-safety: any thread. Blocks: never. Since: 0.1.
  */
 void cachefs_origin_close(struct cachefs_origin *origin);
+
+/**
+ * Forgets what is believed of a path of an origin: that it has a version, or that it
+ * is not there. The origin is asked before anything is served of it again: at the
+ * next read of a file that is open, at the next open of one that is not. What is
+ * cached stays, and is served if the version turns out to be the same.
+ *
+ * Holds for every process that uses the cache directory, as soon as the call returns,
+ * and for requests that begin after it. Other names of the file, by links, are not
+ * invalidated. A few paths more than those that were named may be asked for.
+ *
+ * origin  must not be NULL
+ * path    must not be NULL; as for cachefs_file_open()
+ * flags   CACHEFS_INVALIDATE_…
+ *
+ * Returns 0, or a negative errno and nothing was forgotten:
+ *   -EINVAL  NULL, or an unknown flag      -EBADF  not an open origin
+ *   -ESHUTDOWN  the cache is closed        -ECHILD  see cachefs_cache_open()
+ *
+ * Thread-safety: any thread. Blocks: never. Since: 0.1.
+ *
+ * Safety: `path` must be NULL or a C string.
+ */
+int32_t cachefs_invalidate(struct cachefs_origin *origin,
+                           const char *path,
+                           uint64_t flags);
 
 /**
  * Opens a file of an origin for cached reads.

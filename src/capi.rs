@@ -14,6 +14,8 @@ pub mod options;
 
 pub mod cache;
 
+pub mod origin_options;
+
 pub mod origin;
 
 pub mod file;
@@ -36,6 +38,7 @@ mod extensible;
 mod fork;
 mod guard;
 mod handle;
+mod leases;
 mod log;
 mod pointer;
 mod request;

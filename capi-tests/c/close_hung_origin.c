@@ -9,7 +9,7 @@ enum { CHUNKS = 8, SIZE = CHUNKS * T_CHUNK, SEED = 72 };
 static unsigned char buffers[4][T_CHUNK];
 
 static cachefs_file *open_file(cachefs_cache *cache, cachefs_origin **origin) {
-    CHECK_OK(cachefs_origin_open_dir(cache, t_path("mount"), origin));
+    CHECK_OK(cachefs_origin_open_dir(cache, t_path("mount"), NULL, origin));
     return t_file_open(*origin, "file");
 }
 

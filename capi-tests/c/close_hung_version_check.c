@@ -14,7 +14,7 @@ int main(void) {
     cachefs_cache_options options = t_hung_options();
     cachefs_cache *cache = t_cache_open_with(t_path("cache"), &options);
     cachefs_origin *origin;
-    CHECK_OK(cachefs_origin_open_dir(cache, t_path("mount"), &origin));
+    CHECK_OK(cachefs_origin_open_dir(cache, t_path("mount"), NULL, &origin));
     cachefs_file *file = t_file_open(origin, "file");
 
     t_hung(&fs, "hang getattr");

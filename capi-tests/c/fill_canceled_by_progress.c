@@ -24,7 +24,7 @@ int main(void) {
     cachefs_origin_ops ops = t_origin_ops();
     ops.read = slow_read;
     cachefs_origin *origin = NULL;
-    CHECK_OK(cachefs_origin_open(cache, "slow", &ops, &memory, &origin));
+    CHECK_OK(cachefs_origin_open(cache, "slow", &ops, &memory, NULL, &origin));
     cachefs_file *file = t_file_open(origin, "file");
 
     CHECK_ERROR(cachefs_fill(file, 0, CACHEFS_TO_END, stop, NULL), -ECANCELED);

@@ -55,24 +55,24 @@ static void check_origin_free(void) {
 
     memory.frees = 0;
     ops.flags = UINT64_C(1) << 50;
-    CHECK_ERROR(cachefs_origin_open(cache, "name", &ops, &memory, &origin), -EINVAL);
+    CHECK_ERROR(cachefs_origin_open(cache, "name", &ops, &memory, NULL, &origin), -EINVAL);
     CHECK_EQ(memory.frees, 1);
 
     memory.frees = 0;
     ops = t_origin_ops();
     ops.read = NULL;
-    CHECK_ERROR(cachefs_origin_open(cache, "name", &ops, &memory, &origin), -EINVAL);
+    CHECK_ERROR(cachefs_origin_open(cache, "name", &ops, &memory, NULL, &origin), -EINVAL);
     CHECK_EQ(memory.frees, 1);
 
     memory.frees = 0;
     ops = t_origin_ops();
-    CHECK_ERROR(cachefs_origin_open(cache, "name", &ops, &memory, NULL), -EINVAL);
+    CHECK_ERROR(cachefs_origin_open(cache, "name", &ops, &memory, NULL, NULL), -EINVAL);
     CHECK_EQ(memory.frees, 1);
     memory.frees = 0;
-    CHECK_ERROR(cachefs_origin_open(NULL, "name", &ops, &memory, &origin), -EINVAL);
+    CHECK_ERROR(cachefs_origin_open(NULL, "name", &ops, &memory, NULL, &origin), -EINVAL);
     CHECK_EQ(memory.frees, 1);
     memory.frees = 0;
-    CHECK_ERROR(cachefs_origin_open(cache, NULL, &ops, &memory, &origin), -EINVAL);
+    CHECK_ERROR(cachefs_origin_open(cache, NULL, &ops, &memory, NULL, &origin), -EINVAL);
     CHECK_EQ(memory.frees, 1);
 
     /* With the cache closed first. */
@@ -83,7 +83,7 @@ static void check_origin_free(void) {
     CHECK_SOON(memory.frees == 1);
 
     memory.frees = 0;
-    CHECK_ERROR(cachefs_origin_open(cache, "name", &ops, &memory, &origin), -EBADF);
+    CHECK_ERROR(cachefs_origin_open(cache, "name", &ops, &memory, NULL, &origin), -EBADF);
     CHECK_EQ(memory.frees, 1);
 }
 

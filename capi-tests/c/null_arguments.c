@@ -24,8 +24,8 @@ static void check_null_handles(void) {
     CHECK_ERROR(cachefs_cache_report(NULL, &report), -EINVAL);
     CHECK_ERROR(cachefs_stats(NULL, &statistics), -EINVAL);
     CHECK_ERROR(cachefs_cancel(NULL, 1), -EINVAL);
-    CHECK_ERROR(cachefs_origin_open_dir(NULL, "/", &origin), -EINVAL);
-    CHECK_ERROR(cachefs_origin_open(NULL, "name", &ops, &memory, &origin), -EINVAL);
+    CHECK_ERROR(cachefs_origin_open_dir(NULL, "/", NULL, &origin), -EINVAL);
+    CHECK_ERROR(cachefs_origin_open(NULL, "name", &ops, &memory, NULL, &origin), -EINVAL);
     CHECK_ERROR(cachefs_origin_complete(NULL, 0), -EINVAL);
     CHECK_ERROR(cachefs_file_open(NULL, "file", 0, &file), -EINVAL);
     CHECK_ERROR(cachefs_file_stat(NULL, &info), -EINVAL);
@@ -62,11 +62,11 @@ static void check_null_of_cache(cachefs_cache *cache) {
     CHECK(other == NULL && access(t_path("other"), F_OK) != 0);
     CHECK_ERROR(cachefs_cache_report(cache, NULL), -EINVAL);
     CHECK_ERROR(cachefs_stats(cache, NULL), -EINVAL);
-    CHECK_ERROR(cachefs_origin_open_dir(cache, NULL, &origin), -EINVAL);
-    CHECK_ERROR(cachefs_origin_open_dir(cache, "/", NULL), -EINVAL);
-    CHECK_ERROR(cachefs_origin_open(cache, NULL, &ops, &memory, &origin), -EINVAL);
-    CHECK_ERROR(cachefs_origin_open(cache, "name", NULL, &memory, &origin), -EINVAL);
-    CHECK_ERROR(cachefs_origin_open(cache, "name", &ops, &memory, NULL), -EINVAL);
+    CHECK_ERROR(cachefs_origin_open_dir(cache, NULL, NULL, &origin), -EINVAL);
+    CHECK_ERROR(cachefs_origin_open_dir(cache, "/", NULL, NULL), -EINVAL);
+    CHECK_ERROR(cachefs_origin_open(cache, NULL, &ops, &memory, NULL, &origin), -EINVAL);
+    CHECK_ERROR(cachefs_origin_open(cache, "name", NULL, &memory, NULL, &origin), -EINVAL);
+    CHECK_ERROR(cachefs_origin_open(cache, "name", &ops, &memory, NULL, NULL), -EINVAL);
     CHECK_ERROR(cachefs_queue_open(cache, NULL, NULL), -EINVAL);
     CHECK(origin == NULL);
 }

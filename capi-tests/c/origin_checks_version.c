@@ -14,7 +14,7 @@ static unsigned stats_of_reading(cachefs_cache *cache, const char *name, uint64_
     cachefs_origin *origin = NULL;
     t_origin_init(&memory, SIZE, SEED);
     ops.flags = flags;
-    CHECK_OK(cachefs_origin_open(cache, name, &ops, &memory, &origin));
+    CHECK_OK(cachefs_origin_open(cache, name, &ops, &memory, NULL, &origin));
     cachefs_file *file = t_file_open(origin, "file");
     unsigned before = memory.stats;
     CHECK_READ(file, SIZE, SEED, SIZE, 0);
@@ -44,7 +44,7 @@ static void check_stale(cachefs_cache *cache) {
     t_origin_init(&memory, SIZE, SEED);
     ops.flags = CACHEFS_ORIGIN_CHECKS_VERSION;
     ops.read = read_if_match;
-    CHECK_OK(cachefs_origin_open(cache, "if match", &ops, &memory, &origin));
+    CHECK_OK(cachefs_origin_open(cache, "if match", &ops, &memory, NULL, &origin));
     cachefs_file *file = t_file_open(origin, "file");
     CHECK_READ(file, SIZE, SEED, T_CHUNK, 0);
     memory.seed = SEED + 1;

@@ -3,7 +3,7 @@
 
 static void check_refused(cachefs_cache *cache, const char *root, int expected) {
     cachefs_origin *origin = NULL;
-    CHECK_ERROR(cachefs_origin_open_dir(cache, root, &origin), expected);
+    CHECK_ERROR(cachefs_origin_open_dir(cache, root, NULL, &origin), expected);
     CHECK(origin == NULL);
 }
 

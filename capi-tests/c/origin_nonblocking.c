@@ -47,7 +47,7 @@ static void observe(cachefs_cache *cache, const char *name, uint64_t flags, uint
     cachefs_origin *origin = NULL;
     memset(observed, 0, sizeof *observed);
     t_origin_init(&observed->memory, SIZE, SEED);
-    CHECK_OK(cachefs_origin_open(cache, name, &ops, observed, &origin));
+    CHECK_OK(cachefs_origin_open(cache, name, &ops, observed, NULL, &origin));
     cachefs_file *file = t_file_open(origin, "file");
     CHECK_READ(file, SIZE, SEED, SIZE, 0);
     CHECK_EQ(observed->memory.reads, 4);

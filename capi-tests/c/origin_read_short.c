@@ -44,7 +44,7 @@ int main(void) {
 
     cachefs_origin_ops ops = t_origin_ops();
     ops.read = read_too_much;
-    CHECK_OK(cachefs_origin_open(cache, "too much", &ops, &memory, &origin));
+    CHECK_OK(cachefs_origin_open(cache, "too much", &ops, &memory, NULL, &origin));
     file = t_file_open(origin, "file");
     check_refused(file);
     cachefs_file_close(file);

@@ -25,7 +25,7 @@ int main(void) {
     t_origin_init(&memory, SIZE, SEED);
     ops.flags = CACHEFS_ORIGIN_CHECKS_VERSION;
     ops.read = always_stale;
-    CHECK_OK(cachefs_origin_open(cache, "stale", &ops, &memory, &origin));
+    CHECK_OK(cachefs_origin_open(cache, "stale", &ops, &memory, NULL, &origin));
     cachefs_file *file = t_file_open(origin, "file");
     CHECK_ERROR(cachefs_read(file, &byte, 1, 0), -ESTALE);
     CHECK_EQ(t_residency(file).chunks_present, 0);

@@ -32,7 +32,7 @@ int main(void) {
 
     cachefs_origin_ops ops = t_origin_ops();
     ops.stat = stat_bad_tag;
-    CHECK_OK(cachefs_origin_open(cache, "bad tag", &ops, &memory, &origin));
+    CHECK_OK(cachefs_origin_open(cache, "bad tag", &ops, &memory, NULL, &origin));
     file = NULL;
     CHECK_ERROR(cachefs_file_open(origin, "file", 0, &file), -EIO);
     CHECK(file == NULL);

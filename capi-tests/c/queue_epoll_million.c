@@ -110,7 +110,7 @@ int main(void) {
     cachefs_origin_ops ops = t_origin_ops();
     ops.flags = CACHEFS_ORIGIN_NONBLOCKING;
     cachefs_origin *memory = NULL;
-    CHECK_OK(cachefs_origin_open(cache, "memory", &ops, &code, &memory));
+    CHECK_OK(cachefs_origin_open(cache, "memory", &ops, &code, NULL, &memory));
     never_stored = t_file_open(memory, "file");
 
     queue = t_queue_open(cache, DEPTH, 0);

@@ -11,7 +11,7 @@ int main(void) {
     cachefs_cache_options options = t_options();
     cachefs_cache *cache = t_cache_open_with("cache", &options);
     cachefs_origin *origin = NULL;
-    CHECK_OK(cachefs_origin_open_dir(cache, "origin", &origin));
+    CHECK_OK(cachefs_origin_open_dir(cache, "origin", NULL, &origin));
     cachefs_file *file = t_file_open(origin, "first");
 
     CHECK_EQ(chdir("/"), 0);

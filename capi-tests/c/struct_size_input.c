@@ -78,12 +78,12 @@ static void check_origin_ops(cachefs_cache *cache) {
     memset(&later, 0, sizeof later);
     later.now = t_origin_ops();
     later.now.struct_size = sizeof later;
-    CHECK_OK(cachefs_origin_open(cache, "later", &later.now, &memory, &origin));
+    CHECK_OK(cachefs_origin_open(cache, "later", &later.now, &memory, NULL, &origin));
     cachefs_origin_close(origin);
 
     origin = NULL;
     later.bytes[sizeof later - 1] = 1;
-    CHECK_ERROR(cachefs_origin_open(cache, "later", &later.now, &memory, &origin), -E2BIG);
+    CHECK_ERROR(cachefs_origin_open(cache, "later", &later.now, &memory, NULL, &origin), -E2BIG);
     CHECK(origin == NULL);
 
     /* Without free. */
@@ -91,7 +91,7 @@ static void check_origin_ops(cachefs_cache *cache) {
     later.now = t_origin_ops();
     later.now.struct_size = offsetof(cachefs_origin_ops, free);
     later.now.free = NULL;
-    CHECK_OK(cachefs_origin_open(cache, "short", &later.now, &memory, &origin));
+    CHECK_OK(cachefs_origin_open(cache, "short", &later.now, &memory, NULL, &origin));
     cachefs_origin_close(origin);
 }
 

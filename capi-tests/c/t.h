@@ -308,9 +308,9 @@ T_HELPER cachefs_origin *t_origin_open_dir(cachefs_cache *cache) {
         .struct_size = sizeof callbacks, .stat = t_directory_stat, .read = t_directory_read};
     cachefs_origin *origin = NULL;
     if (t_under_valgrind())
-        CHECK_OK(cachefs_origin_open(cache, "directory", &callbacks, NULL, &origin));
+        CHECK_OK(cachefs_origin_open(cache, "directory", &callbacks, NULL, NULL, &origin));
     else
-        CHECK_OK(cachefs_origin_open_dir(cache, t_path("origin"), &origin));
+        CHECK_OK(cachefs_origin_open_dir(cache, t_path("origin"), NULL, &origin));
     CHECK(origin != NULL);
     return origin;
 }

@@ -17,7 +17,7 @@ T_HELPER void t_check_cache_refused(cachefs_cache *cache, int expected) {
     CHECK_ERROR(cachefs_cache_report(cache, &report), expected);
     CHECK_ERROR(cachefs_stats(cache, &statistics), expected);
     CHECK_ERROR(cachefs_cancel(cache, 1), expected);
-    CHECK_ERROR(cachefs_origin_open_dir(cache, t_path("origin"), &origin), expected);
+    CHECK_ERROR(cachefs_origin_open_dir(cache, t_path("origin"), NULL, &origin), expected);
     CHECK_ERROR(cachefs_queue_open(cache, NULL, &queue), expected);
     CHECK(origin == NULL && queue == NULL);
 }

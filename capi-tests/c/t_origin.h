@@ -153,7 +153,7 @@ T_HELPER cachefs_origin_ops t_origin_ops(void) {
 T_HELPER cachefs_origin *t_origin_open(cachefs_cache *cache, struct t_origin *origin) {
     cachefs_origin_ops ops = t_origin_ops();
     cachefs_origin *opened = NULL;
-    CHECK_OK(cachefs_origin_open(cache, "memory", &ops, origin, &opened));
+    CHECK_OK(cachefs_origin_open(cache, "memory", &ops, origin, NULL, &opened));
     CHECK(opened != NULL);
     return opened;
 }

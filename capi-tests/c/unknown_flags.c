@@ -36,17 +36,17 @@ static void check_origin_ops(cachefs_cache *cache) {
 
     cachefs_origin_ops ops = t_origin_ops();
     ops.flags = UINT64_C(1) << 40;
-    CHECK_ERROR(cachefs_origin_open(cache, "name", &ops, &memory, &origin), -EINVAL);
+    CHECK_ERROR(cachefs_origin_open(cache, "name", &ops, &memory, NULL, &origin), -EINVAL);
     ops = t_origin_ops();
     ops.flags = CACHEFS_ORIGIN_NONBLOCKING;
     ops.threads = 1;
-    CHECK_ERROR(cachefs_origin_open(cache, "name", &ops, &memory, &origin), -EINVAL);
+    CHECK_ERROR(cachefs_origin_open(cache, "name", &ops, &memory, NULL, &origin), -EINVAL);
     ops = t_origin_ops();
     ops.stat = NULL;
-    CHECK_ERROR(cachefs_origin_open(cache, "name", &ops, &memory, &origin), -EINVAL);
+    CHECK_ERROR(cachefs_origin_open(cache, "name", &ops, &memory, NULL, &origin), -EINVAL);
     ops = t_origin_ops();
     ops.read = NULL;
-    CHECK_ERROR(cachefs_origin_open(cache, "name", &ops, &memory, &origin), -EINVAL);
+    CHECK_ERROR(cachefs_origin_open(cache, "name", &ops, &memory, NULL, &origin), -EINVAL);
     CHECK(origin == NULL);
 }
 

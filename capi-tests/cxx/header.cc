@@ -38,7 +38,8 @@ int main(int argc, char **argv) {
     cachefs_cache *cache = nullptr;
     check(cachefs_cache_open(cache_dir.c_str(), &options, &cache) == 0, "cachefs_cache_open");
     cachefs_origin *origin = nullptr;
-    check(cachefs_origin_open_dir(cache, root.c_str(), &origin) == 0, "cachefs_origin_open_dir");
+    check(cachefs_origin_open_dir(cache, root.c_str(), nullptr, &origin) == 0,
+          "cachefs_origin_open_dir");
     cachefs_file *file = nullptr;
     check(cachefs_file_open(origin, "file", 0, &file) == 0, "cachefs_file_open");
 

@@ -41,6 +41,7 @@ extensible!(
     cachefs_option_info,
     cachefs_origin_attr,
     cachefs_origin_ops,
+    cachefs_origin_options,
     cachefs_queue_options,
     cachefs_report,
     cachefs_residency,
@@ -107,6 +108,24 @@ pub(super) unsafe fn copy_in<T: Extensible>(pointer: *const T) -> Result<T> {
         std::ptr::copy_nonoverlapping(pointer.cast::<u8>(), (&raw mut value).cast(), known);
     }
     Ok(value)
+}
+
+/// Clears a structure and gives it its size.
+///
+/// # Safety
+/// `pointer` must be NULL or writable for `size` bytes.
+pub(super) unsafe fn init<T: Extensible>(pointer: *mut T, size: usize) -> Result<()> {
+    if pointer.is_null() {
+        return Err(invalid::<T>(Errno::INVAL, "NULL"));
+    }
+    if size < size_of::<u32>() {
+        return Err(invalid::<T>(Errno::INVAL, "no room for its size"));
+    }
+    let struct_size = u32::try_from(size).unwrap_or(u32::MAX);
+    // SAFETY: the caller promises `size` writable bytes, which are enough.
+    unsafe { pointer.cast::<u32>().write(struct_size) };
+    // SAFETY: as above; the first field says how many bytes there are.
+    unsafe { copy_out(pointer, &zeroed()) }
 }
 
 /// Copies a structure out; the program's `struct_size` stays. Errors as of `size`.

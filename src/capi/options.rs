@@ -1,16 +1,16 @@
 //! Options of a cache: the structure and its string keys.
 
-use super::extensible::{copy_in, copy_out, zeroed};
+use super::extensible::{copy_in, copy_out, init};
 use super::guard;
 use super::pointer::text;
 use super::types::*;
-use cachefs_core::{Config, EngineChoice, Errno, Error, OPTIONS, OptionType, Result};
+use cachefs_core::{Config, EngineChoice, Errno, Error, OPTIONS, OptionInfo, OptionType, Result};
 use once_cell::sync::Lazy;
 use std::ffi::{CString, c_char};
 
 /// The configuration that options stand for, without the log.
 pub(super) fn config(options: &cachefs_cache_options) -> Result<Config> {
-    if options.flags != 0 {
+    if options.flags != 0 || options.reserved != 0 {
         let text = "cachefs_cache_options: a flag that this release does not know is set";
         return Err(Error::new(Errno::INVAL, text));
     }
@@ -29,6 +29,16 @@ pub(super) fn config(options: &cachefs_cache_options) -> Result<Config> {
         pool_bytes: options.pool_bytes,
         memory_bytes: options.memory_bytes,
         lease_bytes: options.lease_bytes,
+        objects_max: options.objects_max,
+        capacity_run_percent: options.capacity_run_percent.into(),
+        capacity_cull_percent: options.capacity_cull_percent.into(),
+        space_run_percent: options.space_run_percent.into(),
+        space_cull_percent: options.space_cull_percent.into(),
+        space_stop_percent: options.space_stop_percent.into(),
+        inodes_run_percent: options.inodes_run_percent.into(),
+        inodes_cull_percent: options.inodes_cull_percent.into(),
+        inodes_stop_percent: options.inodes_stop_percent.into(),
+        pinned_percent: options.pinned_percent.into(),
         readahead: options.readahead.into(),
         readahead_bytes: options.readahead_bytes,
         direct_copy_bytes: options.direct_copy_bytes,
@@ -93,6 +103,16 @@ fn store(config: &Config, options: &mut cachefs_cache_options) {
     options.durable = config.durable as u32;
     options.sync_interval_ms = config.sync_interval_ms as u32;
     options.withhold = config.withhold as u32;
+    options.objects_max = config.objects_max;
+    options.capacity_run_percent = config.capacity_run_percent as u32;
+    options.capacity_cull_percent = config.capacity_cull_percent as u32;
+    options.space_run_percent = config.space_run_percent as u32;
+    options.space_cull_percent = config.space_cull_percent as u32;
+    options.space_stop_percent = config.space_stop_percent as u32;
+    options.inodes_run_percent = config.inodes_run_percent as u32;
+    options.inodes_cull_percent = config.inodes_cull_percent as u32;
+    options.inodes_stop_percent = config.inodes_stop_percent as u32;
+    options.pinned_percent = config.pinned_percent as u32;
 }
 
 /// Sets every option to its default.
@@ -112,23 +132,8 @@ pub unsafe extern "C" fn cachefs_cache_options_init(
     options: *mut cachefs_cache_options,
     size: usize,
 ) -> i32 {
-    guard::anywhere(|| {
-        let struct_size = u32::try_from(size).unwrap_or(u32::MAX);
-        if options.is_null() {
-            return Err(Error::new(Errno::INVAL, "the options are NULL"));
-        }
-        if size >= size_of::<u32>() {
-            // SAFETY: the caller promises `size` writable bytes.
-            unsafe { options.cast::<u32>().write(struct_size) };
-        } else {
-            return Err(Error::new(
-                Errno::INVAL,
-                "the options have no room for their size",
-            ));
-        }
-        // SAFETY: as above; the first field says how many bytes there are.
-        unsafe { copy_out(options, &zeroed()) }
-    })
+    // SAFETY: the caller promises `size` writable bytes.
+    guard::anywhere(|| unsafe { init(options, size) })
 }
 
 /// Sets one option from text, as files and command lines have it.
@@ -174,11 +179,10 @@ struct Texts {
     meaning: CString,
 }
 
-static TEXTS: Lazy<Vec<Texts>> = Lazy::new(|| {
-    let c = |text: String| CString::new(text).expect("the table has no NUL");
-    OPTIONS
-        .iter()
-        .map(|option| Texts {
+impl Texts {
+    fn of<T>(option: &OptionInfo<T>) -> Self {
+        let c = |text: String| CString::new(text).expect("the table has no NUL");
+        Self {
             kind: match option.kind {
                 OptionType::Number => CACHEFS_OPTION_NUMBER,
                 OptionType::Size => CACHEFS_OPTION_SIZE,
@@ -190,9 +194,34 @@ static TEXTS: Lazy<Vec<Texts>> = Lazy::new(|| {
             default_value: c(option.text(option.default)),
             range: c(option.range()),
             meaning: c(option.meaning.to_owned()),
+        }
+    }
+}
+
+/// The texts of a table of options.
+pub(super) struct Described(Vec<Texts>);
+
+impl Described {
+    pub(super) fn of<T>(options: &[OptionInfo<T>]) -> Self {
+        Self(options.iter().map(Texts::of).collect())
+    }
+
+    /// ENOENT if the table is not that long.
+    pub(super) fn get(&'static self, index: u32) -> Result<cachefs_option_info> {
+        let texts = self.0.get(index as usize);
+        let texts = texts.ok_or_else(|| Error::new(Errno::NOENT, "there are no more options"))?;
+        Ok(cachefs_option_info {
+            struct_size: 0,
+            r#type: texts.kind,
+            key: texts.key.as_ptr(),
+            default_value: texts.default_value.as_ptr(),
+            range: texts.range.as_ptr(),
+            meaning: texts.meaning.as_ptr(),
         })
-        .collect()
-});
+    }
+}
+
+static DESCRIBED: Lazy<Described> = Lazy::new(|| Described::of(OPTIONS));
 
 /// Describes the options one by one: call it with 0, 1, … until -ENOENT.
 ///
@@ -213,17 +242,7 @@ pub unsafe extern "C" fn cachefs_option_describe(
     info: *mut cachefs_option_info,
 ) -> i32 {
     guard::anywhere(|| {
-        let texts = TEXTS
-            .get(index as usize)
-            .ok_or_else(|| Error::new(Errno::NOENT, "there are no more options"))?;
-        let value = cachefs_option_info {
-            struct_size: 0,
-            r#type: texts.kind,
-            key: texts.key.as_ptr(),
-            default_value: texts.default_value.as_ptr(),
-            range: texts.range.as_ptr(),
-            meaning: texts.meaning.as_ptr(),
-        };
+        let value = DESCRIBED.get(index)?;
         // SAFETY: the caller promises the structure.
         unsafe { copy_out(info, &value) }
     })
@@ -231,6 +250,7 @@ pub unsafe extern "C" fn cachefs_option_describe(
 
 #[cfg(test)]
 mod tests {
+    use super::super::extensible::zeroed;
     use super::*;
 
     #[test]
@@ -284,9 +304,18 @@ mod tests {
                 .chain([config.spin_us, config.io_workers, config.huge_pages])
                 .chain([config.direct_io, config.copy_method, config.withhold])
                 .chain([config.memory_bytes, config.direct_copy_bytes])
+                .chain([config.capacity_run_percent])
+                .chain([config.capacity_cull_percent])
+                .chain([config.space_run_percent])
+                .chain([config.space_cull_percent])
+                .chain([config.space_stop_percent])
+                .chain([config.inodes_run_percent])
+                .chain([config.inodes_cull_percent])
+                .chain([config.inodes_stop_percent])
+                .chain([config.pinned_percent])
                 .chain([config.lease_bytes, config.durable, config.sync_interval_ms])
                 .chain([config.device_timeout_ms])
-                .chain([config.readahead, config.readahead_bytes])
+                .chain([config.readahead, config.readahead_bytes, config.objects_max])
                 .collect::<Vec<u64>>()
             };
             assert_eq!(pick(&back), pick(&again), "{}", option.key);

@@ -1,8 +1,10 @@
 //! Origins.
 
+use super::cache::no_flags;
 use super::extensible::{copy_in, zeroed};
 use super::guard;
 use super::handle::{Handle, PendingRead};
+use super::origin_options::given;
 use super::pointer::{Out, Owned, text};
 use super::types::*;
 use cachefs_core::{
@@ -22,10 +24,13 @@ const _: () = assert!(CACHEFS_TAG_MAX == TAG_BYTES_MAX);
 ///
 /// cache   must not be NULL
 /// root    must not be NULL
+/// options NULL: all defaults; copied
 /// origin  must not be NULL; close it with cachefs_origin_close()
 ///
 /// Returns 0, or a negative errno:
-///   -EINVAL  NULL      -EBADF  not an open cache      -ESHUTDOWN  the cache is closed
+///   -EINVAL  NULL, or an unknown flag      -ERANGE  an option is outside its range
+///   -E2BIG   an option is set that this release does not know
+///   -EBADF  not an open cache      -ESHUTDOWN  the cache is closed
 ///   -ENOENT, -ENOTDIR, -EACCES  as open(2) of the root
 ///   -ELOOP   the root lies inside the cache directory
 ///   -ECHILD  see cachefs_cache_open()
@@ -33,21 +38,25 @@ const _: () = assert!(CACHEFS_TAG_MAX == TAG_BYTES_MAX);
 /// Thread-safety: any thread. Blocks: as open(2) of the root. Since: 0.1.
 ///
 /// # Safety
-/// `root` must be NULL or a C string; `origin` NULL or writable.
+/// `root` must be NULL or a C string; `options` NULL or an initialised structure;
+/// `origin` NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cachefs_origin_open_dir(
     cache: *mut cachefs_cache,
     root: *const c_char,
+    options: *const cachefs_origin_options,
     origin: *mut *mut cachefs_origin,
 ) -> i32 {
     guard::status(|| {
         let cache = Cache::get(cache)?;
         // SAFETY: the caller promises a C string or NULL.
         let root = unsafe { text(root, "the root") }?;
+        // SAFETY: the caller promises an initialised structure or NULL.
+        let options = unsafe { given(options) }?;
         // SAFETY: the caller promises a writable place or NULL.
         let out = unsafe { Out::new(origin, "the place for the origin") }?;
         let root = Path::new(OsStr::from_bytes(root.to_bytes()));
-        out.set(cache.open_directory(root)?.expose()?);
+        out.set(cache.open_directory(root, &options)?.expose()?);
         Ok(())
     })
 }
@@ -59,13 +68,15 @@ pub unsafe extern "C" fn cachefs_origin_open_dir(
 ///         in the cache directory, so it must be the same after a restart
 /// ops     must not be NULL; copied
 /// user    passed to each callback
+/// options NULL: all defaults; copied
 /// origin  must not be NULL; close it with cachefs_origin_close()
 ///
 /// Returns 0, or a negative errno; `ops->free` was then called, unless `ops`
 /// could not be read:
 ///   -EINVAL  NULL, a callback is missing, an unknown flag, a bad name, or
 ///            `threads` together with CACHEFS_ORIGIN_NONBLOCKING
-///   -E2BIG   something is set in `ops` that this release does not know
+///   -ERANGE  an option is outside its range
+///   -E2BIG   something is set in `ops` or `options` that this release does not know
 ///   -EBADF   not an open cache      -ESHUTDOWN  the cache is closed
 ///   -ECHILD  see cachefs_cache_open()
 ///
@@ -73,13 +84,15 @@ pub unsafe extern "C" fn cachefs_origin_open_dir(
 ///
 /// # Safety
 /// `name` must be NULL or a C string; `ops` NULL or a structure whose callbacks
-/// keep their contract; `origin` NULL or writable.
+/// keep their contract; `options` NULL or an initialised structure; `origin` NULL
+/// or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cachefs_origin_open(
     cache: *mut cachefs_cache,
     name: *const c_char,
     ops: *const cachefs_origin_ops,
     user: *mut c_void,
+    options: *const cachefs_origin_options,
     origin: *mut *mut cachefs_origin,
 ) -> i32 {
     guard::status(|| {
@@ -93,8 +106,10 @@ pub unsafe extern "C" fn cachefs_origin_open(
         let name = unsafe { text(name, "the name") }?;
         // SAFETY: the caller promises a writable place or NULL.
         let out = unsafe { Out::new(origin, "the place for the origin") }?;
+        // SAFETY: the caller promises an initialised structure or NULL.
+        let options = unsafe { given(options) }?;
         let code = COrigin::new(&ops, user)?;
-        let opened = cache.open_origin(name.to_bytes(), Arc::new(code))?;
+        let opened = cache.open_origin(name.to_bytes(), Arc::new(code), &options)?;
         out.set(opened.expose()?);
         Ok(())
     })
@@ -145,6 +160,45 @@ pub extern "C" fn cachefs_origin_close(origin: *mut cachefs_origin) {
             return Ok(());
         }
         Origin::retire(origin).map(drop)
+    })
+}
+
+/// Forgets what is believed of a path of an origin: that it has a version, or that it
+/// is not there. The origin is asked before anything is served of it again: at the
+/// next read of a file that is open, at the next open of one that is not. What is
+/// cached stays, and is served if the version turns out to be the same.
+///
+/// Holds for every process that uses the cache directory, as soon as the call returns,
+/// and for requests that begin after it. Other names of the file, by links, are not
+/// invalidated. A few paths more than those that were named may be asked for.
+///
+/// origin  must not be NULL
+/// path    must not be NULL; as for cachefs_file_open()
+/// flags   CACHEFS_INVALIDATE_…
+///
+/// Returns 0, or a negative errno and nothing was forgotten:
+///   -EINVAL  NULL, or an unknown flag      -EBADF  not an open origin
+///   -ESHUTDOWN  the cache is closed        -ECHILD  see cachefs_cache_open()
+///
+/// Thread-safety: any thread. Blocks: never. Since: 0.1.
+///
+/// # Safety
+/// `path` must be NULL or a C string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cachefs_invalidate(
+    origin: *mut cachefs_origin,
+    path: *const c_char,
+    flags: u64,
+) -> i32 {
+    guard::status(|| {
+        let origin = Origin::get(origin)?;
+        // SAFETY: the caller promises a C string or NULL.
+        let path = unsafe { text(path, "the path") }?;
+        match flags {
+            0 => origin.invalidate(path.to_bytes()),
+            CACHEFS_INVALIDATE_BELOW => origin.invalidate_below(path.to_bytes()),
+            _ => no_flags(flags),
+        }
     })
 }
 

@@ -116,6 +116,10 @@ pub struct cachefs_cache_options {
     /// Limit of what is fetched ahead of readers and not yet read, in bytes, over all
     /// files; less than chunk_bytes: nothing is.
     pub readahead_bytes: u64,
+    /// Objects that the cache directory has room for; 0: as many as it was made for,
+    /// which is one for 16 KiB of its limit, 1048576 at most. Another number counts only
+    /// while nobody else has the cache open.
+    pub objects_max: u64,
     /// Unit of presence, in bytes: a power of two. Fixed when the directory is first used.
     pub chunk_bytes: u32,
     /// Library threads that serve misses, fills and callbacks.
@@ -164,11 +168,34 @@ pub struct cachefs_cache_options {
     /// 1: nothing is fetched before it is asked for. 0: what a run of reads of a file
     /// will want is.
     pub readahead: u32,
+    /// Percent of capacity_bytes, and of objects_max, in use at which evicting beside the
+    /// work ends; not above capacity_cull_percent.
+    pub capacity_run_percent: u32,
+    /// The same at which it begins.
+    pub capacity_cull_percent: u32,
+    /// Percent of the file system's blocks that are free at which evicting for their sake
+    /// ends (brun of cachefilesd); above space_cull_percent.
+    pub space_run_percent: u32,
+    /// The same at which it begins (bcull); above space_stop_percent.
+    pub space_cull_percent: u32,
+    /// The same below which nothing is stored (bstop).
+    pub space_stop_percent: u32,
+    /// Percent of the file system's inodes that are free at which evicting for their sake
+    /// ends (frun); above inodes_cull_percent.
+    pub inodes_run_percent: u32,
+    /// The same at which it begins (fcull); above inodes_stop_percent.
+    pub inodes_cull_percent: u32,
+    /// The same below which nothing is stored (fstop).
+    pub inodes_stop_percent: u32,
+    /// Percent of capacity_bytes that pinned objects may take.
+    pub pinned_percent: u32,
     /// 1: what is stored is not synced. 0: it is, in the background, sync_interval_ms
     /// after it was stored, and when the cache is closed as far as there is time.
     pub durable: u32,
     /// Milliseconds after which what was stored is synced.
     pub sync_interval_ms: u32,
+    /// Must be 0.
+    pub reserved: u32,
     /// NULL: no messages.
     pub log: cachefs_log_callback,
     /// Passed to `log`.
@@ -299,6 +326,38 @@ pub const CACHEFS_ORIGIN_CHECKS_VERSION: u64 = 1;
 /// cachefs_origin_ops.flags: the callbacks never block, so they are called on
 /// the library's own I/O threads, and `threads` must be 0.
 pub const CACHEFS_ORIGIN_NONBLOCKING: u64 = 2;
+
+/// cachefs_origin_options.validation: the origin is asked for a file's version at each
+/// open.
+pub const CACHEFS_VALIDATE_ALWAYS: u32 = 0;
+/// It is asked at the first open, and again after `validate_ttl_ms`.
+pub const CACHEFS_VALIDATE_TTL: u32 = 1;
+/// It is asked at the first open, and again after cachefs_invalidate().
+pub const CACHEFS_VALIDATE_NEVER: u32 = 2;
+
+/// cachefs_invalidate(): the path and everything below it; of the path "", everything.
+pub const CACHEFS_INVALIDATE_BELOW: u64 = 1;
+
+/// Options of cachefs_origin_open_dir() and cachefs_origin_open(). Zero means the
+/// default in every field.
+///
+/// Fill it with cachefs_origin_options_init(). cachefs_origin_option_describe() lists
+/// the string keys with their defaults and ranges.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cachefs_origin_options {
+    /// sizeof(cachefs_origin_options) of the program.
+    pub struct_size: u32,
+    /// CACHEFS_VALIDATE_…
+    pub validation: u32,
+    /// None are defined: must be 0.
+    pub flags: u64,
+    /// Milliseconds for which a version is believed with CACHEFS_VALIDATE_TTL.
+    pub validate_ttl_ms: u64,
+    /// Milliseconds for which a path that the origin does not have (-ENOENT, -ENOTDIR)
+    /// is not looked for again; 0: it always is.
+    pub negative_ttl_ms: u64,
+}
 
 /// Bytes of an origin's opaque version tag.
 pub const CACHEFS_TAG_MAX: usize = 48;
@@ -640,6 +699,27 @@ pub struct cachefs_statistics {
     pub prefetch_stalls: u64,
     /// Bytes that are on their way ahead of readers, or there and not read, now.
     pub readahead_bytes: u64,
+    /// Opens that failed because the origin had said a moment ago that it has no such
+    /// file (see the option negative_ttl_ms of origins).
+    pub negative_hits: u64,
+    /// Opens of files that were not asked for at their origin, since what it had said
+    /// before was still believed (see the option validation of origins).
+    pub opens_unasked: u64,
+    /// Objects that the cache directory has room for.
+    pub objects_max: u64,
+    /// Bytes of pinned objects (now).
+    pub pinned_bytes: u64,
+    /// Those of evictions that were done beside the work, before anybody waited for room.
+    pub evictions_ahead: u64,
+    /// Times that nothing was stored since another process took too long to evict.
+    pub eviction_waits: u64,
+    /// Chunks of large objects that were dropped in place of the whole object.
+    pub chunks_punched: u64,
+    /// Percent of the file system's blocks that were free when it was last asked.
+    pub space_free_percent: u64,
+    /// Percent of the file system's inodes that were free when it was last asked; 100 if
+    /// it does not count them.
+    pub inodes_free_percent: u64,
     /// Reads of the cache device that failed. Their chunks are dropped.
     pub device_read_errors: u64,
     /// Operations of the cache device that did not end in time.

@@ -12,13 +12,13 @@ use crate::io::{
 use crate::limits::{
     BOUNCE_BUFFERS, CLOSERS_MAX, ORIGIN_NAME_BYTES_MAX, POOL_BUFFERS_MIN, READAHEAD_WAITS_SHARE,
 };
-use crate::origin::{Custom, CustomOrigin, Directory, Inner, Origin, OriginJob};
+use crate::origin::{Custom, CustomOrigin, Directory, Kind, Origin, OriginJob, OriginOptions};
 use crate::queue::{Queue, QueueOptions};
 use crate::readahead::{Budget, Places};
 use crate::request::{self, Copying, Method};
 use crate::shared::{Shared, with_log};
 use crate::stats::{Counters, Stats};
-use crate::store::{self, Condition, ObjectInfo, Store, StoreOpened};
+use crate::store::{self, Condition, Invalidations, ObjectInfo, Store, StoreOpened};
 use crate::sys;
 use crate::upkeep::Upkeep;
 use crate::workers::Workers;
@@ -50,7 +50,8 @@ pub enum State {
     /// The directory could not be used when it was opened: every miss goes to its
     /// origin and is not kept. Says why.
     PassThrough(String),
-    /// The device has failed: nothing new is stored for now. Says why.
+    /// The device has failed or is full, or what is on it is being counted: nothing new is
+    /// stored for now. Says why.
     Degraded(String),
     /// It gives errors or no answers: every read goes to its origin for now. Says why.
     Off(String),
@@ -147,6 +148,8 @@ impl Cache {
             Err(_) if config.chunk_bytes != 0 => config.chunk_bytes,
             Err(_) => default_of("chunk_bytes"),
         };
+        let shared_directory = store.as_ref().ok().map(|store| store.path());
+        let invalidations = Invalidations::open(shared_directory)?;
         let shared = Arc::new(Shared {
             ports: (0..config.threads).map(|_| Arc::default()).collect(),
             counters,
@@ -157,6 +160,7 @@ impl Cache {
             chunk_bytes,
             close_timeout: Duration::from_millis(config.close_timeout_ms),
             store,
+            invalidations,
             lease_bytes: config.lease_bytes,
             readahead: Arc::new(Budget::new(config.readahead_limit())),
             async_limit: config.async_limit,
@@ -179,31 +183,42 @@ impl Cache {
     }
 
     /// An origin that is a directory: see `cachefs_origin_open_dir` in the header.
-    pub fn open_directory(&self, root: &Path) -> Result<Origin> {
+    pub fn open_directory(&self, root: &Path, options: &OriginOptions) -> Result<Origin> {
         self.shared.check_open()?;
+        let options = options.completed()?;
         let cache = self.shared.store.as_ref().ok().map(|store| store.path());
         let directory = Directory::open_root(root, cache)?;
-        Ok(Inner::directory(Arc::clone(&self.shared), directory))
+        let (name, kind) = (directory.name(), Kind::Directory(directory));
+        Ok(self.begin_origin(name, kind, &options))
     }
 
     /// An origin that is code. The name tells it apart from others, across restarts.
-    pub fn open_origin(&self, name: &[u8], code: Arc<dyn CustomOrigin>) -> Result<Origin> {
+    pub fn open_origin(
+        &self,
+        name: &[u8],
+        code: Arc<dyn CustomOrigin>,
+        options: &OriginOptions,
+    ) -> Result<Origin> {
         self.shared.check_open()?;
+        let options = options.completed()?;
         if name.is_empty() || name.len() > ORIGIN_NAME_BYTES_MAX {
             let text = format!("the name of an origin has 1 to {ORIGIN_NAME_BYTES_MAX} bytes");
             return Err(Error::new(Errno::INVAL, text));
         }
         let custom = self.shared.logged(|| Custom::new(code));
         if let Some(workers) = custom.workers() {
-            let mut all = self.origin_workers.lock();
-            all.retain(|workers| !workers.is_over());
-            all.push(Arc::clone(workers));
+            self.origin_workers.lock().push(Arc::clone(workers));
         }
-        Ok(Inner::custom(
-            Arc::clone(&self.shared),
-            name.to_vec(),
-            custom,
-        ))
+        let (name, kind) = (name.to_vec(), Kind::Custom(custom));
+        Ok(self.begin_origin(name, kind, &options))
+    }
+
+    fn begin_origin(&self, name: Vec<u8>, kind: Kind, options: &OriginOptions) -> Origin {
+        let origin = Origin::new(Arc::clone(&self.shared), name, kind, options);
+        let mut all = self.origin_workers.lock();
+        all.retain(|workers| !workers.is_over());
+        all.push(Arc::clone(origin.0.openers()));
+        origin
     }
 
     /// A queue for the calling thread.
@@ -252,8 +267,7 @@ impl Cache {
     pub fn stats(&self) -> Stats {
         let mut stats = self.shared.counters.snapshot();
         if let Ok(store) = &self.shared.store {
-            (stats.cached_bytes, stats.cached_objects) = store.totals();
-            stats.memory_bytes = store.memory_bytes();
+            store.tell(&mut stats);
         }
         stats.readahead_bytes = self.shared.readahead.used();
         stats
@@ -272,7 +286,10 @@ impl Cache {
                 let view = store.health.view();
                 let reason = || view.reason.map_or_else(String::new, |one| one.to_string());
                 let state = match view.condition {
-                    Condition::Normal => State::Normal,
+                    Condition::Normal => match store.waits_for() {
+                        Some(reason) => State::Degraded(reason.to_owned()),
+                        None => State::Normal,
+                    },
                     Condition::Degraded => State::Degraded(reason()),
                     Condition::Off => State::Off(reason()),
                 };
@@ -370,6 +387,9 @@ impl Cache {
                 tracing::error!("a library thread had panicked");
             }
         }
+        if let Ok(store) = &self.shared.store {
+            store.cool();
+        }
         let workers = std::mem::take(&mut *self.origin_workers.lock());
         let stuck: usize = workers
             .iter()
@@ -380,6 +400,11 @@ impl Cache {
         let stuck = stuck + loading.map_or(0, |store| store.stop_threads(deadline));
         let stuck = stuck + self.shared.engines.shut_down(deadline);
         let stuck = stuck + self.shared.upkeep.shut_down(deadline);
+        if stuck == 0
+            && let Ok(store) = &self.shared.store
+        {
+            store.leave();
+        }
         if stuck > 0 {
             tracing::error!("{stuck} blocking calls did not return: their threads are left there");
         }

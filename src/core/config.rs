@@ -5,9 +5,11 @@ use crate::error::{Errno, Error, Result};
 use crate::io::{EngineChoice, EngineOptions, FEATURE_NAMES, FeatureSet};
 use crate::limits::{
     CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, IO_WORKERS_MAX, LEASE_BYTES_MAX, LEASE_UNIT_BYTES,
-    OBJECT_BYTES_MAX, PROCESSORS_MAX, QUEUE_DEPTH_MAX, SPIN_PROCESSORS_MIN, SPIN_US_DEFAULT,
-    SPIN_US_MAX, THREADS_MAX,
+    OBJECT_BYTES_MAX, OBJECTS_MAX, PROCESSORS_MAX, QUEUE_DEPTH_MAX, SPIN_PROCESSORS_MIN,
+    SPIN_US_DEFAULT, SPIN_US_MAX, THREADS_MAX,
 };
+use crate::options::OptionType::{Choice, Number, Processor, Set, Size};
+use crate::options::{BOOL, Field, GIB, KIB, MIB, OptionInfo, option, parse};
 use std::time::Duration;
 
 /// Options of a cache. A zero means the default of [`OPTIONS`].
@@ -17,8 +19,28 @@ pub struct Config {
     pub engine: EngineChoice,
     /// See the key `capacity_bytes`.
     pub capacity_bytes: u64,
+    /// See the key `objects_max`; 0 takes what the directory has.
+    pub objects_max: u64,
     /// See the key `chunk_bytes`; 0 takes what the directory has.
     pub chunk_bytes: u64,
+    /// See the key `capacity_run_percent`.
+    pub capacity_run_percent: u64,
+    /// See the key `capacity_cull_percent`.
+    pub capacity_cull_percent: u64,
+    /// See the key `space_run_percent`.
+    pub space_run_percent: u64,
+    /// See the key `space_cull_percent`.
+    pub space_cull_percent: u64,
+    /// See the key `space_stop_percent`.
+    pub space_stop_percent: u64,
+    /// See the key `inodes_run_percent`.
+    pub inodes_run_percent: u64,
+    /// See the key `inodes_cull_percent`.
+    pub inodes_cull_percent: u64,
+    /// See the key `inodes_stop_percent`.
+    pub inodes_stop_percent: u64,
+    /// See the key `pinned_percent`.
+    pub pinned_percent: u64,
     /// See the key `pool_bytes`.
     pub pool_bytes: u64,
     /// See the key `threads`.
@@ -77,273 +99,300 @@ pub struct Config {
     pub log: Option<tracing::Dispatch>,
 }
 
-/// How the value of an option is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OptionType {
-    /// A decimal number.
-    Number,
-    /// Bytes, with an optional unit.
-    Size,
-    /// One of the words, whose numbers go up from the option's `min` in this order.
-    Choice(&'static [&'static str]),
-    /// `any`, or the number of a processor, which stands for one more.
-    Processor,
-    /// `none`, or words joined by `+`: each is a bit, the first the lowest.
-    Set(&'static [&'static str]),
-}
-
-/// One option.
-pub struct OptionInfo {
-    /// Its name everywhere: C, configuration, command line.
-    pub key: &'static str,
-    /// How its value is written.
-    pub kind: OptionType,
-    /// What 0 stands for.
-    pub default: u64,
-    /// Least value.
-    pub min: u64,
-    /// Greatest value.
-    pub max: u64,
-    /// One sentence.
-    pub meaning: &'static str,
-    field: fn(&mut Config) -> Field<'_>,
-}
-
-enum Field<'a> {
-    Number(&'a mut u64),
-    Engine(&'a mut EngineChoice),
-}
-
-const KIB: u64 = 1 << 10;
-const MIB: u64 = 1 << 20;
-const GIB: u64 = 1 << 30;
-
-macro_rules! number {
-    ($key:ident, $kind:expr, $default:expr, $range:expr, $meaning:expr) => {
-        OptionInfo {
-            key: stringify!($key),
-            kind: $kind,
-            default: $default,
-            min: *$range.start(),
-            max: *$range.end(),
-            meaning: $meaning,
-            field: |config| Field::Number(&mut config.$key),
+impl Field for EngineChoice {
+    fn get(&self) -> u64 {
+        match self {
+            EngineChoice::Auto => 0,
+            EngineChoice::Uring => 1,
+            EngineChoice::Psync => 2,
         }
-    };
+    }
+
+    fn set(&mut self, value: u64) {
+        *self = match value {
+            0 => EngineChoice::Auto,
+            1 => EngineChoice::Uring,
+            _ => EngineChoice::Psync,
+        };
+    }
 }
-
-use OptionType::{Choice, Number, Processor, Set, Size};
-
-const BOOL: OptionType = Choice(&["false", "true"]);
 
 /// Every option, in the order in which they are listed to people.
-pub static OPTIONS: &[OptionInfo] = &[
-    OptionInfo {
-        key: "engine",
-        kind: Choice(&["auto", "uring", "psync"]),
-        default: 0,
-        min: 0,
-        max: 2,
-        meaning: "What performs I/O; auto takes uring where the kernel grants it.",
-        field: |config| Field::Engine(&mut config.engine),
-    },
-    number!(
+pub static OPTIONS: &[OptionInfo<Config>] = &[
+    option!(
+        engine,
+        Choice(&["auto", "uring", "psync"]),
+        0,
+        0..=2,
+        "What performs I/O; auto takes uring where the kernel grants it."
+    ),
+    option!(
         capacity_bytes,
         Size,
         10 * GIB,
         MIB..=u64::MAX >> 1,
         "Limit of the cache directory, which remembers it."
     ),
-    number!(
+    option!(
+        objects_max,
+        Number,
+        0,
+        0..=OBJECTS_MAX,
+        "Objects in the cache directory; 0: as it was made, one for 16 KiB of its limit."
+    ),
+    option!(
         chunk_bytes,
         Size,
         MIB,
         CHUNK_BYTES_MIN..=CHUNK_BYTES_MAX,
         "Unit of presence, a power of two; fixed when the directory is first used."
     ),
-    number!(
+    option!(
+        capacity_run_percent,
+        Number,
+        95,
+        1..=100,
+        "Percent of capacity_bytes and objects_max in use at which evicting beside the work ends."
+    ),
+    option!(
+        capacity_cull_percent,
+        Number,
+        98,
+        1..=100,
+        "Percent of capacity_bytes and objects_max in use at which it begins."
+    ),
+    option!(
+        space_run_percent,
+        Number,
+        7,
+        1..=99,
+        "Percent of the file system's blocks that are free at which evicting for it ends (brun)."
+    ),
+    option!(
+        space_cull_percent,
+        Number,
+        5,
+        1..=99,
+        "Percent of them at which it begins (bcull)."
+    ),
+    option!(
+        space_stop_percent,
+        Number,
+        1,
+        1..=99,
+        "Percent of them below which nothing is stored (bstop)."
+    ),
+    option!(
+        inodes_run_percent,
+        Number,
+        7,
+        1..=99,
+        "Percent of the file system's inodes that are free at which evicting for it ends (frun)."
+    ),
+    option!(
+        inodes_cull_percent,
+        Number,
+        5,
+        1..=99,
+        "Percent of them at which it begins (fcull)."
+    ),
+    option!(
+        inodes_stop_percent,
+        Number,
+        1,
+        1..=99,
+        "Percent of them below which nothing is stored (fstop)."
+    ),
+    option!(
+        pinned_percent,
+        Number,
+        50,
+        1..=100,
+        "Percent of capacity_bytes that pinned objects may take."
+    ),
+    option!(
         pool_bytes,
         Size,
         64 * MIB,
         512 * KIB..=64 * GIB,
         "Memory for reads from origins, over all library threads."
     ),
-    number!(
+    option!(
         threads,
         Number,
         2,
         1..=THREADS_MAX,
         "Library threads that serve misses, fills and callbacks."
     ),
-    number!(
+    option!(
         queue_depth,
         Number,
         256,
         8..=QUEUE_DEPTH_MAX,
         "Operations that a library thread has in flight at its engine."
     ),
-    number!(
+    option!(
         psync_threads,
         Number,
         8,
         1..=1024,
         "Threads of the psync engine."
     ),
-    number!(
+    option!(
         sq_poll,
         BOOL,
         0,
         0..=1,
         "A kernel thread submits for all rings; it needs a processor to spare."
     ),
-    number!(
+    option!(
         sq_poll_idle_ms,
         Number,
         1_000,
         1..=600_000,
         "Milliseconds without work after which that thread sleeps."
     ),
-    number!(
+    option!(
         sq_poll_cpu,
         Processor,
         0,
         0..=PROCESSORS_MAX,
         "Processor that it stays on."
     ),
-    number!(
+    option!(
         io_poll,
         BOOL,
         0,
         0..=1,
         "Poll the device for direct reads, where it has poll queues (see direct_io)."
     ),
-    number!(
+    option!(
         spin_us,
         Number,
         0,
         0..=SPIN_US_MAX,
         "Microseconds that a wait polls at most before it sleeps; 0: 50 from 8 processors on."
     ),
-    number!(
+    option!(
         io_workers,
         Number,
         16,
         1..=IO_WORKERS_MAX,
         "Kernel threads of each library thread for I/O that blocks."
     ),
-    number!(
+    option!(
         huge_pages,
         Choice(&["auto", "false", "true"]),
         0,
         0..=2,
         "Pages of buffers: auto takes transparent huge ones, true reserved ones if there are some."
     ),
-    number!(
+    option!(
         direct_io,
         BOOL,
         0,
         0..=1,
         "New objects are read and written past the page cache (O_DIRECT)."
     ),
-    number!(
+    option!(
         memory_bytes,
         Size,
         0,
         0..=64 * GIB,
         "Memory to lock for what is read most, 16384 chunks at most: such hits take no system call."
     ),
-    number!(
+    option!(
         lease_bytes,
         Size,
         64 * MIB,
         LEASE_UNIT_BYTES..=LEASE_BYTES_MAX,
         "Bytes that may be leased at once, counted in pages of 4 KiB."
     ),
-    number!(
+    option!(
         readahead,
         Choice(&["true", "false"]),
         0,
         0..=1,
         "Fetch what a run of reads will want before it is asked for."
     ),
-    number!(
+    option!(
         readahead_bytes,
         Size,
         64 * MIB,
         64 * KIB..=64 * GIB,
         "Limit of what is ahead of its readers, over all files; less than a chunk is nothing."
     ),
-    number!(
+    option!(
         copy_method,
         Choice(&["auto", "reflink", "copy_file_range", "ring", "splice"]),
         0,
         0..=4,
         "How files are copied into the cache; the plainest way follows where one is refused."
     ),
-    number!(
+    option!(
         direct_copy_bytes,
         Size,
         64 * MIB,
         1..=OBJECT_BYTES_MAX,
         "Size from which on a cold file that is copied whole is written past the page cache."
     ),
-    number!(
+    option!(
         durable,
         Choice(&["true", "false"]),
         0,
         0..=1,
         "What is stored is synced in the background, and outlives a crash of the host."
     ),
-    number!(
+    option!(
         sync_interval_ms,
         Number,
         30_000,
         1..=86_400_000,
         "Milliseconds after which what was stored is synced (see durable)."
     ),
-    number!(
+    option!(
         withhold,
         Set(&FEATURE_NAMES),
         0,
         0..=FeatureSet::ALL.bits() as u64,
         "Features of io_uring not to use, against bugs of a kernel."
     ),
-    number!(
+    option!(
         fill_depth,
         Number,
         8,
         1..=256,
         "Chunks of one request that are fetched at the same time."
     ),
-    number!(
+    option!(
         async_limit,
         Number,
         4096,
         1..=1 << 20,
         "Callback reads and fills in flight at once, over the cache."
     ),
-    number!(
+    option!(
         origin_timeout_ms,
         Number,
         30_000,
         1..=86_400_000,
         "Milliseconds after which a read that the origin does not answer fails."
     ),
-    number!(
+    option!(
         device_timeout_ms,
         Number,
         10_000,
         10..=3_600_000,
         "Milliseconds after which an operation of the cache device counts as one that hangs."
     ),
-    number!(
+    option!(
         close_timeout_ms,
         Number,
         5_000,
         1..=600_000,
         "Milliseconds that closing waits for I/O that does not finish."
     ),
-    number!(
+    option!(
         log_level,
         Choice(&["error", "warn", "info", "debug", "trace"]),
         2,
@@ -352,108 +401,22 @@ pub static OPTIONS: &[OptionInfo] = &[
     ),
 ];
 
-impl OptionInfo {
-    /// The number of a choice's first word.
-    fn first_word(&self) -> u64 {
-        self.min
+/// Refuses a value outside the range, or that no chunk can have.
+fn check(option: &OptionInfo<Config>, value: u64) -> Result<()> {
+    if option.key == "chunk_bytes" && !value.is_power_of_two() && option.check(value).is_ok() {
+        let text = format!("chunk_bytes is not a power of two: {value}");
+        return Err(Error::new(Errno::INVAL, text));
     }
-
-    /// A value as a person reads it.
-    pub fn text(&self, value: u64) -> String {
-        match self.kind {
-            Choice(words) => words[(value - self.first_word()) as usize].to_owned(),
-            Number => value.to_string(),
-            Size => size_text(value),
-            Processor => match value.checked_sub(1) {
-                None => "any".to_owned(),
-                Some(processor) => processor.to_string(),
-            },
-            Set(words) => {
-                let bits = words.iter().enumerate();
-                let set = bits.filter(|(bit, _)| value & 1 << bit != 0);
-                let set: Vec<&str> = set.map(|(_, word)| *word).collect();
-                if set.is_empty() {
-                    "none".to_owned()
-                } else {
-                    set.join("+")
-                }
-            }
-        }
-    }
-
-    /// `LOW..HIGH`, or the words of a choice separated by `|`.
-    pub fn range(&self) -> String {
-        match self.kind {
-            Choice(words) => words.join("|"),
-            Processor => format!("any|0..{}", self.max - 1),
-            Set(words) => format!("none|{}", words.join("+")),
-            _ => format!("{}..{}", self.text(self.min), self.text(self.max)),
-        }
-    }
-
-    /// The number that a text stands for; one that no field can hold is the
-    /// largest, which is outside of every range.
-    fn parse(&self, text: &str) -> Result<u64> {
-        let parsed = match self.kind {
-            Choice(words) => {
-                let word = words.iter().position(|word| *word == text);
-                word.map(|index| index as u64 + self.first_word())
-            }
-            Number => parse_number(text),
-            Size => parse_size(text),
-            Processor if text == "any" => Some(0),
-            Processor => parse_number(text).map(|processor| processor.saturating_add(1)),
-            Set(_) if text == "none" => Some(0),
-            Set(words) => {
-                let bit = |word| words.iter().position(|one| *one == word);
-                let bits = text.split('+').map(|word| Some(1u64 << bit(word)?));
-                bits.sum()
-            }
-        };
-        parsed.ok_or_else(|| {
-            let (key, range) = (self.key, self.range());
-            Error::new(
-                Errno::INVAL,
-                format!("{key} is not one of {range}: \"{text}\""),
-            )
-        })
-    }
-
-    /// Refuses a value outside the range. 0 is the default, except in text.
-    fn check(&self, value: u64) -> Result<()> {
-        if value < self.min || value > self.max {
-            let (key, range) = (self.key, self.range());
-            let text = format!("{key} is outside {range}: {value}");
-            return Err(Error::new(Errno::RANGE, text));
-        }
-        if self.key == "chunk_bytes" && !value.is_power_of_two() {
-            let text = format!("chunk_bytes is not a power of two: {value}");
-            return Err(Error::new(Errno::INVAL, text));
-        }
-        Ok(())
-    }
+    option.check(value)
 }
 
 impl Config {
     /// Sets one option from text. Nothing is changed on error: ENOENT (no such
     /// key), EINVAL (not a value), ERANGE (outside the range).
     pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
-        let option = OPTIONS
-            .iter()
-            .find(|option| option.key == key)
-            .ok_or_else(|| Error::new(Errno::NOENT, format!("no option is named \"{key}\"")))?;
-        let number = option.parse(value)?;
-        option.check(number)?;
-        match (option.field)(self) {
-            Field::Number(field) => *field = number,
-            Field::Engine(field) => {
-                *field = match number {
-                    0 => EngineChoice::Auto,
-                    1 => EngineChoice::Uring,
-                    _ => EngineChoice::Psync,
-                }
-            }
-        }
+        let (option, number) = parse(OPTIONS, key, value)?;
+        check(option, number)?;
+        (option.field)(self).set(number);
         Ok(())
     }
 
@@ -462,15 +425,42 @@ impl Config {
     pub fn completed(&self) -> Result<Config> {
         let mut config = self.clone();
         for option in OPTIONS {
-            if let Field::Number(field) = (option.field)(&mut config) {
-                if *field != 0 {
-                    option.check(*field)?;
-                } else if !["chunk_bytes", "capacity_bytes"].contains(&option.key) {
-                    *field = option.default;
-                }
+            let field = (option.field)(&mut config);
+            if field.get() != 0 {
+                check(option, field.get())?;
+            } else if !["chunk_bytes", "capacity_bytes"].contains(&option.key) {
+                field.set(option.default);
             }
         }
+        config.check_marks()?;
         Ok(config)
+    }
+
+    /// Marks that follow each other the wrong way would have the cache evict for ever,
+    /// or never.
+    fn check_marks(&self) -> Result<()> {
+        let used = [self.capacity_run_percent, self.capacity_cull_percent];
+        let space = [
+            self.space_stop_percent,
+            self.space_cull_percent,
+            self.space_run_percent,
+        ];
+        let inodes = [
+            self.inodes_stop_percent,
+            self.inodes_cull_percent,
+            self.inodes_run_percent,
+        ];
+        let rises = |marks: [u64; 3]| marks.is_sorted_by(|one, next| one < next);
+        let text = if !used.is_sorted() {
+            "capacity_run_percent is above capacity_cull_percent"
+        } else if !rises(space) {
+            "space_stop_percent, space_cull_percent and space_run_percent do not go up"
+        } else if !rises(inodes) {
+            "inodes_stop_percent, inodes_cull_percent and inodes_run_percent do not go up"
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(Errno::INVAL, text))
     }
 }
 
@@ -527,37 +517,6 @@ pub(crate) fn default_of(key: &str) -> u64 {
     option.expect("it is in the table").default
 }
 
-const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB)];
-
-/// The largest unit that leaves a whole number.
-fn size_text(bytes: u64) -> String {
-    for (unit, factor) in UNITS {
-        if bytes >= factor && bytes.is_multiple_of(factor) {
-            return format!("{}{unit}", bytes / factor);
-        }
-    }
-    bytes.to_string()
-}
-
-/// Powers of 1024 under both spellings, as dd(1) and systemd take `K` and `M`.
-fn parse_size(text: &str) -> Option<u64> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let factor = match unit {
-        "" | "B" => 1,
-        _ => UNITS
-            .iter()
-            .find(|(name, _)| unit == *name || unit == &name[..1])
-            .map(|(_, factor)| *factor)?,
-    };
-    Some(parse_number(number)?.saturating_mul(factor))
-}
-
-fn parse_number(text: &str) -> Option<u64> {
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    digits.then(|| text.parse().unwrap_or(u64::MAX))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -584,23 +543,6 @@ mod tests {
                 assert_eq!(error.unwrap_err().errno(), Errno::RANGE, "{}", option.key);
             }
         }
-    }
-
-    #[test]
-    fn sizes_take_units() {
-        assert_eq!(parse_size("3"), Some(3));
-        assert_eq!(parse_size("3K"), Some(3 << 10));
-        assert_eq!(parse_size("3GiB"), Some(3 << 30));
-        assert_eq!(parse_size("3GB"), None);
-        assert_eq!(parse_size("-1"), None);
-        assert_eq!(
-            parse_size("99999999T"),
-            Some(u64::MAX),
-            "more than there is"
-        );
-        assert_eq!(parse_size("99999999999999999999"), Some(u64::MAX));
-        assert_eq!(parse_size(""), None);
-        assert_eq!(parse_size("+1"), None);
     }
 
     #[test]

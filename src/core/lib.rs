@@ -33,6 +33,7 @@ mod lease;
 pub mod limits;
 mod log;
 mod memory;
+mod options;
 mod origin;
 mod queue;
 mod readahead;
@@ -48,7 +49,7 @@ mod workers;
 pub use buf::{Lent, Pages};
 pub use cache::{Cache, Report, State};
 pub use completion::{Completion, MissReason, Operation, Source};
-pub use config::{Config, OPTIONS, OptionInfo, OptionType};
+pub use config::{Config, OPTIONS};
 pub use error::{Errno, Error, Result};
 pub use explain::Explanation;
 pub use file::{File, FileInfo, Residency};
@@ -59,7 +60,8 @@ pub use io::{
 #[cfg(any(test, feature = "sim"))]
 pub use io::{Faults, Injection, Manners, Rates, Simulation};
 pub use lease::Lease;
-pub use origin::{CustomOrigin, Origin, OriginRead};
+pub use options::{OptionInfo, OptionType};
+pub use origin::{CustomOrigin, ORIGIN_OPTIONS, Origin, OriginOptions, OriginRead};
 pub use queue::{Batch, Queue, QueueOptions};
 pub use request::{Item, Treatment, submit_batch};
 pub use stats::Stats;

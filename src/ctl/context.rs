@@ -5,7 +5,7 @@ use crate::console::Console;
 use crate::failure::{Failure, Outcome, describe};
 use crate::place::Place;
 use crate::{log, options, show};
-use cachefs_core::{Cache, Config};
+use cachefs_core::{Cache, Config, OriginOptions};
 use std::ffi::OsString;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -17,6 +17,8 @@ pub struct Context {
     pub console: Console,
     /// The options of the cache.
     pub config: Config,
+    /// Those of the origin.
+    origin_options: OriginOptions,
     cache: PathBuf,
     cache_is_default: bool,
     origin: Option<PathBuf>,
@@ -26,10 +28,11 @@ impl Context {
     /// Reads the common part of the command line, and the environment.
     pub fn new(args: &Args, console: Console) -> Result<Self, Failure> {
         let mut config = Config::default();
+        let mut origin_options = OriginOptions::default();
         let variable = std::env::var(options::VARIABLE).unwrap_or_default();
         let from_variable = variable.split(',').filter(|text| !text.is_empty());
         for text in from_variable.chain(args.options()) {
-            options::apply(&mut config, text)?;
+            options::apply(&mut config, &mut origin_options, text)?;
         }
         let dispatch = log::dispatch(console.clone(), config.log_level)?;
         config.log = Some(dispatch.clone());
@@ -43,6 +46,7 @@ impl Context {
         Ok(Self {
             console,
             config,
+            origin_options,
             cache,
             cache_is_default: args.global.cache.is_none(),
             origin: args.global.origin.clone(),
@@ -98,7 +102,7 @@ impl Context {
                 the root that the other users of the cache name";
             return Err(Failure::usage(text));
         };
-        let origin = cache.open_directory(root)?;
+        let origin = cache.open_directory(root, &self.origin_options)?;
         Place::new(origin, root).map_err(|error| {
             let shown = show::path(root);
             Failure::new(format!("open the origin {shown}: {}", describe(&error)))

@@ -1,19 +1,19 @@
-//! Cache options from text, and the table of them for people.
+//! Options of cache and origin from text, and the table of them for people.
 
 use crate::failure::Failure;
-use cachefs_core::{Config, OPTIONS, OptionInfo};
+use cachefs_core::{Config, OPTIONS, ORIGIN_OPTIONS, OptionInfo, OriginOptions};
 use std::fmt::Write;
 
 /// The variable with options for every command, separated by commas.
 pub const VARIABLE: &str = "CACHEFS_OPTIONS";
 
-/// Sets one option from `KEY=VALUE`.
-pub fn apply(config: &mut Config, text: &str) -> Result<(), Failure> {
+/// Sets one option from `KEY=VALUE`: no key is one of both.
+pub fn apply(config: &mut Config, origin: &mut OriginOptions, text: &str) -> Result<(), Failure> {
     let Some((key, value)) = text.split_once('=') else {
         let text = format!("-o {text}: an option is written KEY=VALUE");
         return Err(Failure::usage(text));
     };
-    if !OPTIONS.iter().any(|option| option.key == key) {
+    if !keys().any(|known| known == key) {
         let nearest = nearest(key);
         let text = format!(
             "-o {text}: no option is named \"{key}\": did you mean \"{nearest}\"? \
@@ -21,9 +21,13 @@ pub fn apply(config: &mut Config, text: &str) -> Result<(), Failure> {
         );
         return Err(Failure::usage(text));
     }
-    config
-        .set(key, value)
-        .map_err(|error| Failure::usage(format!("-o {text}: {error}")))
+    let is_of_origin = ORIGIN_OPTIONS.iter().any(|option| option.key == key);
+    let set = if is_of_origin {
+        origin.set(key, value)
+    } else {
+        config.set(key, value)
+    };
+    set.map_err(|error| Failure::usage(format!("-o {text}: {error}")))
 }
 
 /// A number of bytes from text, as options have it; at least 1 MiB.
@@ -39,17 +43,24 @@ pub fn size(text: &str) -> Result<u64, String> {
 /// The key that looks most like `key`. A shared beginning counts most, since
 /// what people forget is the unit at the end.
 fn nearest(key: &str) -> &'static str {
-    let likeness = |option: &OptionInfo| strsim::jaro_winkler(key, option.key);
-    let best = OPTIONS
-        .iter()
-        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    best.expect("there are options").key
+    let likeness = |known: &str| strsim::jaro_winkler(key, known);
+    let best = keys().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    best.expect("there are options")
+}
+
+fn keys() -> impl Iterator<Item = &'static str> {
+    let of_cache = OPTIONS.iter().map(|option| option.key);
+    of_cache.chain(ORIGIN_OPTIONS.iter().map(|option| option.key))
 }
 
 /// A line or two for each option.
 pub fn table() -> String {
+    lines(OPTIONS) + &lines(ORIGIN_OPTIONS)
+}
+
+fn lines<T>(options: &[OptionInfo<T>]) -> String {
     let mut table = String::new();
-    for option in OPTIONS {
+    for option in options {
         let (key, default, range) = (option.key, option.text(option.default), option.range());
         let meaning = option.meaning;
         write!(table, "  {key}={default}\n      {meaning} [{range}]\n")
@@ -61,7 +72,7 @@ pub fn table() -> String {
 /// What `--help` says about options.
 pub fn help() -> String {
     format!(
-        "Cache options (-o KEY=VALUE), with their defaults and ranges:\n{}",
+        "Options of cache and origin (-o KEY=VALUE), with their defaults and ranges:\n{}",
         table()
     )
 }
@@ -87,6 +98,9 @@ mod tests {
     fn every_option_is_in_the_table() {
         let table = table();
         for option in OPTIONS {
+            assert!(table.contains(option.key) && table.contains(option.meaning));
+        }
+        for option in ORIGIN_OPTIONS {
             assert!(table.contains(option.key) && table.contains(option.meaning));
         }
     }

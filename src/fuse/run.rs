@@ -9,7 +9,7 @@ use crate::passthrough::Passthrough;
 use crate::server::{self, Daemon};
 use crate::settings::Settings;
 use crate::tree::Tree;
-use cachefs_core::Cache;
+use cachefs_core::{Cache, OriginOptions};
 use rustix::process::{Resource, Rlimit};
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -61,7 +61,7 @@ pub fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), Failure> {
 /// Everything that can fail, before the mount is said to be up.
 fn start(settings: Settings) -> Result<(Arc<Daemon>, Mount), Failure> {
     let cache = Cache::open(&settings.cache_dir, &settings.config)?;
-    let origin = cache.open_directory(&settings.origin)?;
+    let origin = cache.open_directory(&settings.origin, &OriginOptions::default())?;
     let (tree, root) = Tree::open(&settings.origin).map_err(|errno| {
         let shown = settings.origin.display();
         Failure::new(format!(

@@ -1,7 +1,7 @@
 //! What the inner parts take, in nanoseconds: `make bench`.
 
 use cachefs_core::bench::{Planned, Turns, present};
-use cachefs_core::{Cache, Config, File, Origin};
+use cachefs_core::{Cache, Config, File, Origin, OriginOptions};
 use divan::{Bencher, black_box};
 use tempfile::TempDir;
 
@@ -33,7 +33,9 @@ impl Scene {
             ..Config::default()
         };
         let cache = Cache::open(&directory.path().join("cache"), &config).expect("open the cache");
-        let origin = cache.open_directory(&root).expect("open the origin");
+        let origin = cache
+            .open_directory(&root, &OriginOptions::default())
+            .expect("open the origin");
         let file = origin.open(b"file").expect("open the file");
         file.fill(0, u64::MAX, |_, _| true).expect("fill the cache");
         Self {

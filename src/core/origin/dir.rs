@@ -77,9 +77,8 @@ impl Directory {
         self.path.as_os_str().as_bytes().to_vec()
     }
 
-    /// Opens a regular file below the root; gives its identity and version, and
-    /// whether it is on a device of this host.
-    pub(super) fn open(&self, path: &CStr) -> Result<(Source, Vec<u8>, VersionToken, bool)> {
+    /// Opens a regular file below the root; gives its identity and version.
+    pub(super) fn open(&self, path: &CStr) -> Result<(Source, Vec<u8>, VersionToken)> {
         let shown = || format!("open {}", path.to_string_lossy());
         let fd = self.resolve(path).context(shown)?;
         self.admit(Arc::new(fd), path)
@@ -90,7 +89,7 @@ impl Directory {
         &self,
         fd: Arc<OwnedFd>,
         path: &CStr,
-    ) -> Result<(Source, Vec<u8>, VersionToken, bool)> {
+    ) -> Result<(Source, Vec<u8>, VersionToken)> {
         let shown = || format!("open {}", path.to_string_lossy());
         let attributes = sys::attributes(fd.as_fd()).context(shown)?;
         match attributes.mode & libc::S_IFMT {
@@ -108,10 +107,10 @@ impl Directory {
             Source::Descriptor {
                 file: fd,
                 elsewhere,
+                near,
             },
             identity,
             attributes.into(),
-            near,
         ))
     }
 

@@ -1,20 +1,36 @@
-//! Where the bytes come from.
+//! Where the bytes come from, and what is known of it.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `dir` | a directory on any mounted file system |
+//! | `custom` | somebody's code |
+//! | `options` | how an origin is treated |
+//! | `known` | what it has said of its paths, for as long as that is believed |
+//! | `path` | one name for a path that can be written in several ways |
 
 mod custom;
 mod dir;
+mod known;
+mod options;
+mod path;
 
 use crate::error::{Errno, Error, Result};
 use crate::ids::Identity;
-use crate::limits::PATH_BYTES_MAX;
+use crate::limits::{OPENERS_MAX, PATH_BYTES_MAX};
 use crate::shared::Shared;
+use crate::store::{Mark, Spot};
 use crate::token::VersionToken;
+use crate::workers::Workers;
+use std::borrow::Cow;
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-pub(crate) use custom::{Custom, OriginJob, ReadReply, StatReply};
+pub(crate) use custom::{Custom, OpenReply, OriginJob, ReadReply, StatReply};
 pub use custom::{CustomOrigin, OriginRead};
 pub(crate) use dir::Directory;
+use known::{Belief, Known};
+pub use options::{ORIGIN_OPTIONS, OriginOptions};
 
 /// An origin in use. Clones are the same origin.
 #[derive(Clone)]
@@ -25,9 +41,12 @@ pub(crate) struct Inner {
     /// Tells the origins of one cache apart, across restarts.
     name: Vec<u8>,
     kind: Kind,
+    known: Known,
+    /// Open files for library threads, which must not wait for it.
+    openers: Arc<Workers<OriginJob>>,
 }
 
-enum Kind {
+pub(crate) enum Kind {
     Directory(Directory),
     Custom(Custom),
 }
@@ -39,6 +58,8 @@ pub(crate) enum Source {
         file: Arc<OwnedFd>,
         /// See [`crate::io::Terms`].
         elsewhere: bool,
+        /// It is on a device of this host: reads of it end.
+        near: bool,
     },
     /// By the origin's own code.
     Path(Arc<CString>),
@@ -46,57 +67,174 @@ pub(crate) enum Source {
 
 /// A file of an origin, opened and checked.
 pub(crate) struct Opened {
-    pub(crate) source: Source,
-    /// It is on a device of this host: reads of it end.
-    pub(crate) near: bool,
-    pub(crate) identity: Identity,
+    /// None: the origin was not asked.
+    pub(crate) source: Option<Source>,
+    pub(crate) identity: Arc<Identity>,
     pub(crate) token: VersionToken,
+    /// Of before it was asked.
+    pub(crate) mark: Mark,
+}
+
+impl Source {
+    /// See [`crate::io::Terms`]; to close it may wait for its file system as well.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        matches!(
+            self,
+            Source::Descriptor {
+                elsewhere: true,
+                ..
+            }
+        )
+    }
+
+    /// Reads of it end.
+    pub(crate) fn is_near(&self) -> bool {
+        matches!(self, Source::Descriptor { near: true, .. })
+    }
+
+    /// What the engine reads it through.
+    pub(crate) fn descriptor(&self) -> Option<&Arc<OwnedFd>> {
+        match self {
+            Source::Descriptor { file, .. } => Some(file),
+            Source::Path(_) => None,
+        }
+    }
 }
 
 impl Origin {
+    /// An origin with completed options.
+    pub(crate) fn new(
+        cache: Arc<Shared>,
+        name: Vec<u8>,
+        kind: Kind,
+        options: &OriginOptions,
+    ) -> Self {
+        let openers = cache.logged(|| Arc::new(Workers::new("cachefs-open", OPENERS_MAX)));
+        Self(Arc::new(Inner {
+            cache,
+            name,
+            kind,
+            known: Known::new(options),
+            openers,
+        }))
+    }
+
     /// The name that its objects carry.
     pub fn name(&self) -> &[u8] {
         &self.0.name
     }
+
+    /// From now on, what is known of a path counts no more, for any process that uses
+    /// the cache directory: the origin is asked before anything is served of it again.
+    /// ESHUTDOWN once the cache is closed.
+    pub fn invalidate(&self, path: &[u8]) -> Result<()> {
+        self.0.cache.check_open()?;
+        self.0.cache.invalidations.invalidate(self.0.spot(path));
+        Ok(())
+    }
+
+    /// The same of everything below a path; so far, of every path of the origin.
+    pub fn invalidate_below(&self, path: &[u8]) -> Result<()> {
+        self.0.cache.check_open()?;
+        self.0.cache.invalidations.invalidate_all(self.0.spot(path));
+        Ok(())
+    }
 }
 
 impl Inner {
-    pub(crate) fn directory(cache: Arc<Shared>, directory: Directory) -> Origin {
-        let name = directory.name();
-        let kind = Kind::Directory(directory);
-        Origin(Arc::new(Self { cache, name, kind }))
+    /// The name under which a path is known. To code, each spelling is another file.
+    fn plain<'a>(&self, path: &'a [u8]) -> Cow<'a, [u8]> {
+        match self.kind {
+            Kind::Directory(_) => path::plain(path),
+            Kind::Custom(_) => Cow::Borrowed(path),
+        }
     }
 
-    pub(crate) fn custom(cache: Arc<Shared>, name: Vec<u8>, custom: Custom) -> Origin {
-        let kind = Kind::Custom(custom);
-        Origin(Arc::new(Self { cache, name, kind }))
+    /// Where the invalidations of a path are counted.
+    pub(crate) fn spot(&self, path: &[u8]) -> Spot {
+        Spot::new(&self.name, &self.plain(path))
     }
 
-    /// Opens a file and samples its version.
-    pub(crate) fn open(&self, path: &[u8]) -> Result<Opened> {
-        self.open_with(path, None)
+    pub(crate) fn mark(&self, spot: Spot) -> Mark {
+        self.cache.invalidations.mark(spot)
     }
 
-    /// The same. A descriptor: a directory's file, which its user has opened already.
-    pub(crate) fn open_with(&self, path: &[u8], fd: Option<Arc<OwnedFd>>) -> Result<Opened> {
+    /// Whether files are opened without asking for them.
+    pub(crate) fn has_ttl(&self) -> bool {
+        self.known.has_ttl()
+    }
+
+    /// The threads that open files.
+    pub(crate) fn openers(&self) -> &Arc<Workers<OriginJob>> {
+        &self.openers
+    }
+
+    /// Opens a file and samples its version, unless what the origin has said before is
+    /// still believed.
+    pub(crate) fn open(&self, path: &[u8], spot: Spot) -> Result<Opened> {
+        let mark = self.mark(spot);
+        let counters = &self.cache.counters;
+        match self.known.belief(&self.plain(path), mark) {
+            Belief::Nothing => self.ask(path, spot, None),
+            Belief::File(validated) => {
+                counters.opens_unasked.add(1);
+                Ok(Opened {
+                    source: None,
+                    identity: Arc::clone(&validated.identity),
+                    token: validated.token,
+                    mark,
+                })
+            }
+            Belief::Absent(error) => {
+                counters.negative_hits.add(1);
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens a file and samples its version. A descriptor: a directory's file, which its
+    /// user has opened already; what its path is, is then not learned from it.
+    pub(crate) fn ask(
+        &self,
+        path: &[u8],
+        spot: Spot,
+        given: Option<&Arc<OwnedFd>>,
+    ) -> Result<Opened> {
+        let mark = self.mark(spot);
+        let opened = self
+            .open_source(path, given)
+            .map(|(source, identity, token)| Opened {
+                source: Some(source),
+                identity: Arc::new(identity),
+                token,
+                mark,
+            });
+        if given.is_none() {
+            let answer = opened.as_ref();
+            let answer = answer.map(|opened| (&opened.identity, &opened.token));
+            self.known.learn(&self.plain(path), mark, answer);
+        }
+        opened
+    }
+
+    fn open_source(
+        &self,
+        path: &[u8],
+        given: Option<&Arc<OwnedFd>>,
+    ) -> Result<(Source, Identity, VersionToken)> {
         if path.len() >= PATH_BYTES_MAX {
-            return Err(Error::new(
-                Errno::NAMETOOLONG,
-                "the path is longer than 4095 bytes",
-            ));
+            let text = "the path is longer than 4095 bytes";
+            return Err(Error::new(Errno::NAMETOOLONG, text));
         }
         let path =
             CString::new(path).map_err(|_| Error::new(Errno::INVAL, "the path contains a NUL"))?;
-        let (source, file, token, near) = match (&self.kind, fd) {
+        let (source, file, token) = match (&self.kind, given) {
             (Kind::Directory(directory), None) => directory.open(&path)?,
-            (Kind::Directory(directory), Some(fd)) => directory.admit(fd, &path)?,
+            (Kind::Directory(directory), Some(fd)) => directory.admit(Arc::clone(fd), &path)?,
+            (Kind::Custom(custom), None) => custom.open(path)?,
             (Kind::Custom(_), Some(_)) => {
                 let text = "an origin that is code has no descriptors";
                 return Err(Error::new(Errno::OPNOTSUPP, text));
-            }
-            (Kind::Custom(custom), None) => {
-                let (source, file, token) = custom.open(path)?;
-                (source, file, token, false)
             }
         };
         if token.size > i64::MAX as u64 {
@@ -111,12 +249,7 @@ impl Inner {
             origin: self.name.clone(),
             file,
         };
-        Ok(Opened {
-            source,
-            near,
-            identity,
-            token,
-        })
+        Ok((source, identity, token))
     }
 
     /// The code of a custom origin. Its files have `Source::Path`.
@@ -125,5 +258,11 @@ impl Inner {
             Kind::Custom(custom) => custom,
             Kind::Directory(_) => unreachable!("a directory's files have descriptors"),
         }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.openers.end();
     }
 }

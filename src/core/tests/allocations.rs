@@ -2,7 +2,9 @@
 //! made with the queue, the ring and the file.
 
 use allocation_counter::measure;
-use cachefs_core::{Cache, Config, EngineChoice, File, Lent, Origin, Queue, QueueOptions};
+use cachefs_core::{
+    Cache, Config, EngineChoice, File, Lent, Origin, OriginOptions, Queue, QueueOptions,
+};
 use tempfile::TempDir;
 
 const CHUNK: u64 = 64 << 10;
@@ -30,7 +32,9 @@ fn scene(engine: EngineChoice, memory_bytes: u64) -> Scene {
         ..Config::default()
     };
     let cache = Cache::open(&directory.path().join("cache"), &config).unwrap();
-    let origin = cache.open_directory(&root).unwrap();
+    let origin = cache
+        .open_directory(&root, &OriginOptions::default())
+        .unwrap();
     let file = origin.open(b"file").unwrap();
     file.fill(0, u64::MAX, |_, _| true).unwrap();
     Scene {

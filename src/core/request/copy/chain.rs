@@ -364,7 +364,7 @@ fn refuses(errno: Errno) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Cache, Config, EngineChoice, Stats};
+    use crate::{Cache, Config, EngineChoice, OriginOptions, Stats};
     use std::os::unix::fs::FileExt;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
@@ -385,7 +385,9 @@ mod tests {
         };
         config.set("copy_method", "splice").unwrap();
         let cache = Cache::open(&place.path().join("cache"), &config).unwrap();
-        let origin = cache.open_directory(&place.path().join("origin")).unwrap();
+        let origin = cache
+            .open_directory(&place.path().join("origin"), &OriginOptions::default())
+            .unwrap();
         let file = origin.open(b"file").unwrap();
         let size = bytes.len() as u64;
         assert_eq!(file.fill(0, u64::MAX, |_, _| true).unwrap(), size);

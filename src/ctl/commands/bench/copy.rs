@@ -8,6 +8,7 @@ use super::scratch::{self, DATA};
 use super::subject::{fill, open_cache};
 use super::system_calls;
 use super::trouble::Trouble;
+use cachefs_core::OriginOptions;
 use std::path::Path;
 use std::process::Command;
 
@@ -68,7 +69,7 @@ fn operations(bed: &Bed) -> u64 {
 fn fill_once(bed: &Bed, root: &Path) -> Result<Cost, Trouble> {
     let directory = bed.scratch.path().join("cache");
     let cache = open_cache(&directory, &bed.config, bed.size)?;
-    let origin = cache.open_directory(root)?;
+    let origin = cache.open_directory(root, &OriginOptions::default())?;
     scratch::make_cold(&root.join(DATA))?;
     bed.scratch.go_on()?;
     let clock = Clock::of_process();

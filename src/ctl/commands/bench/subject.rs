@@ -2,7 +2,7 @@
 
 use super::scratch::{DATA, Scratch};
 use super::trouble::Trouble;
-use cachefs_core::{Cache, Config, File, Origin, State};
+use cachefs_core::{Cache, Config, File, Origin, OriginOptions, State};
 use rustix::fs::{CWD, Mode, OFlags};
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -94,7 +94,7 @@ fn open(
     size: u64,
 ) -> Result<(Origin, File, Cache), Trouble> {
     let cache = open_cache(directory, config, size)?;
-    let origin = cache.open_directory(root)?;
+    let origin = cache.open_directory(root, &OriginOptions::default())?;
     let file = origin.open(DATA.as_bytes())?;
     Ok((origin, file, cache))
 }
