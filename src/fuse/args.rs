@@ -4,6 +4,7 @@ use crate::failure::Failure;
 use crate::settings::{self, Settings};
 use clap::{CommandFactory, FromArgMatches, Parser};
 use std::ffi::{OsStr, OsString};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Mounts a slow directory as a fast one: what was read is kept on a local disk.
@@ -133,9 +134,13 @@ fn parse_helper(words: &[OsString]) -> Result<Asked, Refused> {
     let args = MountArgs::try_parse_from(words)?;
     let mut settings = Settings::default();
     for list in &args.options {
-        match settings.set_list(list) {
-            Err(failure) if args.sloppy => tracing::warn!("{}", failure.message()),
-            outcome => outcome?,
+        if args.sloppy {
+            for left_out in settings.set_known(list) {
+                // Without a stderr nobody wants to know.
+                let _untold = writeln!(std::io::stderr(), "{}", left_out.message());
+            }
+        } else {
+            settings.set_list(list)?;
         }
     }
     // In fstab the source is often only a name.

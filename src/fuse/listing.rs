@@ -36,6 +36,12 @@ struct Listing {
     at: u64,
 }
 
+/// A part of a directory.
+pub struct Listed {
+    pub reply: Vec<u8>,
+    pub nodes: Vec<u64>,
+}
+
 impl Daemon {
     /// Answers OPENDIR.
     pub fn open_directory(&self, node: &Node) -> Result<OpenOut, Errno> {
@@ -59,8 +65,9 @@ impl Daemon {
         drop(listing);
     }
 
-    /// Answers READDIR and READDIRPLUS: entries from `offset` on, none at the end.
-    pub fn list(&self, node: &Node, read: &ReadIn, plus: bool) -> Result<Vec<u8>, Errno> {
+    /// Answers READDIR and READDIRPLUS: entries from `offset` on, none at the end. Gives
+    /// the nodes that the kernel is given with them as well.
+    pub fn list(&self, node: &Node, read: &ReadIn, plus: bool) -> Result<Listed, Errno> {
         let listing = self.listings.open.lock().get(&read.handle).cloned();
         let listing = listing.ok_or(Errno::BADF)?;
         let mut listing = listing.lock();
@@ -73,7 +80,10 @@ impl Daemon {
         let batch = room * DIRENT64_BYTES_MIN / entry_bytes(plus, 1);
         let mut buffer = [MaybeUninit::uninit(); REPLY_BYTES_MAX];
         let batch = batch.max(DIRENT64_BYTES_MAX);
-        let mut reply = Vec::with_capacity(room);
+        let mut listed = Listed {
+            reply: Vec::with_capacity(room),
+            nodes: Vec::new(),
+        };
         let Listing { fd, at } = &mut *listing;
         let mut entries = RawDir::new(&*fd, &mut buffer[..batch]);
         loop {
@@ -82,10 +92,10 @@ impl Daemon {
                 Some(entry) => entry?,
             };
             let name = entry.file_name().to_bytes();
-            if reply.len() + entry_bytes(plus, name.len()) > room {
+            if listed.reply.len() + entry_bytes(plus, name.len()) > room {
                 // The position of the descriptor is behind it.
                 *at = u64::MAX;
-                return Ok(reply);
+                return Ok(listed);
             }
             let dirent = Dirent {
                 ino: entry.ino(),
@@ -93,27 +103,29 @@ impl Daemon {
                 name_length: name.len() as u32,
                 kind: kind_of(entry.file_type()),
             };
-            self.add(&mut reply, node, (dirent, name), plus);
+            self.add(&mut listed, node, (dirent, name), plus);
             *at = dirent.offset;
             // The next one would be read from the origin again.
             if entries.is_buffer_empty() {
                 break;
             }
         }
-        Ok(reply)
+        Ok(listed)
     }
 
     fn add(
         &self,
-        reply: &mut Vec<u8>,
-        node: &Node,
+        listed: &mut Listed,
+        directory: &Node,
         (mut dirent, name): (Dirent, &[u8]),
         plus: bool,
     ) {
+        let reply = &mut listed.reply;
         if plus {
-            let entry = self.entry_of(node, name).unwrap_or_default();
+            let entry = self.entry_of(directory, name).unwrap_or_default();
             if entry.node != 0 {
                 dirent.ino = entry.attr.ino;
+                listed.nodes.push(entry.node);
             }
             reply.extend_from_slice(entry.as_bytes());
         }

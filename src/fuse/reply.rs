@@ -79,18 +79,18 @@ impl Reply {
         self.bytes(&[]);
     }
 
-    /// Answers with bytes.
-    pub fn bytes(&self, bytes: &[u8]) {
-        self.said(self.send(0, bytes));
-    }
-
-    /// Answers with a structure. False: the kernel does not take it, since whoever
-    /// asked is gone.
-    pub fn structure<T: IntoBytes + Immutable>(&self, structure: &T) -> bool {
-        let sent = self.send(0, structure.as_bytes());
+    /// Answers with bytes. False: the kernel does not take them, since whoever asked is
+    /// gone.
+    pub fn bytes(&self, bytes: &[u8]) -> bool {
+        let sent = self.send(0, bytes);
         let taken = sent.is_ok();
         self.said(sent);
         taken
+    }
+
+    /// The same with a structure.
+    pub fn structure<T: IntoBytes + Immutable>(&self, structure: &T) -> bool {
+        self.bytes(structure.as_bytes())
     }
 
     /// Answers with bytes that may turn out to be unreadable: EFAULT, and nothing was

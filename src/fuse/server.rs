@@ -175,7 +175,9 @@ impl Daemon {
             opcode::GETATTR => {
                 reply.structure(&self.attributes(&node()?)?);
             }
-            opcode::READLINK => reply.bytes(&self.read_link(&*node()?)?),
+            opcode::READLINK => {
+                reply.bytes(&self.read_link(&*node()?)?);
+            }
             opcode::OPEN => self.answer_open(request, reply)?,
             opcode::RELEASE => {
                 self.release(&*node()?);
@@ -188,7 +190,14 @@ impl Daemon {
             opcode::READDIR | opcode::READDIRPLUS => {
                 let read = request.structure::<ReadIn>()?;
                 let plus = request.header.opcode == opcode::READDIRPLUS;
-                reply.bytes(&self.list(&*node()?, &read, plus)?);
+                let listed = self.list(&*node()?, &read, plus)?;
+                if !reply.bytes(&listed.reply) {
+                    // The kernel does not know that it has them.
+                    listed
+                        .nodes
+                        .iter()
+                        .for_each(|node| self.nodes.forget(*node, 1));
+                }
             }
             opcode::RELEASEDIR => {
                 self.release_directory(request.structure::<ReleaseIn>()?.handle);

@@ -186,17 +186,28 @@ impl Default for Settings {
 impl Settings {
     /// Sets what a list says, as after `-o`: separated by commas, of which `\,` is none.
     pub fn set_list(&mut self, list: &OsStr) -> Result<(), Failure> {
-        for word in split(list.as_bytes()) {
-            let (name, value) = match word.iter().position(|byte| *byte == b'=') {
-                Some(at) => (&word[..at], Some(&word[at + 1..])),
-                None => (&word[..], None),
-            };
-            let name = String::from_utf8_lossy(name);
-            self.set(&name, value).map_err(|why| {
-                Failure::usage(format!("-o {}: {why}", String::from_utf8_lossy(&word)))
-            })?;
-        }
-        Ok(())
+        split(list.as_bytes())
+            .iter()
+            .try_for_each(|word| self.set_word(word))
+    }
+
+    /// The same, where unknown options are no error (`mount -s`). What was left out.
+    pub fn set_known(&mut self, list: &OsStr) -> Vec<Failure> {
+        let words = split(list.as_bytes());
+        words
+            .iter()
+            .filter_map(|word| self.set_word(word).err())
+            .collect()
+    }
+
+    fn set_word(&mut self, word: &[u8]) -> Result<(), Failure> {
+        let (name, value) = match word.iter().position(|byte| *byte == b'=') {
+            Some(at) => (&word[..at], Some(&word[at + 1..])),
+            None => (word, None),
+        };
+        let name = String::from_utf8_lossy(name);
+        self.set(&name, value)
+            .map_err(|why| Failure::usage(format!("-o {}: {why}", String::from_utf8_lossy(word))))
     }
 
     /// Sets what a file says.
@@ -529,6 +540,14 @@ mod tests {
         ] {
             assert!(set(list).is_err(), "{list}");
         }
+    }
+
+    #[test]
+    fn what_is_unknown_is_left_out_where_mount_says_so() {
+        let mut settings = Settings::default();
+        let left_out = settings.set_known(OsStr::new("what=1,cache_dir=/c"));
+        assert_eq!(left_out.len(), 1);
+        assert_eq!(settings.cache_dir, Path::new("/c"));
     }
 
     #[test]
