@@ -456,7 +456,13 @@ impl Store {
             self.unlink(&key.metadata_name());
             self.unlink(&key.data_name(nonce));
         }
-        Ok((self.make(key, header)?, reason))
+        let object = self.make(key, header)?;
+        let came_back = |handle| self.accounts.came_back(handle);
+        let reason = match reason {
+            MissReason::NeverCached if object.account.is_some_and(came_back) => MissReason::Evicted,
+            other => other,
+        };
+        Ok((object, reason))
     }
 
     /// Makes an object: first its slot, so that no file is without one; the metadata
