@@ -2,7 +2,7 @@
  * bench_read [OPTION=VALUE...] DIR
  *
  * What a read of cached bytes costs when they are in the page cache: batches on
- * a queue, and blocking calls, each against pread(2) on the same file, at the
+ * a queue, blocking calls, and leases, each against pread(2) on the same file, at the
  * same offsets, into the same memory. They take turns, since a machine's speed
  * drifts: first one, then the other first. Of the ratios the median counts.
  * What it makes in DIR it removes.
@@ -12,7 +12,7 @@
  *   batch   reads of a batch                                       32
  *   count   reads of one measurement                           500000
  *   pairs   measurements of each                                    9
- *   only    queue, blocking or pread: nothing else, as for perf(1)
+ *   only    queue, blocking, lease or pread: nothing else, as for perf(1)
  *
  * Any other OPTION is one of cachefs_cache_options_set().
  */
@@ -146,6 +146,20 @@ static void read_blocking(struct bench *bench) {
     const uint64_t block = bench->set.block;
     for (uint64_t i = 0; i < bench->set.count; i++)
         check(cachefs_read(bench->file, place(bench, i), block, bench->places[i]), block);
+}
+
+/* Acquired, located and released; memory_bytes says whether without a system call. */
+static void read_by_lease(struct bench *bench) {
+    const uint64_t block = bench->set.block;
+    for (uint64_t i = 0; i < bench->set.count; i++) {
+        cachefs_lease *lease;
+        const void *data;
+        uint64_t length;
+        library("lease", cachefs_lease_acquire(bench->file, bench->places[i], block, &lease));
+        library("lease", cachefs_lease_data(lease, &data, &length));
+        check((int64_t)length, block);
+        cachefs_lease_release(lease);
+    }
 }
 
 static void read_by_pread(struct bench *bench) {
@@ -306,7 +320,7 @@ static void show_engine(cachefs_cache *cache) {
 
 static void usage(void) {
     fprintf(stderr, "usage: bench_read [size|block|batch|count|pairs=NUMBER] "
-                    "[only=queue|blocking|pread] [KEY=VALUE...] DIR\n");
+                    "[only=queue|blocking|lease|pread] [KEY=VALUE...] DIR\n");
     exit(2);
 }
 
@@ -361,7 +375,8 @@ int main(int argc, char **argv) {
     const struct {
         const char *name;
         way way;
-    } ways[] = {{"queue", read_by_queue}, {"blocking", read_blocking}, {"pread", read_by_pread}};
+    } ways[] = {{"queue", read_by_queue}, {"blocking", read_blocking},
+              {"lease", read_by_lease}, {"pread", read_by_pread}};
 
     snprintf(work, sizeof work, "%s/bench_read.XXXXXX", argv[argc - 1]);
     if (mkdtemp(work) == NULL) {

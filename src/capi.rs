@@ -38,6 +38,7 @@ mod extensible;
 mod fork;
 mod guard;
 mod handle;
+mod leases;
 mod log;
 mod pointer;
 mod request;

@@ -4,7 +4,7 @@
 //! pointer and never dereferenced. So a handle that was closed, belongs to
 //! another kind of object, or was made up is told apart from an open one.
 
-use cachefs_core::{Cache, Errno, Error, File, Lease, Origin, OriginRead, Queue, Result};
+use cachefs_core::{Cache, Errno, Error, File, Origin, OriginRead, Queue, Result};
 use once_cell::sync::Lazy;
 use sharded_slab::{Config, DefaultConfig, Slab};
 use std::sync::Mutex;
@@ -43,7 +43,10 @@ pub(super) trait Handle: Send + Sync + Sized + 'static {
     /// The object of a handle: EINVAL for NULL, EBADF if it is not open.
     fn get<C>(handle: *mut C) -> Result<Held<Self>> {
         let slot = Self::slot(handle)?;
-        Self::registry().0.get(slot).ok_or_else(closed::<Self>)
+        Self::registry()
+            .0
+            .get(slot)
+            .ok_or_else(|| closed(Self::NAME))
     }
 
     /// Closes a handle and gives its object: errors as of `get`.
@@ -53,33 +56,34 @@ pub(super) trait Handle: Send + Sync + Sized + 'static {
         if Self::registry().0.remove(Self::slot(handle)?) {
             Ok(object)
         } else {
-            Err(closed::<Self>())
+            Err(closed(Self::NAME))
         }
     }
 
     fn slot<C>(handle: *mut C) -> Result<usize> {
         if handle.is_null() {
-            return Err(Error::new(
-                Errno::INVAL,
-                format!("the {} is NULL", Self::NAME),
-            ));
+            return Err(is_null(Self::NAME));
         }
-        decode(Self::KIND, handle.addr()).ok_or_else(closed::<Self>)
+        decode(Self::KIND, handle.addr()).ok_or_else(|| closed(Self::NAME))
     }
 }
 
-fn closed<H: Handle>() -> Error {
-    Error::new(Errno::BADF, format!("not an open {}", H::NAME))
+pub(super) fn closed(name: &str) -> Error {
+    Error::new(Errno::BADF, format!("not an open {name}"))
+}
+
+pub(super) fn is_null(name: &str) -> Error {
+    Error::new(Errno::INVAL, format!("the {name} is NULL"))
 }
 
 const SHIFT: usize = usize::BITS as usize - KIND_BITS;
 
-fn encode(kind: usize, slot: usize) -> usize {
+pub(super) fn encode(kind: usize, slot: usize) -> usize {
     debug_assert!(slot >> SHIFT == 0, "the slab leaves the upper bits free");
     kind << SHIFT | slot
 }
 
-fn decode(kind: usize, handle: usize) -> Option<usize> {
+pub(super) fn decode(kind: usize, handle: usize) -> Option<usize> {
     (handle >> SHIFT == kind).then_some(handle & ((1 << SHIFT) - 1))
 }
 
@@ -107,7 +111,7 @@ handle!(Origin, 2, "origin");
 handle!(File, 3, "file");
 handle!(LockedQueue, 4, "queue");
 handle!(PendingRead, 5, "token");
-handle!(Lease, 6, "lease");
+// 6 are leases: see `leases`.
 
 #[cfg(test)]
 mod tests {

@@ -1,10 +1,10 @@
 //! Leases: cached bytes without a copy.
 
-use super::guard;
 use super::handle::Handle;
 use super::pointer::Out;
 use super::types::*;
-use cachefs_core::{File, Lease};
+use super::{guard, leases};
+use cachefs_core::File;
 use std::ffi::c_void;
 
 /// Leases a range of a file: its bytes are in memory, and stay there unchanged until
@@ -47,7 +47,7 @@ pub unsafe extern "C" fn cachefs_lease_acquire(
         let file = File::get(file)?;
         // SAFETY: the caller promises a writable place or NULL.
         let out = unsafe { Out::new(lease, "the place for the lease") }?;
-        out.set(file.lease(offset, length)?.expose()?);
+        out.set(leases::expose(file.lease(offset, length)?)?);
         Ok(())
     })
 }
@@ -74,7 +74,7 @@ pub unsafe extern "C" fn cachefs_lease_data(
     length: *mut u64,
 ) -> i32 {
     guard::status(|| {
-        let lease = Lease::get(lease)?;
+        let (start, bytes) = leases::look(lease)?;
         // SAFETY: the caller promises writable places or NULL.
         let (data, length) = unsafe {
             (
@@ -82,9 +82,8 @@ pub unsafe extern "C" fn cachefs_lease_data(
                 Out::new(length, "the place for the length")?,
             )
         };
-        let bytes = lease.bytes();
-        data.set(bytes.as_ptr().cast());
-        length.set(bytes.len() as u64);
+        data.set(start.cast());
+        length.set(bytes as u64);
         Ok(())
     })
 }
@@ -104,6 +103,6 @@ pub extern "C" fn cachefs_lease_release(lease: *mut cachefs_lease) {
         if lease.is_null() {
             return Ok(());
         }
-        Lease::retire(lease).map(drop)
+        leases::retire(lease).map(drop)
     })
 }

@@ -66,6 +66,7 @@ impl Shard {
                 continue;
             }
             fetch.give_back_room();
+            fetch.claim = None;
             if let Some(flight) = fetch.flight.take() {
                 self.flights.remove(&flight);
             }

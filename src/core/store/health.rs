@@ -243,8 +243,8 @@ impl Health {
             (Condition::Off, Some(reason), _) => {
                 tracing::error!("the cache is off for now, reads go to their origins: {reason}");
             }
-            (_, _, Some(before)) => tracing::info!("the cache is in use again after: {before}"),
-            (_, _, None) => tracing::info!("the cache is in use again"),
+            (_, _, Some(before)) => tracing::warn!("the cache is in use again after: {before}"),
+            (_, _, None) => tracing::warn!("the cache is in use again"),
         }
     }
 

@@ -51,6 +51,11 @@ impl Stored {
         }
     }
 
+    /// The metadata file, which is locked against evictors.
+    pub(super) fn metadata(&self) -> &OwnedFd {
+        &self.metadata
+    }
+
     pub(super) fn bitmap(&self) -> Result<Bitmap> {
         Bitmap::map(self.metadata.as_fd(), self.regions)
     }
