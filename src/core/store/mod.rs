@@ -138,6 +138,8 @@ pub(crate) struct Store {
     counters: Arc<Counters>,
     memory: Option<Memory>,
     condemned: Condemned,
+    /// Durable bits are set and believed: what was evicted stays so.
+    trusts_durable: bool,
     disk: Disk,
     warm: Warm,
     /// None: nothing is synced.
@@ -235,6 +237,7 @@ impl Store {
             counters,
             warm: Warm::default(),
             memory: Memory::open(config, directory.chunk_bytes, directory.elsewhere),
+            trusts_durable: host.disk.frees_late(directory.objects.as_fd()),
             directory,
             condemned: Condemned::default(),
             disk: host.disk,
@@ -355,6 +358,11 @@ impl Store {
             // those of another host that shares the directory.
             if sys::try_lock(metadata.as_fd(), Lock::Exclusive).is_err() {
                 return Ok(Found::Unusable);
+            }
+            if !self.trusts_durable && bitmap.suspend_all_durable() {
+                let synced = self.disk.sync(metadata.as_fd());
+                synced.context(|| format!("sync {name}"))?;
+                bitmap.clear_all_durable();
             }
             self.doubt(&header, &bitmap, &data);
             sys::try_lock(metadata.as_fd(), Lock::Shared).context(|| format!("lock {name}"))?;
