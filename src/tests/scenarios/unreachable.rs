@@ -44,6 +44,11 @@ impl<D: Door> Stage<D> {
         let stage = Self::new(settings(engine), options);
         let file = stage.open();
         assert!(stage.read(Way::Blocking, &file, 0) == Ok(chunk_of(1, 0)));
+        // The reader is answered before it is stored.
+        while stage.cache.residency(&file).chunks_present == 0 {
+            std::thread::yield_now();
+        }
+        drop(file);
         stage
     }
 }
