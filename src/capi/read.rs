@@ -212,6 +212,7 @@ pub(crate) fn convert(completion: &Completion) -> cachefs_completion {
             Source::Miss => CACHEFS_SOURCE_MISS,
             Source::Mixed => CACHEFS_SOURCE_MIXED,
             Source::Bypass => CACHEFS_SOURCE_BYPASS,
+            Source::Stale => CACHEFS_SOURCE_STALE,
         },
         miss_reason: match completion.miss_reason {
             MissReason::None => CACHEFS_MISS_NONE,

@@ -24,6 +24,8 @@ pub enum Source {
     Mixed,
     /// The origin; none were kept.
     Bypass,
+    /// The cache; the origin could not be reached to ask for the version.
+    Stale,
 }
 
 /// Why bytes did not come from the cache.

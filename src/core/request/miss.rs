@@ -95,7 +95,15 @@ impl Shard {
         let trusts = request.version.trust() != Trust::None;
         let doubted = trusts && object.is_some_and(|object| object.doubts(chunk));
         if request.is_unasked() {
+            request.lacks_source = true;
             self.reach(slot);
+            return false;
+        }
+        if let Err(errno) = request.file.origin.admit() {
+            if request.outstanding == 0 {
+                request.fail(errno);
+            }
+            // Else what is under way may tell that the origin answers again.
             return false;
         }
         if self.copies(slot) && !doubted {
@@ -160,14 +168,19 @@ impl Shard {
     }
 
     /// Has a request begin anew that was opened without asking, and waited for what
-    /// others were getting, in vain.
+    /// others were getting, in vain; or fail if the origin is left alone. False: it may
+    /// go on.
     fn ask_first(&mut self, slot: usize) -> bool {
-        let unasked = self.requests[slot].is_unasked();
-        if unasked {
-            self.requests[slot].restart(Again::Unasked);
-            self.advance(slot);
+        let request = &mut self.requests[slot];
+        if request.is_unasked() {
+            request.restart(Again::Unasked);
+        } else if let Err(errno) = request.file.origin.admit() {
+            request.fail(errno);
+        } else {
+            return false;
         }
-        unasked
+        self.advance(slot);
+        true
     }
 
     /// Has a request get its bytes from the origin without keeping them; the

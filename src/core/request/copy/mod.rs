@@ -624,7 +624,8 @@ impl Shard {
                 let request = &mut self.requests[one.request];
                 request.outstanding -= 1;
                 request.surveying = false;
-                request.fail(Errno::TIMEDOUT);
+                request.file.origin.told::<()>(&Err(Errno::TIMEDOUT));
+                request.origin_failed(Errno::TIMEDOUT);
                 self.advance(one.request);
             }
         }
