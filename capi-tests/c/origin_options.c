@@ -2,7 +2,7 @@
 #include "t.h"
 
 static const char *const KEYS[] = {
-    "validation", "validate_ttl_ms", "negative_ttl_ms",
+    "validation", "validate_ttl_ms", "negative_ttl_ms", "quota_bytes", "share_percent",
 };
 
 enum { KEY_COUNT = sizeof KEYS / sizeof KEYS[0] };

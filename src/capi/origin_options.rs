@@ -30,6 +30,8 @@ fn load(options: &cachefs_origin_options) -> Result<OriginOptions> {
         validation: options.validation.into(),
         validate_ttl_ms: options.validate_ttl_ms,
         negative_ttl_ms: options.negative_ttl_ms,
+        quota_bytes: options.quota_bytes,
+        share_percent: options.share_percent,
     })
 }
 
@@ -38,6 +40,8 @@ fn store(known: &OriginOptions, options: &mut cachefs_origin_options) {
     options.validation = known.validation as u32;
     options.validate_ttl_ms = known.validate_ttl_ms;
     options.negative_ttl_ms = known.negative_ttl_ms;
+    options.quota_bytes = known.quota_bytes;
+    options.share_percent = known.share_percent;
 }
 
 /// Sets every option of an origin to its default.
