@@ -449,16 +449,14 @@ impl Store {
             Found::OtherBoot => unreachable!("it was looked at under the lock"),
         };
         room?;
-        let object = self.make(key, header);
         if let Some(nonce) = old {
+            // Before its slot becomes the new one's: a file without a slot, which whoever
+            // is killed here would leave, is counted by nobody.
             self.forget_unsynced(nonce);
-            if object.is_err() {
-                // Its slot is another's, and it is of no use any more.
-                self.unlink(&key.metadata_name());
-            }
+            self.unlink(&key.metadata_name());
             self.unlink(&key.data_name(nonce));
         }
-        Ok((object?, reason))
+        Ok((self.make(key, header)?, reason))
     }
 
     /// Makes an object: first its slot, so that no file is without one; the metadata
