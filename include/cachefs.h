@@ -289,6 +289,27 @@
 #define CACHEFS_ORIGIN_NONBLOCKING 2
 
 /**
+ * cachefs_origin_options.validation: the origin is asked for a file's version at each
+ * open.
+ */
+#define CACHEFS_VALIDATE_ALWAYS 0
+
+/**
+ * It is asked at the first open, and again after `validate_ttl_ms`.
+ */
+#define CACHEFS_VALIDATE_TTL 1
+
+/**
+ * It is asked at the first open, and again after cachefs_invalidate().
+ */
+#define CACHEFS_VALIDATE_NEVER 2
+
+/**
+ * cachefs_invalidate(): the path and everything below it; of the path "", everything.
+ */
+#define CACHEFS_INVALIDATE_BELOW 1
+
+/**
  * Bytes of an origin's opaque version tag.
  */
 #define CACHEFS_TAG_MAX 48
@@ -699,13 +720,17 @@ typedef struct cachefs_origin_options {
      */
     uint32_t struct_size;
     /**
-     * Must be 0.
+     * CACHEFS_VALIDATE_…
      */
-    uint32_t reserved;
+    uint32_t validation;
     /**
      * None are defined: must be 0.
      */
     uint64_t flags;
+    /**
+     * Milliseconds for which a version is believed with CACHEFS_VALIDATE_TTL.
+     */
+    uint64_t validate_ttl_ms;
     /**
      * Milliseconds for which a path that the origin does not have (-ENOENT, -ENOTDIR)
      * is not looked for again; 0: it always is.
@@ -1160,6 +1185,11 @@ typedef struct cachefs_statistics {
      * file (see the option negative_ttl_ms of origins).
      */
     uint64_t negative_hits;
+    /**
+     * Opens of files that were not asked for at their origin, since what it had said
+     * before was still believed (see the option validation of origins).
+     */
+    uint64_t opens_unasked;
     /**
      * Reads of the cache device that failed. Their chunks are dropped.
      */
@@ -1620,6 +1650,32 @@ int32_t cachefs_origin_complete(struct cachefs_origin_token *token,
  * Thread-safety: any thread. Blocks: never. Since: 0.1.
  */
 void cachefs_origin_close(struct cachefs_origin *origin);
+
+/**
+ * Forgets what is believed of a path of an origin: that it has a version, or that it
+ * is not there. The origin is asked before anything is served of it again: at the
+ * next read of a file that is open, at the next open of one that is not. What is
+ * cached stays, and is served if the version turns out to be the same.
+ *
+ * Holds for every process that uses the cache directory, as soon as the call returns,
+ * and for requests that begin after it. Other names of the file, by links, are not
+ * invalidated. A few paths more than those that were named may be asked for.
+ *
+ * origin  must not be NULL
+ * path    must not be NULL; as for cachefs_file_open()
+ * flags   CACHEFS_INVALIDATE_…
+ *
+ * Returns 0, or a negative errno and nothing was forgotten:
+ *   -EINVAL  NULL, or an unknown flag      -EBADF  not an open origin
+ *   -ESHUTDOWN  the cache is closed        -ECHILD  see cachefs_cache_open()
+ *
+ * Thread-safety: any thread. Blocks: never. Since: 0.1.
+ *
+ * Safety: `path` must be NULL or a C string.
+ */
+int32_t cachefs_invalidate(struct cachefs_origin *origin,
+                           const char *path,
+                           uint64_t flags);
 
 /**
  * Opens a file of an origin for cached reads.

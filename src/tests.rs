@@ -137,6 +137,22 @@ scenarios! {
         closing_ends_what_hangs_ahead, reads_ahead_leave_a_thread_to_readers;
     sharing: what_several_processes_miss_at_once_is_fetched_once,
         what_a_stopped_process_is_fetching_is_read_from_the_origin;
+    validation: a_believed_file_is_opened_without_asking,
+        a_file_is_asked_for_again_after_its_time,
+        what_is_missing_of_a_believed_file_is_of_the_version_that_is_there,
+        what_is_missing_of_a_believed_file_that_was_replaced_is_of_the_new_one,
+        what_is_missing_of_a_believed_file_that_has_gone_is_a_stale_handle,
+        an_invalidated_file_is_asked_for_at_its_next_read,
+        what_was_invalidated_and_is_the_same_comes_from_the_cache,
+        an_invalidation_reaches_every_cache_of_the_directory,
+        an_invalidation_from_above_reaches_what_is_below,
+        requests_on_one_file_ask_once,
+        an_origin_that_hangs_when_it_is_asked_times_out_and_recovers,
+        closing_ends_what_is_being_asked_for,
+        believed_files_that_were_closed_make_room,
+        what_another_process_evicted_is_a_miss,
+        what_an_origin_does_not_have_is_not_asked_for_again,
+        files_that_change_and_are_invalidated_are_never_served_old;
     waiting: a_queue_descriptor_tells_of_every_completion, a_wait_ends_with_its_time;
 }
 

@@ -2,7 +2,7 @@
 #include "t.h"
 
 static const char *const KEYS[] = {
-    "negative_ttl_ms",
+    "validation", "validate_ttl_ms", "negative_ttl_ms",
 };
 
 enum { KEY_COUNT = sizeof KEYS / sizeof KEYS[0] };
@@ -40,6 +40,14 @@ static void check_set(void) {
     CHECK_OK(cachefs_origin_options_init(&options, sizeof options));
     CHECK_EQ(options.struct_size, sizeof options);
     CHECK_EQ(options.negative_ttl_ms, 0);
+    CHECK_OK(cachefs_origin_options_set(&options, "validation", "ttl"));
+    CHECK_EQ(options.validation, CACHEFS_VALIDATE_TTL);
+    CHECK_OK(cachefs_origin_options_set(&options, "validation", "never"));
+    CHECK_EQ(options.validation, CACHEFS_VALIDATE_NEVER);
+    CHECK_OK(cachefs_origin_options_set(&options, "validation", "always"));
+    CHECK_EQ(options.validation, CACHEFS_VALIDATE_ALWAYS);
+    CHECK_OK(cachefs_origin_options_set(&options, "validate_ttl_ms", "2500"));
+    CHECK_EQ(options.validate_ttl_ms, 2500);
     CHECK_OK(cachefs_origin_options_set(&options, "negative_ttl_ms", "1500"));
     CHECK_EQ(options.negative_ttl_ms, 1500);
 
@@ -63,6 +71,9 @@ static void check_refused(cachefs_cache *cache) {
     options.flags = 1;
     CHECK_ERROR(cachefs_origin_open_dir(cache, t_path("origin"), &options, &origin), -EINVAL);
     options.flags = 0;
+    options.validation = 3;
+    CHECK_ERROR(cachefs_origin_open_dir(cache, t_path("origin"), &options, &origin), -ERANGE);
+    options.validation = 0;
     options.negative_ttl_ms = UINT64_MAX;
     CHECK_ERROR(cachefs_origin_open_dir(cache, t_path("origin"), &options, &origin), -ERANGE);
     options.struct_size = 4;

@@ -15,11 +15,11 @@ _Static_assert(sizeof(cachefs_option_info) == 40, "");
 _Static_assert(sizeof(cachefs_report) == 2096, "");
 _Static_assert(sizeof(cachefs_origin_attr) == 88, "");
 _Static_assert(sizeof(cachefs_origin_ops) == 40, "");
-_Static_assert(sizeof(cachefs_origin_options) == 24, "");
+_Static_assert(sizeof(cachefs_origin_options) == 32, "");
 _Static_assert(sizeof(cachefs_file_info) == 48, "");
 _Static_assert(sizeof(cachefs_residency) == 40, "");
 _Static_assert(sizeof(cachefs_queue_options) == 16, "");
-_Static_assert(sizeof(cachefs_statistics) == 320, "");
+_Static_assert(sizeof(cachefs_statistics) == 328, "");
 _Static_assert(sizeof(cachefs_latency) == 48, "never grows: it is a part of others");
 _Static_assert(sizeof(cachefs_engine_statistics) == 360, "");
 

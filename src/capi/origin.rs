@@ -1,5 +1,6 @@
 //! Origins.
 
+use super::cache::no_flags;
 use super::extensible::{copy_in, zeroed};
 use super::guard;
 use super::handle::{Handle, PendingRead};
@@ -159,6 +160,45 @@ pub extern "C" fn cachefs_origin_close(origin: *mut cachefs_origin) {
             return Ok(());
         }
         Origin::retire(origin).map(drop)
+    })
+}
+
+/// Forgets what is believed of a path of an origin: that it has a version, or that it
+/// is not there. The origin is asked before anything is served of it again: at the
+/// next read of a file that is open, at the next open of one that is not. What is
+/// cached stays, and is served if the version turns out to be the same.
+///
+/// Holds for every process that uses the cache directory, as soon as the call returns,
+/// and for requests that begin after it. Other names of the file, by links, are not
+/// invalidated. A few paths more than those that were named may be asked for.
+///
+/// origin  must not be NULL
+/// path    must not be NULL; as for cachefs_file_open()
+/// flags   CACHEFS_INVALIDATE_…
+///
+/// Returns 0, or a negative errno and nothing was forgotten:
+///   -EINVAL  NULL, or an unknown flag      -EBADF  not an open origin
+///   -ESHUTDOWN  the cache is closed        -ECHILD  see cachefs_cache_open()
+///
+/// Thread-safety: any thread. Blocks: never. Since: 0.1.
+///
+/// # Safety
+/// `path` must be NULL or a C string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cachefs_invalidate(
+    origin: *mut cachefs_origin,
+    path: *const c_char,
+    flags: u64,
+) -> i32 {
+    guard::status(|| {
+        let origin = Origin::get(origin)?;
+        // SAFETY: the caller promises a C string or NULL.
+        let path = unsafe { text(path, "the path") }?;
+        match flags {
+            0 => origin.invalidate(path.to_bytes()),
+            CACHEFS_INVALIDATE_BELOW => origin.invalidate_below(path.to_bytes()),
+            _ => no_flags(flags),
+        }
     })
 }
 

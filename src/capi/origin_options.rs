@@ -22,17 +22,21 @@ pub(super) unsafe fn given(options: *const cachefs_origin_options) -> Result<Ori
 }
 
 fn load(options: &cachefs_origin_options) -> Result<OriginOptions> {
-    if options.flags != 0 || options.reserved != 0 {
-        let text = "cachefs_origin_options: something that this release does not know is set";
+    if options.flags != 0 {
+        let text = "cachefs_origin_options: a flag that this release does not know is set";
         return Err(Error::new(Errno::INVAL, text));
     }
     Ok(OriginOptions {
+        validation: options.validation.into(),
+        validate_ttl_ms: options.validate_ttl_ms,
         negative_ttl_ms: options.negative_ttl_ms,
     })
 }
 
 /// The reverse: every range in the table of options fits its field.
 fn store(known: &OriginOptions, options: &mut cachefs_origin_options) {
+    options.validation = known.validation as u32;
+    options.validate_ttl_ms = known.validate_ttl_ms;
     options.negative_ttl_ms = known.negative_ttl_ms;
 }
 

@@ -63,6 +63,7 @@ pub unsafe extern "C" fn cachefs_stats(
             prefetch_stalls: stats.prefetch_stalls,
             readahead_bytes: stats.readahead_bytes,
             negative_hits: stats.negative_hits,
+            opens_unasked: stats.opens_unasked,
             device_read_errors: stats.device_read_errors,
             device_hangs: stats.device_hangs,
             device_changes: stats.device_changes,

@@ -300,6 +300,17 @@ pub const CACHEFS_ORIGIN_CHECKS_VERSION: u64 = 1;
 /// the library's own I/O threads, and `threads` must be 0.
 pub const CACHEFS_ORIGIN_NONBLOCKING: u64 = 2;
 
+/// cachefs_origin_options.validation: the origin is asked for a file's version at each
+/// open.
+pub const CACHEFS_VALIDATE_ALWAYS: u32 = 0;
+/// It is asked at the first open, and again after `validate_ttl_ms`.
+pub const CACHEFS_VALIDATE_TTL: u32 = 1;
+/// It is asked at the first open, and again after cachefs_invalidate().
+pub const CACHEFS_VALIDATE_NEVER: u32 = 2;
+
+/// cachefs_invalidate(): the path and everything below it; of the path "", everything.
+pub const CACHEFS_INVALIDATE_BELOW: u64 = 1;
+
 /// Options of cachefs_origin_open_dir() and cachefs_origin_open(). Zero means the
 /// default in every field.
 ///
@@ -310,10 +321,12 @@ pub const CACHEFS_ORIGIN_NONBLOCKING: u64 = 2;
 pub struct cachefs_origin_options {
     /// sizeof(cachefs_origin_options) of the program.
     pub struct_size: u32,
-    /// Must be 0.
-    pub reserved: u32,
+    /// CACHEFS_VALIDATE_…
+    pub validation: u32,
     /// None are defined: must be 0.
     pub flags: u64,
+    /// Milliseconds for which a version is believed with CACHEFS_VALIDATE_TTL.
+    pub validate_ttl_ms: u64,
     /// Milliseconds for which a path that the origin does not have (-ENOENT, -ENOTDIR)
     /// is not looked for again; 0: it always is.
     pub negative_ttl_ms: u64,
@@ -662,6 +675,9 @@ pub struct cachefs_statistics {
     /// Opens that failed because the origin had said a moment ago that it has no such
     /// file (see the option negative_ttl_ms of origins).
     pub negative_hits: u64,
+    /// Opens of files that were not asked for at their origin, since what it had said
+    /// before was still believed (see the option validation of origins).
+    pub opens_unasked: u64,
     /// Reads of the cache device that failed. Their chunks are dropped.
     pub device_read_errors: u64,
     /// Operations of the cache device that did not end in time.

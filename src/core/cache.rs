@@ -18,7 +18,7 @@ use crate::readahead::{Budget, Places};
 use crate::request::{self, Copying, Method};
 use crate::shared::{Shared, with_log};
 use crate::stats::{Counters, Stats};
-use crate::store::{self, Condition, ObjectInfo, Store, StoreOpened};
+use crate::store::{self, Condition, Invalidations, ObjectInfo, Store, StoreOpened};
 use crate::sys;
 use crate::upkeep::Upkeep;
 use crate::workers::Workers;
@@ -147,6 +147,8 @@ impl Cache {
             Err(_) if config.chunk_bytes != 0 => config.chunk_bytes,
             Err(_) => default_of("chunk_bytes"),
         };
+        let shared_directory = store.as_ref().ok().map(|store| store.path());
+        let invalidations = Invalidations::open(shared_directory)?;
         let shared = Arc::new(Shared {
             ports: (0..config.threads).map(|_| Arc::default()).collect(),
             counters,
@@ -157,6 +159,7 @@ impl Cache {
             chunk_bytes,
             close_timeout: Duration::from_millis(config.close_timeout_ms),
             store,
+            invalidations,
             lease_bytes: config.lease_bytes,
             readahead: Arc::new(Budget::new(config.readahead_limit())),
             async_limit: config.async_limit,
@@ -185,7 +188,7 @@ impl Cache {
         let cache = self.shared.store.as_ref().ok().map(|store| store.path());
         let directory = Directory::open_root(root, cache)?;
         let (name, kind) = (directory.name(), Kind::Directory(directory));
-        Ok(Origin::new(Arc::clone(&self.shared), name, kind, &options))
+        Ok(self.begin_origin(name, kind, &options))
     }
 
     /// An origin that is code. The name tells it apart from others, across restarts.
@@ -203,12 +206,18 @@ impl Cache {
         }
         let custom = self.shared.logged(|| Custom::new(code));
         if let Some(workers) = custom.workers() {
-            let mut all = self.origin_workers.lock();
-            all.retain(|workers| !workers.is_over());
-            all.push(Arc::clone(workers));
+            self.origin_workers.lock().push(Arc::clone(workers));
         }
         let (name, kind) = (name.to_vec(), Kind::Custom(custom));
-        Ok(Origin::new(Arc::clone(&self.shared), name, kind, &options))
+        Ok(self.begin_origin(name, kind, &options))
+    }
+
+    fn begin_origin(&self, name: Vec<u8>, kind: Kind, options: &OriginOptions) -> Origin {
+        let origin = Origin::new(Arc::clone(&self.shared), name, kind, options);
+        let mut all = self.origin_workers.lock();
+        all.retain(|workers| !workers.is_over());
+        all.push(Arc::clone(origin.0.openers()));
+        origin
     }
 
     /// A queue for the calling thread.
@@ -374,6 +383,9 @@ impl Cache {
             } else if thread.join().is_err() {
                 tracing::error!("a library thread had panicked");
             }
+        }
+        if let Ok(store) = &self.shared.store {
+            store.cool();
         }
         let workers = std::mem::take(&mut *self.origin_workers.lock());
         let stuck: usize = workers

@@ -3,10 +3,10 @@
 use crate::completion::MissReason;
 use crate::error::{Errno, Error, Result};
 use crate::ids::Identity;
-use crate::origin::{Inner, Origin, Source};
+use crate::origin::{Inner, Opened, Origin, Source};
 use crate::readahead::Ahead;
-use crate::shared::Remains;
-use crate::store::{Object, Trust};
+use crate::shared::{Remains, Shared};
+use crate::store::{Object, Spot, Trust};
 use crate::token::VersionToken;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -36,12 +36,10 @@ impl Drop for File {
 
 pub(crate) struct FileInner {
     pub(crate) origin: Arc<Inner>,
-    pub(crate) source: Source,
-    /// See [`crate::origin::Opened`].
-    pub(crate) near: bool,
-    identity: Identity,
-    /// As it was opened: for messages and for people who list objects.
+    /// As it was opened.
     pub(crate) path: Vec<u8>,
+    /// Where its invalidations are counted.
+    pub(crate) spot: Spot,
     /// What is fetched before it is asked for.
     pub(crate) ahead: Ahead,
     /// Its `File`s.
@@ -55,46 +53,39 @@ pub(crate) struct FileInner {
     moving: Mutex<()>,
     /// Grows whenever the version moves on.
     changes: AtomicU64,
+    /// Of the moment when the version was last asked for.
+    mark: AtomicU64,
 }
 
 /// One version of a file and its object.
 pub(crate) struct Version {
+    pub(crate) identity: Arc<Identity>,
     pub(crate) token: VersionToken,
+    /// What reads it from the origin; None: it was not asked for yet.
+    pub(crate) source: Option<Arc<Source>>,
     /// None: nothing of it is kept.
     pub(crate) object: Option<Arc<Object>>,
     /// Why nothing is kept.
     pub(crate) refusal: Errno,
     /// Why its chunks may be missing.
     pub(crate) reason: MissReason,
+    cache: Arc<Shared>,
 }
 
-impl Drop for FileInner {
+impl Drop for Version {
     /// Closing never waits: what might is left to a thread.
     fn drop(&mut self) {
-        let far = matches!(
-            self.source,
-            Source::Descriptor {
-                elsewhere: true,
-                ..
-            }
-        );
-        let version = self.current.load();
-        let cached = version.object.as_ref();
-        if !far && !cached.is_some_and(|object| object.store().elsewhere()) {
+        let source = self.source.as_ref();
+        let far = source.is_some_and(|source| source.is_elsewhere());
+        let object = self.object.as_ref();
+        if !far && !object.is_some_and(|object| object.store().elsewhere()) {
             return;
         }
-        let nothing = Arc::new(Version {
-            token: version.token,
-            object: None,
-            refusal: version.refusal,
-            reason: version.reason,
-        });
-        drop(version);
         let remains = Remains {
-            _source: std::mem::replace(&mut self.source, Source::Path(Arc::default())),
-            _version: self.current.swap(nothing),
+            _source: self.source.take(),
+            _object: self.object.take(),
         };
-        if let Err(remains) = self.origin.cache.closers.submit(remains) {
+        if let Err(remains) = self.cache.closers.submit(remains) {
             // No thread is to be had, so this one has to wait.
             drop(remains);
         }
@@ -126,6 +117,11 @@ pub struct Residency {
 }
 
 impl Version {
+    /// Whether the bytes of both are the same.
+    pub(crate) fn is_same(&self, other: &Version) -> bool {
+        self.token == other.token && self.identity == other.identity
+    }
+
     /// Whether its object is read and written past the page cache.
     pub(crate) fn is_direct(&self) -> bool {
         let object = self.object.as_ref();
@@ -162,21 +158,25 @@ impl Origin {
     fn open_logged(&self, path: &[u8]) -> Result<File> {
         let inner = &self.0;
         inner.cache.check_open()?;
-        let opened = inner.open(path)?;
+        let spot = inner.spot(path);
+        let opened = inner.open(path, spot)?;
+        let mark = opened.mark;
         let shard = inner.cache.shard_of(&opened.identity);
-        let version = make_version(inner, &opened.identity, &opened.token, path);
+        let version = make_version(inner, opened, path);
+        if let Some(object) = version.object.as_ref().filter(|_| inner.has_ttl()) {
+            inner.cache.keep_warm(object);
+        }
         Ok(File(Arc::new(FileInner {
             origin: Arc::clone(inner),
-            source: opened.source,
-            near: opened.near,
-            identity: opened.identity,
             path: path.to_vec(),
+            spot,
             ahead: Ahead::new(&inner.cache.readahead, inner.cache.chunk_bytes),
             handles: AtomicU64::new(1),
             shard,
             current: ArcSwap::from_pointee(version),
             moving: Mutex::new(()),
             changes: AtomicU64::new(0),
+            mark: AtomicU64::new(mark.0),
         })))
     }
 }
@@ -241,14 +241,62 @@ impl FileInner {
         self.changes.load(Ordering::Acquire)
     }
 
-    /// Moves on to the version that the origin has now.
-    pub(crate) fn refresh(&self, token: &VersionToken) -> Arc<Version> {
+    /// Whether what is served of it may be served without asking the origin anew. What
+    /// is not is left to its shard, which asks.
+    #[inline]
+    pub(crate) fn is_believed(&self) -> bool {
+        self.origin.mark(self.spot).0 == self.mark.load(Ordering::Acquire)
+    }
+
+    /// Moves on to the version that the origin has now, as the source of `seen` says.
+    pub(crate) fn refresh(&self, seen: &Version, token: &VersionToken) -> Arc<Version> {
         let _moving = self.moving.lock();
         let current = self.version();
-        if current.token == *token {
-            return current;
+        let same_source = match (&current.source, &seen.source) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        };
+        // Else it was opened anew since, and has moved on by that.
+        if same_source && current.token != *token {
+            let of_source = Answer {
+                identity: Arc::clone(&current.identity),
+                token: *token,
+                source: current.source.clone(),
+            };
+            return self.move_on(of_source);
         }
-        let mut version = make_version(&self.origin, &self.identity, token, &self.path);
+        current
+    }
+
+    /// The origin was asked for the file anew. Gives what it is now.
+    pub(crate) fn asked(&self, opened: Opened) -> Arc<Version> {
+        let _moving = self.moving.lock();
+        let current = self.version();
+        let is_same = current.token == opened.token && current.identity == opened.identity;
+        let mark = opened.mark;
+        let answer = Answer::from(opened);
+        let version = if is_same {
+            let version = Arc::new(Version {
+                identity: answer.identity,
+                token: answer.token,
+                source: answer.source,
+                object: current.object.clone(),
+                refusal: current.refusal,
+                reason: current.reason,
+                cache: Arc::clone(&current.cache),
+            });
+            self.current.store(Arc::clone(&version));
+            version
+        } else {
+            self.move_on(answer)
+        };
+        // Behind the version: who believes the file finds this one.
+        self.mark.store(mark.0, Ordering::Release);
+        version
+    }
+
+    fn move_on(&self, answer: Answer) -> Arc<Version> {
+        let mut version = make_version(&self.origin, answer, &self.path);
         version.reason = MissReason::VersionChanged;
         let version = Arc::new(version);
         self.current.store(Arc::clone(&version));
@@ -257,10 +305,32 @@ impl FileInner {
     }
 }
 
-/// The object of a version; without one if the cache cannot have it, which is
+/// What an origin has said of a file.
+struct Answer {
+    identity: Arc<Identity>,
+    token: VersionToken,
+    source: Option<Arc<Source>>,
+}
+
+impl From<Opened> for Answer {
+    fn from(opened: Opened) -> Self {
+        Self {
+            identity: opened.identity,
+            token: opened.token,
+            source: opened.source.map(Arc::new),
+        }
+    }
+}
+
+/// A version with its object; without one if the cache cannot have it, which is
 /// never the reader's problem.
-fn make_version(origin: &Inner, identity: &Identity, token: &VersionToken, path: &[u8]) -> Version {
-    let made = origin.cache.object(identity, token, path);
+fn make_version(origin: &Inner, answer: impl Into<Answer>, path: &[u8]) -> Version {
+    let Answer {
+        identity,
+        token,
+        source,
+    } = answer.into();
+    let made = origin.cache.object(&identity, &token, path);
     let (object, refusal, reason) = match made {
         Ok((object, reason)) => (Some(object), Errno::NOSPC, reason),
         Err(error) => {
@@ -272,9 +342,12 @@ fn make_version(origin: &Inner, identity: &Identity, token: &VersionToken, path:
         }
     };
     Version {
-        token: *token,
+        identity,
+        token,
+        source,
         object,
         refusal,
         reason,
+        cache: Arc::clone(&origin.cache),
     }
 }

@@ -155,6 +155,9 @@ impl FileInner {
 
     /// Of bytes in the memory tier. Takes no lock, allocates nothing.
     fn lease_resident(&self, offset: u64, length: u64) -> Result<Option<Lease>> {
+        if !self.is_believed() {
+            return Ok(None);
+        }
         let version = self.glance();
         let Some(object) = &version.object else {
             return Ok(None);
@@ -198,6 +201,10 @@ impl FileInner {
     /// Of bytes that are somewhere else, or that are none.
     fn lease_other(self: &Arc<Self>, offset: u64, length: u64) -> Result<Lease> {
         for _ in 0..=VERSION_RETRIES_MAX {
+            if !self.is_believed() {
+                // A read of nothing has the origin asked.
+                self.read(&[], offset)?;
+            }
             let changes = self.changes();
             let version = self.version();
             let range = within(&version, offset, length);

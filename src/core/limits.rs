@@ -14,6 +14,13 @@ pub const ORIGIN_NAME_BYTES_MAX: usize = 4096;
 pub const TRANSFER_BYTES_MAX: usize = 0x7fff_f000;
 /// Paths of one origin whose state is remembered.
 pub const ORIGIN_PATHS_MAX: usize = 1 << 15;
+/// Threads of one origin that open files of which something is missing after all.
+pub const OPENERS_MAX: u32 = 4;
+/// Objects that are kept open after they were closed: each takes two or three
+/// descriptors, of which a process may have 1024 (RLIMIT_NOFILE).
+pub const WARM_OBJECTS_MAX: usize = 64;
+/// Milliseconds for which they are, at most: meanwhile no process evicts them.
+pub const WARM_MS: u64 = 2_000;
 /// Milliseconds that an option of an origin can name: a year.
 pub const ORIGIN_MS_MAX: u64 = 366 * 86_400_000;
 /// Library threads of one cache.

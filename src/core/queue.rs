@@ -576,18 +576,19 @@ impl Batch<'_> {
     ) -> Result<()> {
         let queue = &mut *self.queue;
         queue.check_room()?;
+        let believed = file.0.is_believed();
         let known = queue.files.hold(&file.0);
         let version = queue.files.version(known);
         let asked = target.len() as u64;
         let end = version.token.size.min(offset.saturating_add(asked));
         let length = end.saturating_sub(offset);
-        if length == 0 {
+        if length == 0 && believed {
             queue.files.release(known);
             queue.shared.counters.in_flight.add(1);
             queue.end(hit_completion(tag, 0, 0));
             return Ok(());
         }
-        let present = version.present_run(offset, end) == length;
+        let present = believed && version.present_run(offset, end) == length;
         if present && from_memory(version, target, offset, length as usize) {
             queue.files.release(known);
             file.0.saw_hit(offset, length);

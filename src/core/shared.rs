@@ -3,14 +3,13 @@
 use crate::completion::MissReason;
 use crate::error::{Errno, Error, Result};
 use crate::exec::{Message, Port};
-use crate::file::Version;
 use crate::ids::Identity;
 use crate::io::EngineFactory;
 use crate::origin::Source;
 use crate::readahead::Budget;
 use crate::request::{CopyWorkers, Remote};
 use crate::stats::Counters;
-use crate::store::{Object, Store, blocks_writing};
+use crate::store::{Invalidations, Object, Store, blocks_writing};
 use crate::token::VersionToken;
 use crate::upkeep::Upkeep;
 use crate::workers::{Job, Workers};
@@ -25,8 +24,8 @@ const ID_SERIAL_BITS: u32 = 56;
 /// What is left of a file. To drop it closes descriptors and unmaps memory, which on
 /// FUSE waits for the server (FUSE_FLUSH, `fuse_vma_close`), maybe for ever.
 pub(crate) struct Remains {
-    pub(crate) _source: Source,
-    pub(crate) _version: Arc<Version>,
+    pub(crate) _source: Option<Arc<Source>>,
+    pub(crate) _object: Option<Arc<Object>>,
 }
 
 impl Job for Remains {
@@ -52,6 +51,7 @@ pub(crate) struct Shared {
     pub(crate) close_timeout: Duration,
     /// Why nothing is stored, if nothing is.
     pub(crate) store: std::result::Result<Arc<Store>, Error>,
+    pub(crate) invalidations: Invalidations,
     /// Bytes that may be leased at once.
     pub(crate) lease_bytes: u64,
     /// Of what may be ahead of readers.
@@ -126,6 +126,19 @@ impl Shared {
             return Err(Error::new(Errno::AGAIN, text));
         }
         Ok(AsyncSlot(Arc::clone(self)))
+    }
+
+    /// Keeps an object open for whoever opens its file next.
+    pub(crate) fn keep_warm(&self, object: &Arc<Object>) {
+        if let Ok(store) = &self.store
+            && store.warm(object)
+        {
+            let store = Arc::downgrade(store);
+            // A port that is closed belongs to a cache that is, and has let them go.
+            if self.ports[0].post(Message::CoolLater(store)).is_err() {
+                object.store().cool();
+            }
+        }
     }
 
     /// See [`Store::object`]; errors of the cache device pause storing.

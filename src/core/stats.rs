@@ -103,6 +103,9 @@ counters! {
     /// Opens that failed because the origin had said a moment ago that it has no such
     /// file (see the option negative_ttl_ms of origins).
     negative_hits,
+    /// Opens of files that were not asked for at their origin, since what it had said
+    /// before was still believed (see the option validation of origins).
+    opens_unasked,
     /// Reads of the cache device that failed. Their chunks are dropped.
     device_read_errors,
     /// Operations of the cache device that did not end in time.

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_trusted_after_the_window() {
+    fn a_file_is_believed_after_the_window() {
         assert_eq!(token((now_ns() - RACY_WINDOW_NS) | 1).racy_for_ns(), None);
     }
 

@@ -4,13 +4,13 @@ use super::door::{Done, Door, LeaseDoor, Pending, QueueDoor, Settings};
 use super::log::log_callback;
 use super::origin::TestOrigin;
 use crate::capi::types::*;
-use crate::capi::{buffer, cache, file, fill, lease, origin, queue, read, stats};
-use cachefs_core::{CustomOrigin, EngineChoice, Residency, Stats};
+use crate::capi::{buffer, cache, file, fill, lease, origin, origin_options, queue, read, stats};
+use cachefs_core::{CustomOrigin, EngineChoice, ORIGIN_OPTIONS, OriginOptions, Residency, Stats};
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::ptr::{null, null_mut};
+use std::ptr::null_mut;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
@@ -69,6 +69,29 @@ fn sized<T: Copy>() -> T {
     // SAFETY: each begins with its size.
     unsafe { (&raw mut value).cast::<u32>().write(size_of::<T>() as u32) };
     value
+}
+
+/// The same options, by their texts.
+fn origin_options(options: &OriginOptions) -> cachefs_origin_options {
+    let mut converted: cachefs_origin_options = sized();
+    let mut options = options.clone();
+    for option in ORIGIN_OPTIONS {
+        let value = option.value(&mut options);
+        let (key, value) = (CString::new(option.key), CString::new(option.text(value)));
+        let (key, value) = (key.unwrap(), value.unwrap());
+        if option.value(&mut options) != 0 {
+            // SAFETY: the strings and the structure live during the call.
+            let result = unsafe {
+                origin_options::cachefs_origin_options_set(
+                    &mut converted,
+                    key.as_ptr(),
+                    value.as_ptr(),
+                )
+            };
+            assert_eq!(result, 0, "{}", option.key);
+        }
+    }
+    converted
 }
 
 impl<const DIRECT: bool> Door for CDoor<DIRECT> {
@@ -163,6 +186,7 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
             prefetch_stalls: value.prefetch_stalls,
             readahead_bytes: value.readahead_bytes,
             negative_hits: value.negative_hits,
+            opens_unasked: value.opens_unasked,
             device_read_errors: value.device_read_errors,
             device_hangs: value.device_hangs,
             device_changes: value.device_changes,
@@ -172,16 +196,18 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
         }
     }
 
-    fn directory(&self, root: &Path) -> Result<COrigin, i32> {
+    fn directory_with(&self, root: &Path, options: &OriginOptions) -> Result<COrigin, i32> {
+        let options = origin_options(options);
         let mut opened = null_mut();
-        // SAFETY: the string lives during the call.
+        // SAFETY: the string and the structure live during the call.
         status(unsafe {
-            origin::cachefs_origin_open_dir(self.0, path(root).as_ptr(), null(), &mut opened)
+            origin::cachefs_origin_open_dir(self.0, path(root).as_ptr(), &options, &mut opened)
         })?;
         Ok(COrigin(opened))
     }
 
-    fn custom(&self, name: &str, code: Arc<TestOrigin>) -> COrigin {
+    fn custom_with(&self, name: &str, code: Arc<TestOrigin>, options: &OriginOptions) -> COrigin {
+        let options = origin_options(options);
         let mut ops: cachefs_origin_ops = sized();
         ops.threads = code.blocking_threads;
         if code.blocking_threads == 0 {
@@ -195,10 +221,18 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
         let mut opened = null_mut();
         // SAFETY: `free_callback` takes back the reference that `user` is.
         let result = unsafe {
-            origin::cachefs_origin_open(self.0, name.as_ptr(), &ops, user, null(), &mut opened)
+            origin::cachefs_origin_open(self.0, name.as_ptr(), &ops, user, &options, &mut opened)
         };
         assert_eq!(result, 0);
         COrigin(opened)
+    }
+
+    fn invalidate(&self, origin: &COrigin, path: &[u8], below: bool) {
+        let path = CString::new(path).unwrap();
+        let flags = if below { CACHEFS_INVALIDATE_BELOW } else { 0 };
+        // SAFETY: the string lives during the call.
+        let result = unsafe { origin::cachefs_invalidate(origin.0, path.as_ptr(), flags) };
+        assert_eq!(result, 0);
     }
 
     fn file(&self, origin: &COrigin, path: &[u8]) -> Result<CFile, i32> {

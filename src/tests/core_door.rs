@@ -131,16 +131,22 @@ impl<const DIRECT: bool, const SIMULATED: bool> Door for CoreDoor<DIRECT, SIMULA
         self.cache.stats()
     }
 
-    fn directory(&self, root: &Path) -> Result<Origin, i32> {
-        self.cache
-            .open_directory(root, &OriginOptions::default())
-            .map_err(errno)
+    fn directory_with(&self, root: &Path, options: &OriginOptions) -> Result<Origin, i32> {
+        self.cache.open_directory(root, options).map_err(errno)
     }
 
-    fn custom(&self, name: &str, code: Arc<TestOrigin>) -> Origin {
-        self.cache
-            .open_origin(name.as_bytes(), code, &OriginOptions::default())
-            .unwrap()
+    fn custom_with(&self, name: &str, code: Arc<TestOrigin>, options: &OriginOptions) -> Origin {
+        let opened = self.cache.open_origin(name.as_bytes(), code, options);
+        opened.unwrap()
+    }
+
+    fn invalidate(&self, origin: &Origin, path: &[u8], below: bool) {
+        let done = if below {
+            origin.invalidate_below(path)
+        } else {
+            origin.invalidate(path)
+        };
+        done.unwrap();
     }
 
     fn file(&self, origin: &Origin, path: &[u8]) -> Result<File, i32> {

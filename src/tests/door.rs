@@ -2,7 +2,7 @@
 
 use super::log::Log;
 use super::origin::TestOrigin;
-use cachefs_core::{EngineChoice, Residency, Stats};
+use cachefs_core::{EngineChoice, OriginOptions, Residency, Stats};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::Arc;
@@ -103,8 +103,15 @@ pub(crate) trait Door: Sized + Send + Sync {
     /// The engine by its name, and the text about it.
     fn engine(&self) -> (EngineChoice, String);
     fn stats(&self) -> Stats;
-    fn directory(&self, root: &Path) -> Result<Self::Origin, i32>;
-    fn custom(&self, name: &str, code: Arc<TestOrigin>) -> Self::Origin;
+    fn directory_with(&self, root: &Path, options: &OriginOptions) -> Result<Self::Origin, i32>;
+    fn custom_with(
+        &self,
+        name: &str,
+        code: Arc<TestOrigin>,
+        options: &OriginOptions,
+    ) -> Self::Origin;
+    /// `below`: everything below the path, too.
+    fn invalidate(&self, origin: &Self::Origin, path: &[u8], below: bool);
     fn file(&self, origin: &Self::Origin, path: &[u8]) -> Result<Self::File, i32>;
     fn read(&self, file: &Self::File, buffer: &mut [u8], offset: u64) -> Result<u64, i32>;
     fn read_async(&self, file: &Self::File, length: usize, offset: u64) -> Result<Pending, i32>;
@@ -121,6 +128,14 @@ pub(crate) trait Door: Sized + Send + Sync {
     fn free(&self, memory: *mut u8);
     /// Closes it; what is open of it stays.
     fn close(&self);
+
+    fn directory(&self, root: &Path) -> Result<Self::Origin, i32> {
+        self.directory_with(root, &OriginOptions::default())
+    }
+
+    fn custom(&self, name: &str, code: Arc<TestOrigin>) -> Self::Origin {
+        self.custom_with(name, code, &OriginOptions::default())
+    }
 
     /// One read by one of the ways: the bytes and the count, or the errno.
     fn read_by(

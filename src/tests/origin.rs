@@ -69,6 +69,10 @@ pub(crate) struct TestOrigin {
     pub(crate) reads: AtomicU64,
     pub(crate) bytes_read: AtomicU64,
     pub(crate) stats: AtomicU64,
+    /// What `stat` fails with, if not 0.
+    pub(crate) stat_errno: AtomicI64,
+    /// `stat` hangs as well while `hang` is true.
+    pub(crate) stat_hangs: AtomicBool,
     /// Fails reads, if not 0.
     pub(crate) errno: AtomicI64,
     /// Fails the next read, if not 0.
@@ -93,6 +97,8 @@ impl TestOrigin {
             reads: AtomicU64::new(0),
             bytes_read: AtomicU64::new(0),
             stats: AtomicU64::new(0),
+            stat_errno: AtomicI64::new(0),
+            stat_hangs: AtomicBool::new(false),
             errno: AtomicI64::new(0),
             errno_once: AtomicI64::new(0),
             short: AtomicBool::new(false),
@@ -114,11 +120,7 @@ impl TestOrigin {
         if self.changes_every > 0 && reads.is_multiple_of(self.changes_every) {
             self.version.fetch_add(1, Ordering::SeqCst);
         }
-        let mut hang = self.hang.lock().unwrap();
-        while *hang {
-            hang = self.resumed.wait(hang).unwrap();
-        }
-        drop(hang);
+        self.wait_while_hanging();
         std::thread::sleep(self.delay);
         let errno = match self.errno_once.swap(0, Ordering::SeqCst) {
             0 => self.errno.load(Ordering::SeqCst),
@@ -137,6 +139,13 @@ impl TestOrigin {
         length as i64
     }
 
+    fn wait_while_hanging(&self) {
+        let mut hang = self.hang.lock().unwrap();
+        while *hang {
+            hang = self.resumed.wait(hang).unwrap();
+        }
+    }
+
     fn fill(&self, bytes: &mut [u8], offset: u64) {
         let version = self.version.load(Ordering::SeqCst) as u64;
         if self.uniform {
@@ -150,8 +159,15 @@ impl TestOrigin {
 impl CustomOrigin for TestOrigin {
     fn stat(&self, path: &CStr) -> Result<VersionToken, Errno> {
         self.stats.fetch_add(1, Ordering::SeqCst);
+        if self.stat_hangs.load(Ordering::SeqCst) {
+            self.wait_while_hanging();
+        }
         if path == c"missing" {
             return Err(Errno::NOENT);
+        }
+        let errno = self.stat_errno.load(Ordering::SeqCst);
+        if errno != 0 {
+            return Err(Errno::from_raw_os_error(errno as i32));
         }
         Ok(VersionToken {
             size: self.size.load(Ordering::SeqCst),

@@ -2,14 +2,16 @@
 
 use super::FetchId;
 use crate::buf::PoolBuf;
-use crate::error::Errno;
+use crate::error::{Errno, Error};
 use crate::file::FileInner;
 use crate::io::Wake;
+use crate::origin::Opened;
 use crate::request::{Failure, Request, Survey};
+use crate::store::Store;
 use crate::token::VersionToken;
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// What a shard can be told.
 pub(crate) enum Message {
@@ -28,6 +30,10 @@ pub(crate) enum Message {
         fetch: FetchId,
         result: Result<VersionToken, Errno>,
     },
+    /// A file was opened at its origin, or could not be.
+    Opened(Arc<FileInner>, Box<Result<Opened, Error>>),
+    /// Let go of the objects that nobody uses, after a while.
+    CoolLater(Weak<Store>),
     /// A worker thread has looked at a file that is to be copied; its number.
     Surveyed(u64, Survey),
     /// A worker thread has copied what is in this slot, or not.

@@ -8,14 +8,15 @@ use crate::buf::Pool;
 use crate::completion::Completion;
 use crate::error::Errno;
 use crate::io::{Engine, Op, Outcome, Wait, Which};
+use crate::limits::WARM_MS;
 use crate::readahead::Places;
-use crate::request::{Bounce, Copying, Fetch, Flight, Part, Request, Sink};
+use crate::request::{Bounce, Copying, Fetch, Flight, Part, Reaching, Request, Sink};
 use crate::stats::Counters;
 use crate::store::Store;
 use slab::Slab;
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 thread_local! {
@@ -113,6 +114,8 @@ pub(crate) struct Shard {
     pub(crate) flights: HashMap<(u64, u64), Flight>,
     /// Copy-fills.
     pub(crate) copying: Copying,
+    /// Files that are being asked for.
+    pub(crate) reaching: Reaching,
     /// Fetches that wait for a buffer, the oldest first.
     pub(crate) starved: VecDeque<usize>,
     pub(crate) bounces: Slab<Bounce>,
@@ -125,6 +128,8 @@ pub(crate) struct Shard {
     /// Completed requests, told after the step that completed them, so that no
     /// callback runs in the middle of one.
     finished: Vec<(Sink, Completion)>,
+    /// When which objects that nobody uses are let go of.
+    cool: Option<(Instant, Weak<Store>)>,
     closing: Option<Instant>,
 }
 
@@ -153,12 +158,14 @@ impl Shard {
             fetch_serial: 0,
             flights: HashMap::new(),
             copying,
+            reaching: Reaching::default(),
             starved: VecDeque::new(),
             bounces: Slab::new(),
             waiting_bounces: VecDeque::new(),
             progress: Instant::now(),
             delayed: Vec::new(),
             finished: Vec::new(),
+            cool: None,
             closing: None,
             config,
         }
@@ -223,6 +230,8 @@ impl Shard {
                     self.fetch_checked(fetch.slot, result);
                 }
             }
+            Message::Opened(file, opened) => self.opened(&file, *opened),
+            Message::CoolLater(store) => self.cool_later(store),
             Message::Surveyed(serial, survey) => self.surveyed(serial, survey),
             Message::Copied(slot, result) => self.copied(slot, result),
             Message::Prefetch(..) if self.closing.is_some() => {}
@@ -296,6 +305,7 @@ impl Shard {
         self.feed_waiting();
         self.feed_copies();
         let now = Instant::now();
+        self.cool_down(now);
         while let Some(index) = self.delayed.iter().position(|(at, _)| *at <= now) {
             let (_, request) = self.delayed.swap_remove(index);
             self.start(*request);
@@ -346,6 +356,7 @@ impl Shard {
         self.abandon_fetches(slot);
         self.abandon_bounces(slot);
         self.leave_copies(slot);
+        self.leave_reaching(slot);
         let tag = Target::Request(slot).tag();
         let (out, keep): (VecDeque<_>, _) = self
             .overflow
@@ -378,6 +389,20 @@ impl Shard {
         self.engine.cancel(Which::Tag(target.tag()));
     }
 
+    fn cool_later(&mut self, store: Weak<Store>) {
+        let at = Instant::now() + Duration::from_millis(WARM_MS);
+        self.cool = Some((at, store));
+    }
+
+    /// Lets go of objects, once it is time.
+    fn cool_down(&mut self, now: Instant) {
+        if let Some((_, store)) = self.cool.take_if(|(at, _)| *at <= now)
+            && let Some(store) = store.upgrade()
+        {
+            store.cool();
+        }
+    }
+
     /// Starts a request later.
     pub(crate) fn delay(&mut self, delay: Duration, request: Request) {
         self.delayed
@@ -398,6 +423,8 @@ impl Shard {
             .chain(requests)
             .chain(starved)
             .chain(self.copying.next_deadline())
+            .chain(self.reaching.next_deadline())
+            .chain(self.cool.as_ref().map(|(at, _)| *at))
             .chain(self.next_device_deadline())
             .chain(self.closing);
         all.min()
@@ -444,6 +471,7 @@ impl Shard {
             }
         }
         self.abandon_copies();
+        self.abandon_reaching();
         for (_, request) in std::mem::take(&mut self.requests) {
             // What is still outstanding is at the engine, with the caller's memory,
             // which nobody but the caller can keep.

@@ -4,6 +4,7 @@ use super::Source;
 use crate::buf::PoolBuf;
 use crate::error::{Errno, Error, Result};
 use crate::exec::{FetchId, Message, Port};
+use crate::file::FileInner;
 use crate::readahead::Places;
 use crate::token::VersionToken;
 use crate::workers::{Job, Workers};
@@ -141,8 +142,16 @@ pub(crate) struct Custom {
     prefetch_places: Option<Arc<Places>>,
 }
 
-/// A call of the code.
+/// Where an opened file goes.
+pub(crate) struct OpenReply {
+    pub(crate) port: Arc<Port>,
+    pub(crate) file: Arc<FileInner>,
+}
+
+/// A call that may block.
 pub(crate) enum OriginJob {
+    /// Of the code, or of a file system.
+    Open(OpenReply),
     Read(Arc<dyn CustomOrigin>, OriginRead),
     Stat(Arc<dyn CustomOrigin>, Arc<CString>, StatReply),
 }
@@ -150,6 +159,10 @@ pub(crate) enum OriginJob {
 impl Job for OriginJob {
     fn run(self) {
         match self {
+            OriginJob::Open(OpenReply { port, file }) => {
+                let opened = Box::new(file.origin.ask(&file.path, file.spot));
+                drop(port.post(Message::Opened(file, opened)));
+            }
             OriginJob::Read(code, read) => code.read(read),
             OriginJob::Stat(code, path, reply) => {
                 let result = code.stat(&path);

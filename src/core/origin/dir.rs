@@ -77,9 +77,8 @@ impl Directory {
         self.path.as_os_str().as_bytes().to_vec()
     }
 
-    /// Opens a regular file below the root; gives its identity and version, and
-    /// whether it is on a device of this host.
-    pub(super) fn open(&self, path: &CStr) -> Result<(Source, Vec<u8>, VersionToken, bool)> {
+    /// Opens a regular file below the root; gives its identity and version.
+    pub(super) fn open(&self, path: &CStr) -> Result<(Source, Vec<u8>, VersionToken)> {
         let shown = || format!("open {}", path.to_string_lossy());
         let fd = self.resolve(path).context(shown)?;
         let attributes = sys::attributes(fd.as_fd()).context(shown)?;
@@ -98,10 +97,10 @@ impl Directory {
             Source::Descriptor {
                 file: Arc::new(fd),
                 elsewhere,
+                near,
             },
             identity,
             attributes.into(),
-            near,
         ))
     }
 

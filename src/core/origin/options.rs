@@ -2,26 +2,66 @@
 
 use crate::error::Result;
 use crate::limits::ORIGIN_MS_MAX;
-use crate::options::OptionType::Number;
+use crate::options::OptionType::{Choice, Number};
 use crate::options::{Field, OptionInfo, option, parse};
 
 /// Options of an origin. A zero means the default of [`ORIGIN_OPTIONS`].
 #[derive(Clone, Debug, Default)]
 pub struct OriginOptions {
+    /// See the key `validation`: 0 always, 1 ttl, 2 never.
+    pub validation: u64,
+    /// See the key `validate_ttl_ms`.
+    pub validate_ttl_ms: u64,
     /// See the key `negative_ttl_ms`.
     pub negative_ttl_ms: u64,
 }
 
 /// Every option of an origin, in the order in which they are listed to people.
-pub static ORIGIN_OPTIONS: &[OptionInfo<OriginOptions>] = &[option!(
-    negative_ttl_ms,
-    Number,
-    0,
-    0..=ORIGIN_MS_MAX,
-    "Milliseconds for which a path that the origin does not have is not looked for again."
-)];
+pub static ORIGIN_OPTIONS: &[OptionInfo<OriginOptions>] = &[
+    option!(
+        validation,
+        Choice(&["always", "ttl", "never"]),
+        0,
+        0..=2,
+        "When the origin is asked for a file's version: at each open, at the first one and \
+         again after validate_ttl_ms, or only at the first one."
+    ),
+    option!(
+        validate_ttl_ms,
+        Number,
+        60_000,
+        1..=ORIGIN_MS_MAX,
+        "Milliseconds for which a version is believed with validation=ttl."
+    ),
+    option!(
+        negative_ttl_ms,
+        Number,
+        0,
+        0..=ORIGIN_MS_MAX,
+        "Milliseconds for which a path that the origin does not have is not looked for again."
+    ),
+];
+
+/// When the origin is asked for a file's version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Validation {
+    /// At each open.
+    Always,
+    /// At the first open, and again when the answer is too old.
+    Ttl,
+    /// At the first open.
+    Never,
+}
 
 impl OriginOptions {
+    pub(super) fn validation(&self) -> Validation {
+        match self.validation {
+            0 => Validation::Always,
+            1 => Validation::Ttl,
+            _ => Validation::Never,
+        }
+    }
+
     /// Sets one option from text. Nothing is changed on error: ENOENT (no such
     /// key), EINVAL (not a value), ERANGE (outside the range).
     pub fn set(&mut self, key: &str, value: &str) -> Result<()> {

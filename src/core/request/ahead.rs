@@ -111,12 +111,13 @@ impl Shard {
         version: &Arc<Version>,
         chunk: u64,
     ) -> Option<()> {
+        let source = version.source.as_deref()?;
         let object = self.may_store(version).ok()?;
         let flight = (object.header.nonce, chunk);
         if object.has(chunk) || object.doubts(chunk) || self.flights.contains_key(&flight) {
             return None;
         }
-        let place = self.place_for(file)?;
+        let place = self.place_for(file, source)?;
         let buffer = self.spare_buffer()?;
         let claim = self.admit_ahead(&object, chunk)?;
         let (offset, length) = object.geometry().extent(chunk);
@@ -147,8 +148,8 @@ impl Shard {
     }
 
     /// A place at the origin, if it needs one; None: what is left is for readers.
-    fn place_for(&self, file: &FileInner) -> Option<Option<Place>> {
-        let places = match &file.source {
+    fn place_for(&self, file: &FileInner, source: &Source) -> Option<Option<Place>> {
+        let places = match source {
             // Nothing of this host but the disk is taken up by it.
             Source::Descriptor {
                 elsewhere: false, ..

@@ -104,7 +104,18 @@ pub(crate) struct Fetch {
     pub(crate) deadline: Option<Instant>,
 }
 
+impl Version {
+    /// Of a version that something is read of: its request has waited for it.
+    pub(super) fn asked_source(&self) -> &Source {
+        self.source.as_ref().expect("the origin was asked first")
+    }
+}
+
 impl Fetch {
+    fn source(&self) -> &Source {
+        self.version.asked_source()
+    }
+
     /// Returns the room that was reserved for a chunk that is not stored, and the claim
     /// on it: other processes need not wait.
     pub(crate) fn give_back_room(&mut self) {
@@ -205,7 +216,8 @@ impl Shard {
         let Source::Descriptor {
             file: descriptor,
             elsewhere,
-        } = &fetch.file.source
+            ..
+        } = fetch.source()
         else {
             unreachable!("custom origins get buffers of ours");
         };
@@ -224,11 +236,12 @@ impl Shard {
 
     pub(super) fn read_origin(&mut self, slot: usize, buffer: PoolBuf) {
         let fetch = self.begin_read(slot);
-        let file = Arc::clone(&fetch.file);
-        match &file.source {
+        let (file, version) = (Arc::clone(&fetch.file), Arc::clone(&fetch.version));
+        match version.asked_source() {
             Source::Descriptor {
                 file: descriptor,
                 elsewhere,
+                ..
             } => {
                 let op = Op {
                     verb: Verb::Read,
@@ -328,7 +341,7 @@ impl Shard {
         if let Some(ahead) = &mut fetch.ahead {
             ahead.place = None;
         }
-        let checked_by_read = match &fetch.file.source {
+        let checked_by_read = match fetch.source() {
             Source::Descriptor { .. } => false,
             Source::Path(_) => fetch.file.origin.custom_code().checks_version(),
         };
@@ -359,8 +372,8 @@ impl Shard {
 
     fn check_version(&mut self, slot: usize) {
         let fetch = &self.fetches[slot];
-        let file = Arc::clone(&fetch.file);
-        match &file.source {
+        let (file, version) = (Arc::clone(&fetch.file), Arc::clone(&fetch.version));
+        match version.asked_source() {
             Source::Descriptor { file, .. } => {
                 let op = Op {
                     verb: Verb::Stat,
@@ -395,7 +408,10 @@ impl Shard {
             Ok(token) if token != fetch.version.token => {
                 self.counters.stale_fetches.add(1);
                 self.blame_prefetch(slot);
-                self.end_fetch(slot, |request, _| request.restart(Again::Changed(token)));
+                let seen = Arc::clone(&self.fetches[slot].version);
+                self.end_fetch(slot, |request, _| {
+                    request.restart(Again::Changed(token, Arc::clone(&seen)));
+                });
             }
             Ok(_) => match unless_changed {
                 None => self.answer(slot),

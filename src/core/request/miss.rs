@@ -25,13 +25,24 @@ enum Admission {
 }
 
 impl Request {
+    /// Reads of its file end.
+    fn is_near(&self) -> bool {
+        let source = self.version.source.as_ref();
+        source.is_some_and(|source| source.is_near())
+    }
+
+    /// Nothing can be read from the origin before it was asked for the file.
+    pub(super) fn is_unasked(&self) -> bool {
+        self.version.source.is_none()
+    }
+
     /// The memory for bytes that will not be kept, if the origin may be given it:
     /// one that may never answer may not, since the request could not end then.
     fn straight_memory(&self, waiter: &Waiter) -> Option<Lent> {
         let start = (waiter.offset - self.offset) as usize;
         let (memory, count) = self.target.shares(start, waiter.length as usize).next()?;
         let whole = count as u64 == waiter.length;
-        (self.file.near && whole).then(|| memory.slice(0, count))
+        (self.is_near() && whole).then(|| memory.slice(0, count))
     }
 }
 
@@ -68,6 +79,10 @@ impl Shard {
         }
         let trusts = request.version.trust() != Trust::None;
         let doubted = trusts && object.is_some_and(|object| object.doubts(chunk));
+        if request.is_unasked() {
+            self.reach(slot);
+            return false;
+        }
         if self.copies(slot) && !doubted {
             return self.copy(slot, chunk);
         }
@@ -93,6 +108,9 @@ impl Shard {
 
     /// The same for bytes that the cursor of the request has passed.
     pub(super) fn miss_again(&mut self, waiter: Waiter, chunk: u64) {
+        if self.ask_first(waiter.request) {
+            return;
+        }
         match self.admit(waiter.request, chunk) {
             Admission::Present | Admission::Elsewhere => {
                 self.requests[waiter.request].restart(Again::Anew);
@@ -125,9 +143,23 @@ impl Shard {
         request.operation == Operation::Fill || since.elapsed() < patience
     }
 
+    /// Has a request begin anew that was opened without asking, and waited for what
+    /// others were getting, in vain.
+    fn ask_first(&mut self, slot: usize) -> bool {
+        let unasked = self.requests[slot].is_unasked();
+        if unasked {
+            self.requests[slot].restart(Again::Unasked);
+            self.advance(slot);
+        }
+        unasked
+    }
+
     /// Has a request get its bytes from the origin without keeping them; the
     /// cursor has passed them.
     pub(super) fn bypass(&mut self, waiter: Waiter) {
+        if self.ask_first(waiter.request) {
+            return;
+        }
         let request = &mut self.requests[waiter.request];
         if request.is_stopped() {
             return self.advance(waiter.request);

@@ -25,6 +25,7 @@ mod fill;
 mod hit;
 mod miss;
 mod plan;
+mod reach;
 mod sink;
 #[cfg(feature = "bench")]
 pub(crate) mod steps;
@@ -51,6 +52,7 @@ pub(crate) use complete::{Served, count, count_hits, hit_completion};
 pub(crate) use copy::{CopyWorkers, Copying, Failure, Flight, Method, Part, Survey, workers};
 pub(crate) use fill::Fetch;
 pub(crate) use hit::{from_memory, straight, unreadable};
+pub(crate) use reach::Reaching;
 pub(crate) use sink::{Remote, Sink};
 pub(crate) use submit::{NewRequest, submit};
 
@@ -165,8 +167,12 @@ fn shares(segments: &[Lent], start: usize, length: usize) -> impl Iterator<Item 
 
 /// Why a request has to start again.
 enum Again {
-    /// The origin's file has this version now.
-    Changed(VersionToken),
+    /// The origin's file has this version now, as its source says.
+    Changed(VersionToken, Arc<Version>),
+    /// The file was opened anew, and is another one.
+    Moved,
+    /// The origin has to be asked for the file first.
+    Unasked,
     /// Cached bytes could not be read back.
     Unreadable,
     /// The same, and it is not known of which chunk.
@@ -213,6 +219,10 @@ pub(crate) struct Request {
     survey: Option<Survey>,
     /// It is being looked at, and nothing can be planned before.
     surveying: bool,
+    /// The file is being asked for, and nothing can be planned before.
+    reaching: bool,
+    /// It has to be: what is known of it was invalidated before its version was taken.
+    unsure: bool,
     /// Chunks that one call copies: it grows while calls are short.
     run_chunks: u64,
     started: Instant,
@@ -295,7 +305,16 @@ impl Shard {
     pub(crate) fn start(&mut self, request: Request) {
         self.timed += usize::from(request.until.is_some());
         let slot = self.requests.insert(request);
+        self.ask_unless_believed(slot);
         self.advance(slot);
+    }
+
+    /// What may be wrong is not served: the origin is asked first.
+    fn ask_unless_believed(&mut self, slot: usize) {
+        let request = &self.requests[slot];
+        if request.unsure || !request.file.is_believed() {
+            self.reach(slot);
+        }
     }
 
     /// The reverse.
@@ -321,6 +340,7 @@ impl Shard {
             }
         }
         self.expire_fetches(now);
+        self.expire_reaching(now);
         self.expire_device(now);
     }
 
@@ -329,7 +349,8 @@ impl Shard {
     pub(crate) fn advance(&mut self, slot: usize) {
         loop {
             let request = &self.requests[slot];
-            let busy = request.outstanding >= self.depth(slot) || request.surveying;
+            let busy =
+                request.outstanding >= self.depth(slot) || request.surveying || request.reaching;
             if request.is_stopped() || busy {
                 break;
             }
@@ -384,10 +405,15 @@ impl Shard {
             return;
         }
         match &again {
-            Again::Changed(token) => {
-                request.version = request.file.refresh(token);
+            Again::Changed(token, seen) => {
+                request.version = request.file.refresh(seen, token);
                 request.miss_reason = MissReason::VersionChanged;
             }
+            Again::Moved => {
+                request.version = request.file.version();
+                request.miss_reason = MissReason::VersionChanged;
+            }
+            Again::Unasked => request.version = request.file.version(),
             Again::Unreadable => request.miss_reason = MissReason::CacheError,
             Again::Unclear => request.careful = true,
             Again::Claimed | Again::Anew => {}

@@ -85,6 +85,8 @@ enum Here {
 
 /// A request of which nothing has been done.
 pub(super) fn new_request(file: &Arc<FileInner>, new: NewRequest) -> Box<Request> {
+    // Before the version, which may be of before the invalidation all the same.
+    let believed = file.is_believed();
     let version = file.version();
     let end = version
         .token
@@ -114,6 +116,8 @@ pub(super) fn new_request(file: &Arc<FileInner>, new: NewRequest) -> Box<Request
         claimed_since: None,
         survey: None,
         surveying: false,
+        reaching: false,
+        unsure: !believed,
         run_chunks: 1,
         started: new.started,
         priority: new.treatment.priority,
@@ -211,6 +215,9 @@ impl FileInner {
 
     /// Reads on this thread if every byte is present.
     fn read_at_once(&self, segments: &[Lent], offset: u64, asked: u64) -> Here {
+        if !self.is_believed() {
+            return Here::No;
+        }
         let version = self.glance();
         let end = version.token.size.min(offset.saturating_add(asked));
         let length = end.saturating_sub(offset);

@@ -13,6 +13,7 @@ mod direct;
 mod directory;
 mod explain;
 mod health;
+mod invalidations;
 mod layout;
 mod load;
 mod lock;
@@ -21,6 +22,7 @@ mod preallocate;
 mod probe;
 mod scan;
 mod sync;
+mod warm;
 
 use crate::completion::MissReason;
 use crate::config::Config;
@@ -45,12 +47,14 @@ use parking_lot::Mutex;
 use probe::Probe;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use std::collections::HashMap;
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use sync::{Syncer, Unsynced};
+use warm::Warm;
 
 pub(crate) use claim::Claim;
 pub(crate) use direct::Direct;
@@ -58,6 +62,7 @@ pub(crate) use directory::blocks_writing;
 pub use directory::is_cache;
 pub use explain::{Kept, KeptObject};
 pub(crate) use health::{Condition, Trust};
+pub(crate) use invalidations::{Invalidations, Mark, Spot};
 pub(crate) use layout::{Geometry, checksum};
 pub(crate) use object::Object;
 pub(crate) use preallocate::{Blocks, Preallocation};
@@ -117,6 +122,7 @@ pub(crate) struct Store {
     direct_refused: AtomicBool,
     counters: Arc<Counters>,
     memory: Option<Memory>,
+    warm: Warm,
     /// None: nothing is synced.
     unsynced: Option<Unsynced>,
     /// In parts, so that opens of different files need not wait for each other.
@@ -194,6 +200,7 @@ impl Store {
             direct_io: config.direct_io != 0,
             direct_refused: AtomicBool::new(false),
             counters,
+            warm: Warm::default(),
             memory: Memory::open(config, directory.chunk_bytes, directory.elsewhere),
             directory,
             unsynced: config.sync_interval().map(Unsynced::new),
@@ -520,6 +527,7 @@ impl Store {
                 .reserve(object.key, object.account, on_disk(bytes))
             {
                 Room::Granted => return true,
+                Room::Refused if self.cool() => {}
                 Room::Refused => return false,
                 Room::AfterRemoving(key, nonce) => {
                     skipped += usize::from(!self.evict(key, nonce));
@@ -639,19 +647,32 @@ fn read_header(file: &OwnedFd) -> std::result::Result<Option<Header>, Errno> {
 /// Writes `head` and then zeros up to `length`: real blocks, because a store
 /// into a mapped hole of a full file system would raise SIGBUS.
 fn write_whole(file: &OwnedFd, head: &[u8], length: u64) -> std::result::Result<(), Errno> {
-    let mut offset = 0u64;
+    let mut offset = 0;
+    while let Some(rest) = head.get(offset..).filter(|rest| !rest.is_empty()) {
+        offset += write_some(file, rest, offset as u64)?;
+    }
+    write_zeros(file, offset as u64..length)
+}
+
+/// Writes zeros: real blocks, as above.
+fn write_zeros(file: &OwnedFd, range: Range<u64>) -> std::result::Result<(), Errno> {
     let zeros = [0; 16 << 10];
-    while offset < length {
-        let rest = head.get(offset as usize..).filter(|rest| !rest.is_empty());
-        let zeros = &zeros[..zeros.len().min((length - offset) as usize)];
-        match rustix::io::pwrite(file, rest.unwrap_or(zeros), offset) {
-            Ok(0) => return Err(Errno::NOSPC),
-            Ok(count) => offset += count as u64,
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
+    let mut offset = range.start;
+    while offset < range.end {
+        let zeros = &zeros[..zeros.len().min((range.end - offset) as usize)];
+        offset += write_some(file, zeros, offset)? as u64;
     }
     Ok(())
+}
+
+fn write_some(file: &OwnedFd, bytes: &[u8], offset: u64) -> std::result::Result<usize, Errno> {
+    loop {
+        match rustix::io::pwrite(file, bytes, offset) {
+            Ok(0) => return Err(Errno::NOSPC),
+            Err(Errno::INTR) => {}
+            result => return result,
+        }
+    }
 }
 
 /// A number that no other object of any process has.

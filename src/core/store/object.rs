@@ -10,6 +10,7 @@ use crate::error::{Context, Errno, Error, Result};
 use crate::ids::Key;
 use crate::memory::Resident;
 use once_cell::sync::OnceCell;
+use parking_lot::Mutex;
 use rustix::fs::{Mode, OFlags};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -28,6 +29,8 @@ pub(crate) struct Object {
     pub(super) stored: Arc<Stored>,
     /// Cached bytes could not be read back: nothing of it is trusted any more.
     broken: AtomicBool,
+    /// What this process writes to: see [`super::Claim`].
+    pub(super) claimed: Mutex<Vec<(u64, u64)>>,
     /// What the accounts know this handle by; 0: it is not entered yet.
     pub(super) account: u64,
     /// What of it is in the memory tier, if there is one.
@@ -63,6 +66,7 @@ impl Object {
             for_now: OnceCell::new(),
             stored: Arc::new(stored),
             broken: AtomicBool::new(false),
+            claimed: Mutex::default(),
             account: 0,
             resident: store.resident(),
             store,

@@ -6,7 +6,7 @@ use crate::buf::Buffer;
 use crate::completion::Operation;
 use crate::error::{Errno, Error, describe};
 use crate::exec::OpTarget;
-use crate::file::FileInner;
+use crate::file::Version;
 use crate::io::{Op, Output, Terms, Verb};
 use crate::request::Again;
 use crate::request::fill::Waiter;
@@ -14,10 +14,10 @@ use crate::stats::Counters;
 use crate::token::VersionToken;
 use std::sync::Arc;
 
-/// The copies of one file that wait for its version together.
+/// The copies of one version that wait for its version together.
 pub(super) struct Batch {
-    /// Keeps its address from naming another file.
-    _file: Arc<FileInner>,
+    /// Keeps its address from naming another one.
+    _version: Arc<Version>,
     /// Copies that are not copied yet.
     pub(super) active: u32,
     /// Those that are, and whose version has not been asked for.
@@ -26,15 +26,15 @@ pub(super) struct Batch {
     asked: Option<Vec<usize>>,
 }
 
-fn address(file: &Arc<FileInner>) -> usize {
-    Arc::as_ptr(file).addr()
+fn address(version: &Arc<Version>) -> usize {
+    Arc::as_ptr(version).addr()
 }
 
 impl Shard {
-    pub(super) fn batch_of(&mut self, file: &Arc<FileInner>) -> &mut Batch {
+    pub(super) fn batch_of(&mut self, version: &Arc<Version>) -> &mut Batch {
         let batches = &mut self.copying.batches;
-        batches.entry(address(file)).or_insert_with(|| Batch {
-            _file: Arc::clone(file),
+        batches.entry(address(version)).or_insert_with(|| Batch {
+            _version: Arc::clone(version),
             active: 0,
             copied: Vec::new(),
             asked: None,
@@ -42,14 +42,14 @@ impl Shard {
     }
 
     /// A copy leaves its batch; `state` is what it was in.
-    pub(super) fn leave_batch(&mut self, slot: usize, file: &Arc<FileInner>, state: State) {
+    pub(super) fn leave_batch(&mut self, slot: usize, version: &Arc<Version>, state: State) {
         match state {
-            State::Waiting | State::Working => self.batch_of(file).active -= 1,
-            State::Copied => self.batch_of(file).copied.retain(|one| *one != slot),
+            State::Waiting | State::Working => self.batch_of(version).active -= 1,
+            State::Copied => self.batch_of(version).copied.retain(|one| *one != slot),
             // Overdue: it has left already.
             State::Checking | State::Overdue => {}
         }
-        self.check_copies(file);
+        self.check_copies(version);
     }
 
     /// What was under way for a copy has ended.
@@ -78,17 +78,17 @@ impl Shard {
         copy.state = State::Copied;
         copy.unless_changed = unless_changed;
         copy.deadline = copy.deadline.map(|deadline| deadline + timeout);
-        let file = Arc::clone(&copy.file);
-        let batch = self.batch_of(&file);
+        let version = Arc::clone(&copy.version);
+        let batch = self.batch_of(&version);
         batch.active -= 1;
         batch.copied.push(slot);
-        self.check_copies(&file);
+        self.check_copies(&version);
     }
 
     /// Asks for the version of what is copied of a file, once enough is, or
     /// nothing more is to come, or somebody reads.
-    pub(super) fn check_copies(&mut self, file: &Arc<FileInner>) {
-        let key = address(file);
+    pub(super) fn check_copies(&mut self, version: &Arc<Version>) {
+        let key = address(version);
         let enough = (self.config.fill_depth as usize / 2).max(1);
         let Some(batch) = self.copying.batches.get_mut(&key) else {
             return;
@@ -120,27 +120,27 @@ impl Shard {
         batch.asked = Some(std::mem::take(&mut batch.copied));
         let op = Op {
             verb: Verb::Stat,
-            file: Arc::clone(super::descriptor(file).expect("it was copied")),
+            file: Arc::clone(super::descriptor(version).expect("it was copied")),
             buffer: Buffer::None,
             offset: 0,
             terms: Terms::default(),
         };
-        let check = self.copying.checks.insert(Arc::clone(file));
+        let check = self.copying.checks.insert(Arc::clone(version));
         self.push(OpTarget::Check(check), op);
     }
 
     /// The version of a batch is known.
     pub(crate) fn checked(&mut self, check: usize, result: Result<Output, Errno>) {
-        let file = self.copying.checks.remove(check);
+        let version = self.copying.checks.remove(check);
         let token = result.map(|output| match output {
             Output::Attributes(attributes) => VersionToken::from(attributes),
             Output::Bytes(_) => unreachable!("a stat moves no bytes"),
         });
-        let asked = self.batch_of(&file).asked.take().unwrap_or_default();
+        let asked = self.batch_of(&version).asked.take().unwrap_or_default();
         for slot in asked {
             self.copy_checked(slot, token);
         }
-        self.check_copies(&file);
+        self.check_copies(&version);
     }
 
     fn copy_checked(&mut self, slot: usize, token: Result<VersionToken, Errno>) {
@@ -156,8 +156,11 @@ impl Shard {
             }
             Ok(token) if token != copy.version.token => {
                 self.counters.stale_fetches.add(1);
+                let seen = Arc::clone(&copy.version);
                 self.drop_copy(slot);
-                self.tell_waiters(waiters, |request, _| request.restart(Again::Changed(token)));
+                self.tell_waiters(waiters, |request, _| {
+                    request.restart(Again::Changed(token, Arc::clone(&seen)));
+                });
             }
             Ok(_) => match copy.unless_changed {
                 None => self.publish_copy(slot, waiters),

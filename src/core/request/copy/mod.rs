@@ -35,7 +35,6 @@ use crate::io::{Priority, Terms};
 use crate::limits::{
     COPY_RUN_CHUNKS_MAX, COPY_RUN_MS, COPY_RUNS_MAX, COPY_THREADS_MAX, PREALLOCATE_BYTES,
 };
-use crate::origin::Source;
 use crate::store::{Blocks, Claim, Geometry, Object};
 use crate::workers::Workers;
 use chain::{Chain, Pipe};
@@ -134,13 +133,7 @@ impl Copy {
 
     /// As in [`Terms::elsewhere`].
     fn is_elsewhere(&self) -> bool {
-        matches!(
-            self.file.source,
-            Source::Descriptor {
-                elsewhere: true,
-                ..
-            }
-        )
+        self.version.asked_source().is_elsewhere()
     }
 
     /// First byte, and how many.
@@ -149,15 +142,12 @@ impl Copy {
     }
 
     fn source(&self) -> &Arc<OwnedFd> {
-        descriptor(&self.file).expect("checked before it was led")
+        descriptor(&self.version).expect("checked before it was led")
     }
 }
 
-fn descriptor(file: &FileInner) -> Option<&Arc<OwnedFd>> {
-    match &file.source {
-        Source::Descriptor { file, .. } => Some(file),
-        Source::Path(_) => None,
-    }
+fn descriptor(version: &Version) -> Option<&Arc<OwnedFd>> {
+    version.source.as_ref()?.descriptor()
 }
 
 fn run_extent(geometry: Geometry, chunks: &Range<u64>) -> (u64, u64) {
@@ -179,10 +169,10 @@ pub(crate) struct Copying {
     copies: Slab<Copy>,
     /// Those that wait for a buffer or a pipe, the oldest first.
     waiting: VecDeque<usize>,
-    /// Per file, by its address, which it keeps while a batch holds on to it.
+    /// Per version, by its address, which it keeps while a batch holds on to it.
     batches: HashMap<usize, Batch>,
-    /// Files whose version is being asked for.
-    checks: Slab<Arc<FileInner>>,
+    /// Versions that are being asked for.
+    checks: Slab<Arc<Version>>,
     surveys: HashMap<u64, Surveying>,
     survey_serial: u64,
     /// What file systems have refused.
@@ -389,7 +379,7 @@ impl Shard {
 
     fn enter_copy(&mut self, copy: Copy) -> usize {
         let (nonce, chunks) = (copy.object().header.nonce, copy.chunks.clone());
-        self.batch_of(&copy.file).active += 1;
+        self.batch_of(&copy.version).active += 1;
         let slot = self.copying.copies.insert(copy);
         for chunk in chunks {
             self.flights.insert((nonce, chunk), Flight::Copy(slot));
@@ -433,7 +423,7 @@ impl Shard {
     /// Looks at the file of a request, from a byte on.
     fn survey(&mut self, slot: usize, start: u64) -> bool {
         let request = &mut self.requests[slot];
-        let file = descriptor(&request.file).expect("checked by the caller");
+        let file = descriptor(&request.version).expect("checked by the caller");
         let chunk_bytes = self.config.chunk_bytes;
         let end = request.end().next_multiple_of(chunk_bytes);
         let end = end.min(request.version.token.size);
@@ -533,7 +523,7 @@ impl Shard {
             };
             parts.push(self.enter_copy(part));
         }
-        self.batch_of(&run.file).active -= 1;
+        self.batch_of(&run.version).active -= 1;
         for waiter in waiters {
             self.requests[waiter.request].outstanding -= 1;
             for part in waiter.by_chunk(object.geometry()) {
@@ -556,8 +546,8 @@ impl Shard {
             request.outstanding += 1;
             copy.waiters.push(waiter);
             // A reader does not wait for a batch.
-            let file = Arc::clone(&copy.file);
-            self.check_copies(&file);
+            let version = Arc::clone(&copy.version);
+            self.check_copies(&version);
         } else if request.operation == Operation::Fill {
             // The origin hangs on these very bytes.
             request.fail(Errno::TIMEDOUT);
@@ -570,7 +560,7 @@ impl Shard {
     /// Whether a fill of this file is copied in runs.
     pub(super) fn copies(&self, slot: usize) -> bool {
         let request = &self.requests[slot];
-        request.operation == Operation::Fill && descriptor(&request.file).is_some()
+        request.operation == Operation::Fill && descriptor(&request.version).is_some()
     }
 
     /// Takes a request's waiters away from the copies; what nobody wants stops.
@@ -613,7 +603,7 @@ impl Shard {
         for chunk in copy.chunks.clone() {
             self.flights.remove(&(nonce, chunk));
         }
-        self.leave_batch(slot, &copy.file, copy.state);
+        self.leave_batch(slot, &copy.version, copy.state);
     }
 
     /// Gives up on what takes too long.
@@ -656,8 +646,8 @@ impl Shard {
         copy.stop.store(true, Ordering::Relaxed);
         copy.deadline = None;
         let before = std::mem::replace(&mut copy.state, State::Overdue);
-        let file = Arc::clone(&copy.file);
-        self.leave_batch(slot, &file, before);
+        let version = Arc::clone(&copy.version);
+        self.leave_batch(slot, &version, before);
         self.cancel_chain(slot);
     }
 

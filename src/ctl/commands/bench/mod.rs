@@ -3,7 +3,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `rows` | the rows, and what they are run on |
-//! | `direct`, `cached`, `copy`, `idle` | measure one kind of row each |
+//! | `direct`, `cached`, `copy`, `opened`, `idle` | measure one kind of row each |
 //! | `subject`, `reader` | a cached file, and the ways to read it |
 //! | `scratch`, `child` | a directory for files, and other programs in it |
 //! | `pairs`, `cost`, `system_calls` | turns, ratios, and what a run took |
@@ -18,6 +18,7 @@ mod cost;
 mod direct;
 mod fio;
 mod idle;
+mod opened;
 mod pairs;
 mod reader;
 mod report;

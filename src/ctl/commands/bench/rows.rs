@@ -4,7 +4,7 @@ use super::report::Measured;
 use super::scratch::Scratch;
 use super::subject::Subject;
 use super::trouble::Trouble;
-use super::{cached, copy, direct, idle};
+use super::{cached, copy, direct, idle, opened};
 use cachefs_core::Config;
 use std::path::PathBuf;
 
@@ -55,11 +55,18 @@ pub struct Row {
 }
 
 /// Those of the cache, in the order in which they are run.
-pub static CACHE_ROWS: [Row; 1] = [Row {
-    name: "lease",
-    title: "4 KiB in locked memory leased, located and released, against pread",
-    run: cached::leases,
-}];
+pub static CACHE_ROWS: [Row; 2] = [
+    Row {
+        name: "lease",
+        title: "4 KiB in locked memory leased, located and released, against pread",
+        run: cached::leases,
+    },
+    Row {
+        name: "open-hit",
+        title: "cached files opened, looked at and closed, against open, fstat and close",
+        run: opened::hits,
+    },
+];
 
 /// Those of the engine.
 pub static ENGINE_ROWS: [Row; 9] = [
