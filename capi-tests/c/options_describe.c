@@ -9,6 +9,8 @@ static const char *const KEYS[] = {
     "copy_method", "withhold",       "memory_bytes",     "direct_copy_bytes",
     "lease_bytes",
     "readahead",   "readahead_bytes",  "device_timeout_ms",
+    "fill_bytes_per_second", "fill_operations_per_second", "fill_latency_percent",
+    "fill_priority", "fill_after_percent",
 };
 
 enum { KEY_COUNT = sizeof KEYS / sizeof KEYS[0] };

@@ -3,6 +3,7 @@
 
 static const char *const KEYS[] = {
     "validation", "validate_ttl_ms", "negative_ttl_ms",
+    "bytes_per_second", "operations_per_second", "weight",
 };
 
 enum { KEY_COUNT = sizeof KEYS / sizeof KEYS[0] };

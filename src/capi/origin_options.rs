@@ -30,6 +30,9 @@ fn load(options: &cachefs_origin_options) -> Result<OriginOptions> {
         validation: options.validation.into(),
         validate_ttl_ms: options.validate_ttl_ms,
         negative_ttl_ms: options.negative_ttl_ms,
+        bytes_per_second: options.bytes_per_second,
+        operations_per_second: options.operations_per_second,
+        weight: options.weight,
     })
 }
 
@@ -38,6 +41,9 @@ fn store(known: &OriginOptions, options: &mut cachefs_origin_options) {
     options.validation = known.validation as u32;
     options.validate_ttl_ms = known.validate_ttl_ms;
     options.negative_ttl_ms = known.negative_ttl_ms;
+    options.bytes_per_second = known.bytes_per_second;
+    options.operations_per_second = known.operations_per_second;
+    options.weight = known.weight;
 }
 
 /// Sets every option of an origin to its default.

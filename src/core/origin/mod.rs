@@ -17,6 +17,7 @@ mod path;
 use crate::error::{Errno, Error, Result};
 use crate::ids::Identity;
 use crate::limits::{OPENERS_MAX, PATH_BYTES_MAX};
+use crate::qos::Bucket;
 use crate::shared::Shared;
 use crate::store::{Mark, Spot};
 use crate::token::VersionToken;
@@ -42,6 +43,10 @@ pub(crate) struct Inner {
     name: Vec<u8>,
     kind: Kind,
     known: Known,
+    /// What may be read of it.
+    pub(crate) quota: Bucket,
+    /// See the option `weight`.
+    pub(crate) weight: u64,
     /// Open files for library threads, which must not wait for it.
     openers: Arc<Workers<OriginJob>>,
 }
@@ -115,6 +120,8 @@ impl Origin {
             name,
             kind,
             known: Known::new(options),
+            quota: Bucket::new(options.bytes_per_second, options.operations_per_second),
+            weight: options.weight,
             openers,
         }))
     }

@@ -1,8 +1,8 @@
 //! How an origin is treated: one table of keys for every way to say it.
 
 use crate::error::Result;
-use crate::limits::ORIGIN_MS_MAX;
-use crate::options::OptionType::{Choice, Number};
+use crate::limits::{ORIGIN_MS_MAX, QOS_RATE_MAX, WEIGHT_MAX};
+use crate::options::OptionType::{Choice, Number, Size};
 use crate::options::{Field, OptionInfo, option, parse};
 
 /// Options of an origin. A zero means the default of [`ORIGIN_OPTIONS`].
@@ -14,6 +14,12 @@ pub struct OriginOptions {
     pub validate_ttl_ms: u64,
     /// See the key `negative_ttl_ms`.
     pub negative_ttl_ms: u64,
+    /// See the key `bytes_per_second`.
+    pub bytes_per_second: u64,
+    /// See the key `operations_per_second`.
+    pub operations_per_second: u64,
+    /// See the key `weight`.
+    pub weight: u64,
 }
 
 /// Every option of an origin, in the order in which they are listed to people.
@@ -39,6 +45,27 @@ pub static ORIGIN_OPTIONS: &[OptionInfo<OriginOptions>] = &[
         0,
         0..=ORIGIN_MS_MAX,
         "Milliseconds for which a path that the origin does not have is not looked for again."
+    ),
+    option!(
+        bytes_per_second,
+        Size,
+        0,
+        0..=QOS_RATE_MAX,
+        "Bytes a second that are read from the origin; 0: no limit. Readers go first."
+    ),
+    option!(
+        operations_per_second,
+        Number,
+        0,
+        0..=QOS_RATE_MAX,
+        "The same in reads of the origin, of up to a chunk."
+    ),
+    option!(
+        weight,
+        Number,
+        100,
+        1..=WEIGHT_MAX,
+        "Its share of what several origins of a cache want at once."
     ),
 ];
 
