@@ -526,6 +526,12 @@ typedef struct cachefs_cache_options {
      */
     uint64_t readahead_bytes;
     /**
+     * Objects that the cache directory has room for; 0: as many as it was made for,
+     * which is one for 16 KiB of its limit, 1048576 at most. Another number counts only
+     * while nobody else has the cache open.
+     */
+    uint64_t objects_max;
+    /**
      * Unit of presence, in bytes: a power of two. Fixed when the directory is first used.
      */
     uint32_t chunk_bytes;
@@ -639,6 +645,45 @@ typedef struct cachefs_cache_options {
      */
     uint32_t readahead;
     /**
+     * Percent of capacity_bytes, and of objects_max, in use at which evicting beside the
+     * work ends; not above capacity_cull_percent.
+     */
+    uint32_t capacity_run_percent;
+    /**
+     * The same at which it begins.
+     */
+    uint32_t capacity_cull_percent;
+    /**
+     * Percent of the file system's blocks that are free at which evicting for their sake
+     * ends (brun of cachefilesd); above space_cull_percent.
+     */
+    uint32_t space_run_percent;
+    /**
+     * The same at which it begins (bcull); above space_stop_percent.
+     */
+    uint32_t space_cull_percent;
+    /**
+     * The same below which nothing is stored (bstop).
+     */
+    uint32_t space_stop_percent;
+    /**
+     * Percent of the file system's inodes that are free at which evicting for their sake
+     * ends (frun); above inodes_cull_percent.
+     */
+    uint32_t inodes_run_percent;
+    /**
+     * The same at which it begins (fcull); above inodes_stop_percent.
+     */
+    uint32_t inodes_cull_percent;
+    /**
+     * The same below which nothing is stored (fstop).
+     */
+    uint32_t inodes_stop_percent;
+    /**
+     * Percent of capacity_bytes that pinned objects may take.
+     */
+    uint32_t pinned_percent;
+    /**
      * 1: what is stored is not synced. 0: it is, in the background, sync_interval_ms
      * after it was stored, and when the cache is closed as far as there is time.
      */
@@ -647,6 +692,10 @@ typedef struct cachefs_cache_options {
      * Milliseconds after which what was stored is synced.
      */
     uint32_t sync_interval_ms;
+    /**
+     * Must be 0.
+     */
+    uint32_t reserved;
     /**
      * NULL: no messages.
      */
@@ -1241,6 +1290,35 @@ typedef struct cachefs_statistics {
      * before was still believed (see the option validation of origins).
      */
     uint64_t opens_unasked;
+    /**
+     * Objects that the cache directory has room for.
+     */
+    uint64_t objects_max;
+    /**
+     * Bytes of pinned objects (now).
+     */
+    uint64_t pinned_bytes;
+    /**
+     * Those of evictions that were done beside the work, before anybody waited for room.
+     */
+    uint64_t evictions_ahead;
+    /**
+     * Times that nothing was stored since another process took too long to evict.
+     */
+    uint64_t eviction_waits;
+    /**
+     * Chunks of large objects that were dropped in place of the whole object.
+     */
+    uint64_t chunks_punched;
+    /**
+     * Percent of the file system's blocks that were free when it was last asked.
+     */
+    uint64_t space_free_percent;
+    /**
+     * Percent of the file system's inodes that were free when it was last asked; 100 if
+     * it does not count them.
+     */
+    uint64_t inodes_free_percent;
     /**
      * Reads of the cache device that failed. Their chunks are dropped.
      */

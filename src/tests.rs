@@ -14,6 +14,7 @@ mod faults;
 mod killing;
 mod log;
 mod origin;
+mod power;
 mod qos;
 mod random;
 mod scenarios;

@@ -8,7 +8,11 @@ static const char *const KEYS[] = {
     "io_poll",     "spin_us",        "io_workers",        "huge_pages",       "direct_io",
     "copy_method", "withhold",       "memory_bytes",     "direct_copy_bytes",
     "lease_bytes",
-    "readahead",   "readahead_bytes",  "device_timeout_ms",
+    "readahead",   "readahead_bytes", "objects_max",
+    "capacity_run_percent", "capacity_cull_percent", "space_run_percent",
+    "space_cull_percent", "space_stop_percent", "inodes_run_percent",
+    "inodes_cull_percent", "inodes_stop_percent", "pinned_percent",
+    "device_timeout_ms", "durable", "sync_interval_ms",
     "fill_bytes_per_second", "fill_operations_per_second", "fill_latency_percent",
     "fill_priority", "fill_after_percent",
 };

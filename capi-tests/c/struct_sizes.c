@@ -10,7 +10,7 @@ _Static_assert(sizeof(void *) == 8, "these are the sizes on 64-bit machines");
 _Static_assert(sizeof(cachefs_completion) == 64, "never grows: queues return arrays of it");
 _Static_assert(sizeof(cachefs_request) == 64, "grows by request_size of cachefs_queue_push");
 
-_Static_assert(sizeof(cachefs_cache_options) == 216, "");
+_Static_assert(sizeof(cachefs_cache_options) == 264, "");
 _Static_assert(sizeof(cachefs_option_info) == 40, "");
 _Static_assert(sizeof(cachefs_report) == 2096, "");
 _Static_assert(sizeof(cachefs_origin_attr) == 88, "");
@@ -19,7 +19,7 @@ _Static_assert(sizeof(cachefs_origin_options) == 56, "");
 _Static_assert(sizeof(cachefs_file_info) == 48, "");
 _Static_assert(sizeof(cachefs_residency) == 40, "");
 _Static_assert(sizeof(cachefs_queue_options) == 16, "");
-_Static_assert(sizeof(cachefs_statistics) == 368, "");
+_Static_assert(sizeof(cachefs_statistics) == 424, "");
 _Static_assert(sizeof(cachefs_latency) == 48, "never grows: it is a part of others");
 _Static_assert(sizeof(cachefs_engine_statistics) == 360, "");
 

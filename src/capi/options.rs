@@ -10,7 +10,7 @@ use std::ffi::{CString, c_char};
 
 /// The configuration that options stand for, without the log.
 pub(super) fn config(options: &cachefs_cache_options) -> Result<Config> {
-    if options.flags != 0 {
+    if options.flags != 0 || options.reserved != 0 {
         let text = "cachefs_cache_options: a flag that this release does not know is set";
         return Err(Error::new(Errno::INVAL, text));
     }
@@ -29,6 +29,16 @@ pub(super) fn config(options: &cachefs_cache_options) -> Result<Config> {
         pool_bytes: options.pool_bytes,
         memory_bytes: options.memory_bytes,
         lease_bytes: options.lease_bytes,
+        objects_max: options.objects_max,
+        capacity_run_percent: options.capacity_run_percent.into(),
+        capacity_cull_percent: options.capacity_cull_percent.into(),
+        space_run_percent: options.space_run_percent.into(),
+        space_cull_percent: options.space_cull_percent.into(),
+        space_stop_percent: options.space_stop_percent.into(),
+        inodes_run_percent: options.inodes_run_percent.into(),
+        inodes_cull_percent: options.inodes_cull_percent.into(),
+        inodes_stop_percent: options.inodes_stop_percent.into(),
+        pinned_percent: options.pinned_percent.into(),
         readahead: options.readahead.into(),
         readahead_bytes: options.readahead_bytes,
         direct_copy_bytes: options.direct_copy_bytes,
@@ -103,6 +113,16 @@ fn store(config: &Config, options: &mut cachefs_cache_options) {
     options.durable = config.durable as u32;
     options.sync_interval_ms = config.sync_interval_ms as u32;
     options.withhold = config.withhold as u32;
+    options.objects_max = config.objects_max;
+    options.capacity_run_percent = config.capacity_run_percent as u32;
+    options.capacity_cull_percent = config.capacity_cull_percent as u32;
+    options.space_run_percent = config.space_run_percent as u32;
+    options.space_cull_percent = config.space_cull_percent as u32;
+    options.space_stop_percent = config.space_stop_percent as u32;
+    options.inodes_run_percent = config.inodes_run_percent as u32;
+    options.inodes_cull_percent = config.inodes_cull_percent as u32;
+    options.inodes_stop_percent = config.inodes_stop_percent as u32;
+    options.pinned_percent = config.pinned_percent as u32;
 }
 
 /// Sets every option to its default.
@@ -294,9 +314,18 @@ mod tests {
                 .chain([config.spin_us, config.io_workers, config.huge_pages])
                 .chain([config.direct_io, config.copy_method, config.withhold])
                 .chain([config.memory_bytes, config.direct_copy_bytes])
+                .chain([config.capacity_run_percent])
+                .chain([config.capacity_cull_percent])
+                .chain([config.space_run_percent])
+                .chain([config.space_cull_percent])
+                .chain([config.space_stop_percent])
+                .chain([config.inodes_run_percent])
+                .chain([config.inodes_cull_percent])
+                .chain([config.inodes_stop_percent])
+                .chain([config.pinned_percent])
                 .chain([config.lease_bytes, config.durable, config.sync_interval_ms])
                 .chain([config.device_timeout_ms])
-                .chain([config.readahead, config.readahead_bytes])
+                .chain([config.readahead, config.readahead_bytes, config.objects_max])
                 .collect::<Vec<u64>>()
             };
             assert_eq!(pick(&back), pick(&again), "{}", option.key);

@@ -116,6 +116,10 @@ pub struct cachefs_cache_options {
     /// Limit of what is fetched ahead of readers and not yet read, in bytes, over all
     /// files; less than chunk_bytes: nothing is.
     pub readahead_bytes: u64,
+    /// Objects that the cache directory has room for; 0: as many as it was made for,
+    /// which is one for 16 KiB of its limit, 1048576 at most. Another number counts only
+    /// while nobody else has the cache open.
+    pub objects_max: u64,
     /// Unit of presence, in bytes: a power of two. Fixed when the directory is first used.
     pub chunk_bytes: u32,
     /// Library threads that serve misses, fills and callbacks.
@@ -177,11 +181,34 @@ pub struct cachefs_cache_options {
     /// 1: nothing is fetched before it is asked for. 0: what a run of reads of a file
     /// will want is.
     pub readahead: u32,
+    /// Percent of capacity_bytes, and of objects_max, in use at which evicting beside the
+    /// work ends; not above capacity_cull_percent.
+    pub capacity_run_percent: u32,
+    /// The same at which it begins.
+    pub capacity_cull_percent: u32,
+    /// Percent of the file system's blocks that are free at which evicting for their sake
+    /// ends (brun of cachefilesd); above space_cull_percent.
+    pub space_run_percent: u32,
+    /// The same at which it begins (bcull); above space_stop_percent.
+    pub space_cull_percent: u32,
+    /// The same below which nothing is stored (bstop).
+    pub space_stop_percent: u32,
+    /// Percent of the file system's inodes that are free at which evicting for their sake
+    /// ends (frun); above inodes_cull_percent.
+    pub inodes_run_percent: u32,
+    /// The same at which it begins (fcull); above inodes_stop_percent.
+    pub inodes_cull_percent: u32,
+    /// The same below which nothing is stored (fstop).
+    pub inodes_stop_percent: u32,
+    /// Percent of capacity_bytes that pinned objects may take.
+    pub pinned_percent: u32,
     /// 1: what is stored is not synced. 0: it is, in the background, sync_interval_ms
     /// after it was stored, and when the cache is closed as far as there is time.
     pub durable: u32,
     /// Milliseconds after which what was stored is synced.
     pub sync_interval_ms: u32,
+    /// Must be 0.
+    pub reserved: u32,
     /// NULL: no messages.
     pub log: cachefs_log_callback,
     /// Passed to `log`.
@@ -705,6 +732,21 @@ pub struct cachefs_statistics {
     /// Opens of files that were not asked for at their origin, since what it had said
     /// before was still believed (see the option validation of origins).
     pub opens_unasked: u64,
+    /// Objects that the cache directory has room for.
+    pub objects_max: u64,
+    /// Bytes of pinned objects (now).
+    pub pinned_bytes: u64,
+    /// Those of evictions that were done beside the work, before anybody waited for room.
+    pub evictions_ahead: u64,
+    /// Times that nothing was stored since another process took too long to evict.
+    pub eviction_waits: u64,
+    /// Chunks of large objects that were dropped in place of the whole object.
+    pub chunks_punched: u64,
+    /// Percent of the file system's blocks that were free when it was last asked.
+    pub space_free_percent: u64,
+    /// Percent of the file system's inodes that were free when it was last asked; 100 if
+    /// it does not count them.
+    pub inodes_free_percent: u64,
     /// Reads of the cache device that failed. Their chunks are dropped.
     pub device_read_errors: u64,
     /// Operations of the cache device that did not end in time.

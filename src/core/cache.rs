@@ -51,7 +51,8 @@ pub enum State {
     /// The directory could not be used when it was opened: every miss goes to its
     /// origin and is not kept. Says why.
     PassThrough(String),
-    /// The device has failed: nothing new is stored for now. Says why.
+    /// The device has failed or is full, or what is on it is being counted: nothing new is
+    /// stored for now. Says why.
     Degraded(String),
     /// It gives errors or no answers: every read goes to its origin for now. Says why.
     Off(String),
@@ -268,8 +269,7 @@ impl Cache {
     pub fn stats(&self) -> Stats {
         let mut stats = self.shared.counters.snapshot();
         if let Ok(store) = &self.shared.store {
-            (stats.cached_bytes, stats.cached_objects) = store.totals();
-            stats.memory_bytes = store.memory_bytes();
+            store.tell(&mut stats);
         }
         stats.readahead_bytes = self.shared.readahead.used();
         stats.fill_depth = self.shared.qos.pace.depth().into();
@@ -289,7 +289,10 @@ impl Cache {
                 let view = store.health.view();
                 let reason = || view.reason.map_or_else(String::new, |one| one.to_string());
                 let state = match view.condition {
-                    Condition::Normal => State::Normal,
+                    Condition::Normal => match store.waits_for() {
+                        Some(reason) => State::Degraded(reason.to_owned()),
+                        None => State::Normal,
+                    },
                     Condition::Degraded => State::Degraded(reason()),
                     Condition::Off => State::Off(reason()),
                 };
@@ -402,6 +405,11 @@ impl Cache {
         let stuck = stuck + loading.map_or(0, |store| store.stop_threads(deadline));
         let stuck = stuck + self.shared.engines.shut_down(deadline);
         let stuck = stuck + self.shared.upkeep.shut_down(deadline);
+        if stuck == 0
+            && let Ok(store) = &self.shared.store
+        {
+            store.leave();
+        }
         if stuck > 0 {
             tracing::error!("{stuck} blocking calls did not return: their threads are left there");
         }

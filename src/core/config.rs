@@ -5,8 +5,8 @@ use crate::error::{Errno, Error, Result};
 use crate::io::{EngineChoice, EngineOptions, FEATURE_NAMES, FeatureSet};
 use crate::limits::{
     CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, IO_WORKERS_MAX, LEASE_BYTES_MAX, LEASE_UNIT_BYTES,
-    OBJECT_BYTES_MAX, PROCESSORS_MAX, QOS_RATE_MAX, QUEUE_DEPTH_MAX, SPIN_PROCESSORS_MIN,
-    SPIN_US_DEFAULT, SPIN_US_MAX, THREADS_MAX,
+    OBJECT_BYTES_MAX, OBJECTS_MAX, PROCESSORS_MAX, QOS_RATE_MAX, QUEUE_DEPTH_MAX,
+    SPIN_PROCESSORS_MIN, SPIN_US_DEFAULT, SPIN_US_MAX, THREADS_MAX,
 };
 use crate::options::OptionType::{Choice, Number, Processor, Set, Size};
 use crate::options::{BOOL, Field, GIB, KIB, MIB, OptionInfo, option, parse};
@@ -19,8 +19,28 @@ pub struct Config {
     pub engine: EngineChoice,
     /// See the key `capacity_bytes`.
     pub capacity_bytes: u64,
+    /// See the key `objects_max`; 0 takes what the directory has.
+    pub objects_max: u64,
     /// See the key `chunk_bytes`; 0 takes what the directory has.
     pub chunk_bytes: u64,
+    /// See the key `capacity_run_percent`.
+    pub capacity_run_percent: u64,
+    /// See the key `capacity_cull_percent`.
+    pub capacity_cull_percent: u64,
+    /// See the key `space_run_percent`.
+    pub space_run_percent: u64,
+    /// See the key `space_cull_percent`.
+    pub space_cull_percent: u64,
+    /// See the key `space_stop_percent`.
+    pub space_stop_percent: u64,
+    /// See the key `inodes_run_percent`.
+    pub inodes_run_percent: u64,
+    /// See the key `inodes_cull_percent`.
+    pub inodes_cull_percent: u64,
+    /// See the key `inodes_stop_percent`.
+    pub inodes_stop_percent: u64,
+    /// See the key `pinned_percent`.
+    pub pinned_percent: u64,
     /// See the key `pool_bytes`.
     pub pool_bytes: u64,
     /// See the key `threads`.
@@ -124,11 +144,81 @@ pub static OPTIONS: &[OptionInfo<Config>] = &[
         "Limit of the cache directory, which remembers it."
     ),
     option!(
+        objects_max,
+        Number,
+        0,
+        0..=OBJECTS_MAX,
+        "Objects in the cache directory; 0: as it was made, one for 16 KiB of its limit."
+    ),
+    option!(
         chunk_bytes,
         Size,
         MIB,
         CHUNK_BYTES_MIN..=CHUNK_BYTES_MAX,
         "Unit of presence, a power of two; fixed when the directory is first used."
+    ),
+    option!(
+        capacity_run_percent,
+        Number,
+        95,
+        1..=100,
+        "Percent of capacity_bytes and objects_max in use at which evicting beside the work ends."
+    ),
+    option!(
+        capacity_cull_percent,
+        Number,
+        98,
+        1..=100,
+        "Percent of capacity_bytes and objects_max in use at which it begins."
+    ),
+    option!(
+        space_run_percent,
+        Number,
+        7,
+        1..=99,
+        "Percent of the file system's blocks that are free at which evicting for it ends (brun)."
+    ),
+    option!(
+        space_cull_percent,
+        Number,
+        5,
+        1..=99,
+        "Percent of them at which it begins (bcull)."
+    ),
+    option!(
+        space_stop_percent,
+        Number,
+        1,
+        1..=99,
+        "Percent of them below which nothing is stored (bstop)."
+    ),
+    option!(
+        inodes_run_percent,
+        Number,
+        7,
+        1..=99,
+        "Percent of the file system's inodes that are free at which evicting for it ends (frun)."
+    ),
+    option!(
+        inodes_cull_percent,
+        Number,
+        5,
+        1..=99,
+        "Percent of them at which it begins (fcull)."
+    ),
+    option!(
+        inodes_stop_percent,
+        Number,
+        1,
+        1..=99,
+        "Percent of them below which nothing is stored (fstop)."
+    ),
+    option!(
+        pinned_percent,
+        Number,
+        50,
+        1..=100,
+        "Percent of capacity_bytes that pinned objects may take."
     ),
     option!(
         pool_bytes,
@@ -387,7 +477,35 @@ impl Config {
                 field.set(option.default);
             }
         }
+        config.check_marks()?;
         Ok(config)
+    }
+
+    /// Marks that follow each other the wrong way would have the cache evict for ever,
+    /// or never.
+    fn check_marks(&self) -> Result<()> {
+        let used = [self.capacity_run_percent, self.capacity_cull_percent];
+        let space = [
+            self.space_stop_percent,
+            self.space_cull_percent,
+            self.space_run_percent,
+        ];
+        let inodes = [
+            self.inodes_stop_percent,
+            self.inodes_cull_percent,
+            self.inodes_run_percent,
+        ];
+        let rises = |marks: [u64; 3]| marks.is_sorted_by(|one, next| one < next);
+        let text = if !used.is_sorted() {
+            "capacity_run_percent is above capacity_cull_percent"
+        } else if !rises(space) {
+            "space_stop_percent, space_cull_percent and space_run_percent do not go up"
+        } else if !rises(inodes) {
+            "inodes_stop_percent, inodes_cull_percent and inodes_run_percent do not go up"
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(Errno::INVAL, text))
     }
 }
 

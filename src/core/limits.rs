@@ -52,6 +52,29 @@ pub const BUCKET_LOCK_MS_MAX: u64 = 1_000;
 pub const CACHE_LOCK_MS_MAX: u64 = 10_000;
 /// Bytes of the blocks in which room is counted: what a byte takes on disk.
 pub const BLOCK_BYTES: u64 = 4096;
+/// Objects that one cache directory has room for at most.
+pub const OBJECTS_MAX: u64 = 1 << 22;
+/// Objects that every cache directory has room for.
+pub const OBJECTS_MIN: u64 = 64;
+/// Objects that a cache directory has room for unless it is told otherwise, at most.
+pub const OBJECTS_DEFAULT_MAX: u64 = 1 << 20;
+/// Bytes of the limit of a cache directory for each of which it has room for an object,
+/// unless it is told otherwise.
+pub const OBJECT_SHARE_BYTES: u64 = 16 << 10;
+/// Milliseconds for which nobody reserves while the slot table is counted anew.
+pub const QUIET_MS: u64 = 50;
+/// Pauses of that length between two tries to count it anew, at most.
+pub const RECOUNT_PAUSES_MAX: u32 = 20;
+/// Milliseconds that nobody takes to write a key into a slot.
+pub const BUSY_MS_MAX: u64 = 100;
+/// Files that are looked at under one lock of their bucket.
+pub const REPAIR_NAMES: usize = 64;
+/// Milliseconds that a reservation waits for another process that evicts.
+pub const EVICTOR_WAIT_MS_MAX: u64 = 50;
+/// Times that room is made for one reservation, which others may be faster to take.
+pub const ROOM_TRIES_MAX: u32 = 16;
+/// Milliseconds between two looks at what others have left.
+pub const KEEP_MS: u64 = 1_000;
 /// Milliseconds from a failure of the cache device to the first probe of it.
 pub const DEVICE_PROBE_MS_FIRST: u64 = 1_000;
 /// Milliseconds between two probes, at most.
@@ -174,6 +197,10 @@ pub const READAHEAD_SLACK_CHUNKS: u64 = 1;
 /// Objects that wait to be synced, which keeps them open: three descriptors each. Once
 /// there are so many, they are synced at once, and others meanwhile not.
 pub const UNSYNCED_OBJECTS_MAX: usize = 64;
+/// Chunks that wait to be taken back because they are not what was written.
+pub const CONDEMNED_CHUNKS_MAX: usize = 64;
+/// Words of bits of one object that one sync marks as durable: those of 4 Mi chunks.
+pub const SYNC_WORDS_MAX: usize = 1 << 16;
 /// Bytes that a slow disk writes in a millisecond: what can be synced at the close.
 pub const SYNC_BYTES_PER_MS: u64 = 32 << 10;
 /// Milliseconds of its rate that a bucket saves while nobody takes from it.

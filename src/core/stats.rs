@@ -18,6 +18,14 @@ macro_rules! counters {
             pub cached_bytes: u64,
             /// Objects in the cache directory (now).
             pub cached_objects: u64,
+            /// Objects that the cache directory has room for.
+            pub objects_max: u64,
+            /// Bytes of pinned objects (now).
+            pub pinned_bytes: u64,
+            /// Percent of the file system's blocks that were free when it was last asked.
+            pub space_free_percent: u64,
+            /// The same of its inodes; 100 if it does not count them.
+            pub inodes_free_percent: u64,
         }
 
         #[derive(Default)]
@@ -34,6 +42,10 @@ macro_rules! counters {
                     fill_depth: 0,
                     cached_bytes: 0,
                     cached_objects: 0,
+                    objects_max: 0,
+                    pinned_bytes: 0,
+                    space_free_percent: 0,
+                    inodes_free_percent: 0,
                 }
             }
         }
@@ -66,6 +78,12 @@ counters! {
     stale_fetches,
     /// Objects removed to make room.
     evictions,
+    /// Those of them that were removed beside the work.
+    evictions_ahead,
+    /// Chunks of large objects that were dropped in place of the whole object.
+    chunks_punched,
+    /// Times that nothing was stored since another process took too long to evict.
+    eviction_waits,
     /// Requests accepted and not completed (now).
     in_flight,
     /// Bytes that fills had the object share with the origin's file (reflink).

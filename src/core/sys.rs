@@ -3,7 +3,8 @@
 mod copying;
 
 pub(crate) use copying::{
-    Files, copy_range, data_from, device, lock_range, open_direct, pages_cached, punch, reflink,
+    Files, copy_range, data_from, device, is_free, lock_range, open_direct, pages_cached, punch,
+    reflink,
 };
 
 use crate::error::Errno;

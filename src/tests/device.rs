@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 const CHUNK: u64 = 64 << 10;
 const CHUNKS: u64 = 40;
-/// A machine under load is not taken for a disk that hangs.
 const TIMEOUT_MS: u64 = 1000;
 /// Longer than anything may take on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);

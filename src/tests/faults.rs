@@ -311,6 +311,7 @@ fn errnos_stay_on_their_side(direct: bool) {
     let (told, _random) = run(&Weather {
         // Every errno that there is.
         disk: failing(40, &[]),
+        // Often, since only chunks that were dropped are asked for again.
         origin: failing(60, &OF_ORIGINS),
         manners: Manners::default(),
         origin_timeout_ms: 0,
@@ -387,9 +388,9 @@ fn crash_and_read(direct: bool) {
         ..Settings::new(EngineChoice::Auto)
     };
     let mut lost = 0;
-    for _ in 0..10 {
+    for _ in 0..20 {
         {
-            settings.durable = random.below(2) == 0;
+            settings.durable = random.below(3) == 0;
             let cache = SimDoor::<false>::on(&place.cache(), &settings, &host).unwrap();
             let origin = cache.directory(&place.origin()).unwrap();
             let files = open_all(&cache, &origin);
@@ -409,6 +410,10 @@ fn crash_and_read(direct: bool) {
         let origin = cache.directory(&place.origin()).unwrap();
         for (number, file) in open_all(&cache, &origin).iter().enumerate() {
             serves_the_origin(&cache, file, number);
+        }
+        drop(cache);
+        if random.below(2) == 0 {
+            std::fs::remove_dir_all(place.cache()).unwrap();
         }
     }
     assert!(lost > 100, "{lost} sectors were torn");
@@ -432,6 +437,9 @@ fn what_was_synced_outlives_a_crash_of_the_host() {
             let cache = SimDoor::<false>::on(&place.cache(), &settings, &host).unwrap();
             let origin = cache.directory(&place.origin()).unwrap();
             for (number, file) in open_all(&cache, &origin).iter().enumerate() {
+                if number % 2 == 0 {
+                    cache.fill(file, &mut |_, _| true).unwrap();
+                }
                 serves_the_origin(&cache, file, number);
             }
             let end = Instant::now() + LIMIT;
@@ -446,7 +454,54 @@ fn what_was_synced_outlives_a_crash_of_the_host() {
         for (number, file) in open_all(&cache, &origin).iter().enumerate() {
             serves_the_origin(&cache, file, number);
         }
-        assert_eq!(cache.stats().bytes_from_origin, 0);
+        let stats = cache.stats();
+        assert_eq!(stats.bytes_from_origin, 0);
+        assert_eq!((stats.chunks_verified, stats.chunks_dropped), (0, 0));
+    }
+}
+
+#[test]
+fn what_could_not_be_synced_is_not_trusted() {
+    for direct in [false, true] {
+        let mut random = Random::new();
+        let place = Place::new();
+        write_files(&place.origin());
+        let host = Simulation::new(random.next());
+        host.keep_back(4 * KIB * KIB);
+        let settings = Settings {
+            chunk_bytes: CHUNK_BYTES,
+            direct,
+            sync_interval_ms: 1 + random.below(60),
+            ..Settings::new(EngineChoice::Auto)
+        };
+        {
+            let cache = SimDoor::<false>::on(&place.cache(), &settings, &host).unwrap();
+            let origin = cache.directory(&place.origin()).unwrap();
+            let files = open_all(&cache, &origin);
+            host.fail_syncs(true);
+            for (number, file) in files.iter().enumerate() {
+                // Nothing is stored any more once one has failed.
+                cache.fill(file, &mut |_, _| true).ok();
+                serves_the_origin(&cache, file, number);
+            }
+            let end = Instant::now() + LIMIT;
+            while cache.is_normal() {
+                assert!(Instant::now() < end, "a failure of the device is not told");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            // As the kernel does, which takes the pages for clean.
+            host.fail_syncs(false);
+            for (number, file) in files.iter().enumerate() {
+                serves_the_origin(&cache, file, number);
+            }
+            assert_eq!(cache.stats().chunks_durable, 0);
+        }
+        host.crash();
+        let cache = SimDoor::<false>::on(&place.cache(), &settings, &host).unwrap();
+        let origin = cache.directory(&place.origin()).unwrap();
+        for (number, file) in open_all(&cache, &origin).iter().enumerate() {
+            serves_the_origin(&cache, file, number);
+        }
     }
 }
 

@@ -37,6 +37,8 @@ fn open(root: &Path, random: &mut Random) -> Cache {
     settings.capacity_bytes = CAPACITY;
     settings.direct = random.below(3) == 0;
     settings.copy_method = random.below(5);
+    settings.durable = random.below(3) > 0;
+    settings.sync_interval_ms = 1 + random.below(10);
     Cache::open(&root.join("cache"), &settings).unwrap()
 }
 

@@ -5,38 +5,54 @@ use std::process::Command;
 
 /// A mounted file system, unmounted when dropped.
 pub(crate) struct Volume {
-    image: PathBuf,
+    pub(crate) image: PathBuf,
     pub(crate) path: PathBuf,
 }
 
 impl Volume {
     /// Makes and mounts one of `mib` mebibytes below `directory`. None, said,
     /// without the programs, the kernel's part of it, or the right to mount.
-    pub(crate) fn mount(directory: &Path, make: &[&str], mib: u64) -> Option<Self> {
+    pub(crate) fn mount(directory: &Path, program: &[&str], mib: u64) -> Option<Self> {
         let image = directory.join("image");
         let path = directory.join("volume");
         std::fs::create_dir(&path).unwrap();
-        let file = std::fs::File::create(&image).unwrap();
-        file.set_len(mib << 20).unwrap();
-        let made = Command::new(make[0]).args(&make[1..]).arg(&image).output();
-        match made {
-            Ok(output) if output.status.success() => {}
-            other => {
-                eprintln!("skipped: {}: {other:?}", make[0]);
-                return None;
-            }
+        if !make(&image, program, mib) {
+            return None;
         }
+        Self::of(&image, &path, "loop")
+    }
+
+    /// Mounts one that was made. None, said, if that cannot be.
+    pub(crate) fn of(image: &Path, path: &Path, options: &str) -> Option<Self> {
         let mount = Command::new("mount")
-            .args(["-o", "loop"])
-            .arg(&image)
-            .arg(&path)
+            .args(["-o", options])
+            .arg(image)
+            .arg(path)
             .output();
         match mount {
-            Ok(output) if output.status.success() => Some(Self { image, path }),
+            Ok(output) if output.status.success() => Some(Self {
+                image: image.to_owned(),
+                path: path.to_owned(),
+            }),
             other => {
                 eprintln!("skipped: mount {}: {other:?}", image.display());
                 None
             }
+        }
+    }
+}
+
+/// Makes a file system of `mib` mebibytes in a file. False, said, without the program.
+pub(crate) fn make(image: &Path, program: &[&str], mib: u64) -> bool {
+    let file = std::fs::File::create(image).unwrap();
+    file.set_len(mib << 20).unwrap();
+    let (program, arguments) = program.split_first().unwrap();
+    let made = Command::new(program).args(arguments).arg(image).output();
+    match made {
+        Ok(output) if output.status.success() => true,
+        other => {
+            eprintln!("skipped: {program}: {other:?}");
+            false
         }
     }
 }

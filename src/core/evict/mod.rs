@@ -1,20 +1,25 @@
-//! Who has to go: accounts of the cache directory and the order of eviction.
+//! Who has to go: accounts of the cache directory and the order of eviction, in a table
+//! that all processes share.
 //!
-//! Decides only; the store removes. An object in use is never chosen.
+//! Decides only; the store removes.
 
 #[cfg(any(test, feature = "bench"))]
 mod lru;
 mod s3fifo;
+mod table;
 #[cfg(any(test, feature = "bench"))]
 pub mod traces;
 
+use crate::config::Config;
 use crate::ids::Key;
-use parking_lot::Mutex;
-use s3fifo::S3Fifo;
-use std::collections::HashMap;
+use crate::limits::BLOCK_BYTES;
+use crate::stats::Stats;
+
+pub(crate) use table::{Entry, FIXED_BYTES, Handle, PROCESSES_MAX, Sizes, Standing, State, Table};
 
 /// Gives the order in which objects are evicted.
-pub(crate) trait Policy {
+#[cfg(any(test, feature = "bench"))]
+trait Policy {
     /// The object is new, of no bytes, or it was used.
     fn touch(&mut self, key: Key);
     /// It has so many bytes now.
@@ -25,288 +30,226 @@ pub(crate) trait Policy {
     fn next(&mut self, may_go: impl FnMut(Key) -> bool) -> Option<Key>;
 }
 
-/// The bytes and objects of one directory, as this process knows them.
+/// The bytes and objects of one directory, as all its processes know them.
 pub(crate) struct Accounts {
-    capacity_bytes: u64,
-    state: Mutex<State>,
+    table: Table,
+    capacity_blocks: u64,
+    /// Percents of the limits at which evicting beside the work ends and begins.
+    run_percent: u64,
+    cull_percent: u64,
 }
 
-#[derive(Default)]
-struct State {
-    used_bytes: u64,
-    objects: HashMap<Key, Entry>,
-    order: S3Fifo,
-    /// Of the entry that was made last.
-    serial: u64,
+/// An object that may be new to the table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Newcomer<'a> {
+    pub(crate) key: Key,
+    pub(crate) nonce: u64,
+    /// What it takes in the directory, if it is new.
+    pub(crate) bytes: u64,
+    /// The name of its origin.
+    pub(crate) origin: &'a [u8],
 }
 
-struct Entry {
-    /// Which object of the key: an older one may still be in use.
-    nonce: u64,
-    /// No other entry has had it.
-    serial: u64,
-    /// What it takes in the directory, reserved bytes included.
-    bytes: u64,
-    /// Handles that this process has open.
-    users: u32,
-}
-
-impl Entry {
-    /// Takes bytes off, as many as there are: what was found on disk may be less than
-    /// was written, since it compresses. Gives what is left.
-    fn shrink(&mut self, bytes: &mut u64) -> u64 {
-        *bytes = (*bytes).min(self.bytes);
-        self.bytes -= *bytes;
-        self.bytes
-    }
+/// How near the directory is to its limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Level {
+    /// Below the mark at which evicting beside the work ends.
+    Low,
+    /// Above that, and below the one at which it begins.
+    Middle,
+    /// Above both.
+    High,
 }
 
 /// An answer to [`Accounts::reserve`].
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Room {
     /// The bytes are reserved.
     Granted,
-    /// Remove this object, call `forget`, and ask again.
-    AfterRemoving(Key, u64),
-    /// Everything else is in use.
+    /// Something has to go first.
+    Full,
+    /// The object is no longer in the directory, or nobody knows what is there.
     Refused,
 }
 
+/// Blocks that bytes take.
+pub(crate) fn blocks_of(bytes: u64) -> u64 {
+    bytes.div_ceil(BLOCK_BYTES)
+}
+
 impl Accounts {
-    pub(crate) fn new(capacity_bytes: u64) -> Self {
+    /// Of a completed configuration, but for its limit.
+    pub(crate) fn new(table: Table, capacity_bytes: u64, config: &Config) -> Self {
         Self {
-            capacity_bytes,
-            state: Mutex::default(),
+            table,
+            capacity_blocks: capacity_bytes / BLOCK_BYTES,
+            run_percent: config.capacity_run_percent,
+            cull_percent: config.capacity_cull_percent,
         }
     }
 
-    /// Enters an object that was found in the directory; the later, the longer kept.
-    pub(crate) fn found(&self, key: Key, nonce: u64, bytes: u64) {
-        let mut state = self.state.lock();
-        state.replace(key, nonce, bytes);
+    pub(crate) fn table(&self) -> &Table {
+        &self.table
     }
 
-    /// Enters an object that is now in use, once for each handle. `bytes` is
-    /// what it takes if it is new here. Gives the serial that
-    /// the handle is known by.
-    pub(crate) fn used(&self, key: Key, nonce: u64, bytes: u64) -> u64 {
-        let mut state = self.state.lock();
-        if state
-            .objects
-            .get(&key)
-            .is_none_or(|entry| entry.nonce != nonce)
-        {
-            state.replace(key, nonce, bytes);
-        } else {
-            state.order.touch(key);
+    /// Enters an object, in place of an older one of its key, or counts a use of it.
+    /// None: the table is full. For whoever has the lock of the key's bucket.
+    pub(crate) fn enter(&self, newcomer: &Newcomer<'_>) -> Option<Handle> {
+        let (key, nonce) = (newcomer.key, newcomer.nonce);
+        if let Some(known) = self.table.find(key) {
+            if known.nonce == nonce {
+                self.table.touch(known.handle);
+                return Some(known.handle);
+            }
+            self.table.remove(known.handle);
         }
-        let entry = state.entry(key, nonce).expect("entered above");
-        entry.users += 1;
-        entry.serial
+        s3fifo::enter(&self.table, key, nonce, self.state_of(newcomer))
     }
 
-    /// A handle is closed.
-    pub(crate) fn unused(&self, key: Key, serial: u64) {
-        if let Some(entry) = self.state.lock().used_entry(key, serial) {
-            entry.users -= 1;
+    fn state_of(&self, newcomer: &Newcomer<'_>) -> State {
+        State::default()
+            .with_blocks(blocks_of(newcomer.bytes))
+            .with_origin(self.table.origin(newcomer.origin))
+    }
+
+    /// Enters an object that was found, in place of an older one of its key, and gives it
+    /// no place in a queue: see [`Self::queue_anew`]. None: the table is full. For
+    /// whoever has the lock of the key's bucket.
+    pub(crate) fn enter_unqueued(&self, newcomer: &Newcomer<'_>) -> Option<Handle> {
+        if let Some(known) = self.table.find(newcomer.key) {
+            self.table.remove(known.handle);
         }
+        let state = self.state_of(newcomer);
+        self.table.insert(newcomer.key, newcomer.nonce, state)
+    }
+
+    /// Gives each object its place in a queue, these first. Only for the evictor.
+    pub(crate) fn queue_anew(&self, first: impl Iterator<Item = Handle>) {
+        for handle in first {
+            self.table.enter(false, handle);
+        }
+        self.table.queue_anew();
+    }
+
+    /// Counts a use of an object that is known.
+    pub(crate) fn used(&self, key: Key, nonce: u64) -> Option<Handle> {
+        let known = self.known(key, nonce)?;
+        self.table.touch(known.handle);
+        Some(known.handle)
+    }
+
+    fn known(&self, key: Key, nonce: u64) -> Option<Entry> {
+        self.table.find(key).filter(|entry| entry.nonce == nonce)
     }
 
     /// Asks for room for `bytes` more of an object in use.
-    pub(crate) fn reserve(&self, key: Key, serial: u64, bytes: u64) -> Room {
-        let mut state = self.state.lock();
-        if state.used_entry(key, serial).is_none() {
+    pub(crate) fn reserve(&self, handle: Handle, bytes: u64) -> Room {
+        if self.table.standing() == Standing::Unknown {
             return Room::Refused;
         }
-        if state.used_bytes.saturating_add(bytes) > self.capacity_bytes {
-            return match state.victim() {
-                Some((key, nonce)) => Room::AfterRemoving(key, nonce),
-                None => Room::Refused,
-            };
+        let blocks = blocks_of(bytes);
+        match self.table.reserve(handle, blocks, self.capacity_blocks) {
+            Ok(()) => Room::Granted,
+            Err(true) => Room::Full,
+            Err(false) => Room::Refused,
         }
-        let entry = state.used_entry(key, serial).expect("found above");
-        entry.bytes += bytes;
-        let bytes_now = entry.bytes;
-        state.used_bytes += bytes;
-        state.order.resize(key, bytes_now);
-        Room::Granted
     }
 
-    /// An object could not be removed: another process uses it.
-    pub(crate) fn keep(&self, key: Key) {
-        let mut state = self.state.lock();
-        if state.objects.contains_key(&key) {
-            state.order.touch(key);
+    /// Whether there is room for so much more.
+    pub(crate) fn has_room(&self, bytes: u64, objects: u64) -> Room {
+        let totals = self.table.totals();
+        let blocks = totals.blocks.saturating_add(blocks_of(bytes));
+        if self.table.standing() == Standing::Unknown {
+            Room::Refused
+        } else if blocks <= self.capacity_blocks && totals.objects + objects <= self.objects_max() {
+            Room::Granted
+        } else {
+            Room::Full
         }
+    }
+
+    /// Objects that it may have at most.
+    pub(crate) fn objects_max(&self) -> u64 {
+        self.table.sizes().objects_max
     }
 
     /// Gives back bytes that were reserved and not written.
-    pub(crate) fn release(&self, key: Key, serial: u64, mut bytes: u64) {
-        let mut state = self.state.lock();
-        if let Some(entry) = state.used_entry(key, serial) {
-            let left = entry.shrink(&mut bytes);
-            state.used_bytes -= bytes;
-            state.order.resize(key, left);
-        }
+    pub(crate) fn release(&self, handle: Handle, bytes: u64) {
+        let less = |state: State| {
+            let left = state.blocks().saturating_sub(blocks_of(bytes));
+            state.with_blocks(left)
+        };
+        self.table.update(handle, less);
     }
 
-    /// An object takes so many bytes less than it did when it was found.
-    pub(crate) fn shrunk(&self, key: Key, nonce: u64, mut bytes: u64) {
-        let mut state = self.state.lock();
-        if let Some(entry) = state.entry(key, nonce) {
-            let left = entry.shrink(&mut bytes);
-            state.used_bytes -= bytes;
-            state.order.resize(key, left);
+    /// An object takes so many bytes, and nothing of it is reserved.
+    pub(crate) fn counted(&self, handle: Handle, bytes: u64) {
+        let blocks = blocks_of(bytes);
+        let counted = |state: State| state.with_blocks(blocks).with_filling(false);
+        self.table.update(handle, counted);
+    }
+
+    /// Whether room was reserved for it since it was counted.
+    pub(crate) fn is_filling(&self, handle: Handle) -> bool {
+        let entry = self.table.get(handle);
+        entry.is_some_and(|entry| entry.state.is_filling())
+    }
+
+    /// An object was found to take so many bytes less than before.
+    pub(crate) fn shrunk(&self, key: Key, nonce: u64, bytes: u64) {
+        if let Some(known) = self.known(key, nonce) {
+            self.release(known.handle, bytes / BLOCK_BYTES * BLOCK_BYTES);
         }
     }
 
     /// The object is no longer in the directory.
     pub(crate) fn forget(&self, key: Key, nonce: u64) {
-        let mut state = self.state.lock();
-        if state.entry(key, nonce).is_some() {
-            state.remove(key);
+        if let Some(known) = self.known(key, nonce) {
+            self.table.remove(known.handle);
         }
     }
 
-    /// An object to remove because the directory is over its limit.
-    pub(crate) fn surplus(&self) -> Option<(Key, u64)> {
-        let mut state = self.state.lock();
-        (state.used_bytes > self.capacity_bytes)
-            .then(|| state.victim())
-            .flatten()
+    /// The object was evicted.
+    pub(crate) fn evicted(&self, entry: &Entry) {
+        s3fifo::evicted(&self.table, entry.handle, entry.key);
     }
 
-    /// Bytes and objects.
-    pub(crate) fn totals(&self) -> (u64, u64) {
-        let state = self.state.lock();
-        (state.used_bytes, state.objects.len() as u64)
-    }
-}
-
-impl State {
-    fn entry(&mut self, key: Key, nonce: u64) -> Option<&mut Entry> {
-        self.objects
-            .get_mut(&key)
-            .filter(|entry| entry.nonce == nonce)
+    /// The next to be evicted, of those that may. Only for the evictor; it stays the
+    /// next until it is evicted or kept.
+    pub(crate) fn victim(&self, mut may_go: impl FnMut(Key) -> bool) -> Option<Entry> {
+        if self.table.is_crowded() {
+            self.table.queue_anew();
+        }
+        s3fifo::next(&self.table, |entry| may_go(entry.key))
     }
 
-    /// The entry of a handle. An object that was forgotten and found again has one
-    /// that knows nothing of its earlier handles.
-    fn used_entry(&mut self, key: Key, serial: u64) -> Option<&mut Entry> {
-        self.objects
-            .get_mut(&key)
-            .filter(|entry| entry.serial == serial)
+    /// The next could not be removed: somebody uses it.
+    pub(crate) fn keep(&self, entry: &Entry) {
+        s3fifo::keep(&self.table, entry);
     }
 
-    fn replace(&mut self, key: Key, nonce: u64, bytes: u64) {
-        self.remove(key);
-        self.used_bytes += bytes;
-        self.serial += 1;
-        let entry = Entry {
-            nonce,
-            serial: self.serial,
-            bytes,
-            users: 0,
+    /// How near the directory is to its limits.
+    pub(crate) fn level(&self) -> Level {
+        let totals = self.table.totals();
+        let above = |percent: u64| {
+            let of = |limit: u64| limit / 100 * percent + limit % 100 * percent / 100;
+            totals.blocks > of(self.capacity_blocks) || totals.objects > of(self.objects_max())
         };
-        self.objects.insert(key, entry);
-        self.order.touch(key);
-        self.order.resize(key, bytes);
-    }
-
-    fn remove(&mut self, key: Key) {
-        if let Some(entry) = self.objects.remove(&key) {
-            self.used_bytes -= entry.bytes;
-            self.order.forget(key);
+        if above(self.cull_percent) {
+            Level::High
+        } else if above(self.run_percent) {
+            Level::Middle
+        } else {
+            Level::Low
         }
     }
 
-    fn victim(&mut self) -> Option<(Key, u64)> {
-        let objects = &self.objects;
-        let key = self.order.next(|key| objects[&key].users == 0)?;
-        Some((key, self.objects[&key].nonce))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(number: u8) -> Key {
-        Key([number; 16])
-    }
-
-    #[test]
-    fn the_least_recently_used_object_goes_first() {
-        let accounts = Accounts::new(10);
-        accounts.found(key(1), 1, 4);
-        accounts.found(key(2), 2, 4);
-        let handle = accounts.used(key(1), 1, 0);
-        accounts.unused(key(1), handle);
-        let handle = accounts.used(key(3), 3, 0);
-        assert_eq!(
-            accounts.reserve(key(3), handle, 4),
-            Room::AfterRemoving(key(2), 2)
-        );
-        accounts.forget(key(2), 2);
-        assert_eq!(accounts.reserve(key(3), handle, 4), Room::Granted);
-        assert_eq!(accounts.totals(), (8, 2));
-    }
-
-    #[test]
-    fn an_object_in_use_is_never_chosen() {
-        let accounts = Accounts::new(10);
-        accounts.used(key(1), 1, 8);
-        let handle = accounts.used(key(2), 2, 0);
-        assert_eq!(accounts.reserve(key(2), handle, 4), Room::Refused);
-        assert_eq!(accounts.totals().0, 8, "a refusal reserves nothing");
-    }
-
-    #[test]
-    fn room_is_granted_up_to_the_last_byte_and_not_beyond() {
-        let accounts = Accounts::new(10);
-        let handle = accounts.used(key(1), 1, 0);
-        assert_eq!(accounts.reserve(key(1), handle, 10), Room::Granted);
-        assert_eq!(accounts.reserve(key(1), handle, 1), Room::Refused);
-        accounts.release(key(1), handle, 1);
-        assert_eq!(accounts.reserve(key(1), handle, 1), Room::Granted);
-    }
-
-    #[test]
-    fn an_object_that_takes_less_than_was_written_gives_back_what_it_takes() {
-        let accounts = Accounts::new(10);
-        accounts.found(key(1), 1, 3);
-        let handle = accounts.used(key(1), 1, 0);
-        accounts.shrunk(key(1), 1, 1);
-        assert_eq!(accounts.totals().0, 2);
-        accounts.release(key(1), handle, 8);
-        assert_eq!(accounts.totals().0, 0);
-        accounts.shrunk(key(1), 1, 8);
-        assert_eq!(accounts.reserve(key(1), handle, 10), Room::Granted);
-        assert_eq!(accounts.totals().0, 10);
-    }
-
-    #[test]
-    fn a_replaced_object_gets_no_more_room() {
-        let accounts = Accounts::new(10);
-        let handle = accounts.used(key(1), 1, 3);
-        accounts.used(key(1), 2, 0);
-        assert_eq!(accounts.reserve(key(1), handle, 1), Room::Refused);
-        accounts.unused(key(1), handle);
-        assert_eq!(accounts.totals(), (0, 1));
-    }
-
-    #[test]
-    fn handles_of_an_object_that_was_given_up_do_not_count_for_it_when_it_is_found_again() {
-        let accounts = Accounts::new(10);
-        let old = accounts.used(key(1), 1, 8);
-        accounts.forget(key(1), 1);
-        let new = accounts.used(key(1), 1, 8);
-        accounts.release(key(1), old, 8);
-        accounts.unused(key(1), old);
-        let other = accounts.used(key(2), 2, 0);
-        assert_eq!(accounts.reserve(key(2), other, 4), Room::Refused);
-        accounts.unused(key(1), new);
-        let unused = Room::AfterRemoving(key(1), 1);
-        assert_eq!(accounts.reserve(key(2), other, 4), unused);
+    /// Fills in what is counted of the directory.
+    pub(crate) fn tell(&self, stats: &mut Stats) {
+        let totals = self.table.totals();
+        stats.cached_bytes = totals.blocks.saturating_mul(BLOCK_BYTES);
+        stats.cached_objects = totals.objects;
+        stats.objects_max = self.objects_max();
+        stats.pinned_bytes = totals.pinned_blocks.saturating_mul(BLOCK_BYTES);
     }
 }

@@ -6,195 +6,159 @@
 //! that comes back while it is remembered. The long queue gives each use one more
 //! round. So a scan, or a loop over more than there is room for, passes through the
 //! short queue and leaves the rest alone. See docs/eviction.md for how it compares.
+//!
+//! All of it is in the slot table. Anybody enters and uses objects; only the evictor
+//! asks who is next.
 
-use super::Policy;
+use super::table::{Entry, Handle, Head, State, Table, USES_MAX};
 use crate::ids::Key;
-use std::collections::{HashMap, VecDeque};
 
-/// Of all bytes, the share of the short queue: one in so many.
+/// Of all blocks, the share of the short queue: one in so many.
 const SHORT_SHARE: u64 = 10;
-/// Uses that are remembered, at most: rounds in the long queue.
-const USES_MAX: u8 = 3;
 /// Fingerprints that are remembered at least.
-const GONE_MIN: usize = 64;
+const GONE_MIN: u64 = 64;
 
-#[derive(Default)]
-pub(crate) struct S3Fifo {
-    known: HashMap<Key, Known>,
-    short: Queue,
-    long: Queue,
-    gone: Gone,
-    serial: u32,
-}
-
-struct Known {
-    bytes: u64,
-    /// Tells it from an earlier one of its key, whose place in a queue is left behind.
-    serial: u32,
-    uses: u8,
-    is_long: bool,
-}
-
-#[derive(Default)]
-struct Queue {
-    /// The next to go is first. What is gone otherwise stays until it is met, or until
-    /// there is more of it than of the rest.
-    places: VecDeque<(Key, u32)>,
-    /// Those that count.
-    count: usize,
-    bytes: u64,
-}
-
-/// Fingerprints of those that went unused, the oldest first.
-#[derive(Default)]
-struct Gone {
-    order: VecDeque<u32>,
-    counts: HashMap<u32, u32>,
-}
-
-impl Policy for S3Fifo {
-    fn touch(&mut self, key: Key) {
-        if let Some(known) = self.known.get_mut(&key) {
-            known.uses = (known.uses + 1).min(USES_MAX);
-            return;
-        }
-        self.serial = self.serial.wrapping_add(1);
-        let known = Known {
-            bytes: 0,
-            serial: self.serial,
-            uses: 0,
-            is_long: self.gone.take(fingerprint(key)),
-        };
-        self.queue(known.is_long).enter(key, &known);
-        self.known.insert(key, known);
+/// Enters an object that has no slot. None: there is no room for one more. For whoever
+/// has the lock of the key's bucket.
+pub(super) fn enter(table: &Table, key: Key, nonce: u64, state: State) -> Option<Handle> {
+    let room = table.totals().objects.max(GONE_MIN);
+    let is_long = table.recall(key, room) || state.is_long();
+    let handle = table.insert(key, nonce, state.with_long(is_long))?;
+    if !state.is_pinned() {
+        table.enter(is_long, handle);
     }
+    Some(handle)
+}
 
-    fn resize(&mut self, key: Key, bytes: u64) {
-        if let Some(known) = self.known.get_mut(&key) {
-            let before = std::mem::replace(&mut known.bytes, bytes);
-            let is_long = known.is_long;
-            let queue = self.queue(is_long);
-            queue.bytes = queue.bytes - before + bytes;
-        }
-    }
-
-    fn forget(&mut self, key: Key) {
-        let Some(known) = self.known.remove(&key) else {
-            return;
+/// The next to go, of those that may. It stays the next until it is gone or kept.
+pub(super) fn next(table: &Table, mut may_go: impl FnMut(&Entry) -> bool) -> Option<Entry> {
+    // Each may be met with all of its uses, move to the long queue and be met there
+    // again; whoever is left after that may not go.
+    let rounds = USES_MAX + 2;
+    let mut steps = 2 * rounds * (table.length(false) + table.length(true));
+    // If all of the long queue may not go, one of the short one may.
+    let mut long_steps = rounds * table.length(true);
+    while steps > 0 {
+        steps -= 1;
+        let totals = table.totals();
+        let is_short_small = totals.short_blocks <= totals.blocks / SHORT_SHARE;
+        let prefers_long = is_short_small && long_steps > 0;
+        let (is_long, head) = match table.head(prefers_long) {
+            Head::Nothing => (!prefers_long, table.head(!prefers_long)),
+            head => (prefers_long, head),
         };
-        let queue = if known.is_long {
-            &mut self.long
-        } else {
-            &mut self.short
-        };
-        queue.leave(&known);
-        if queue.places.len() > 2 * queue.count + GONE_MIN {
-            let all = &self.known;
-            queue.places.retain(|(key, serial)| {
-                let known = all.get(key);
-                known.is_some_and(|known| known.serial == *serial)
-            });
-        }
-        if !known.is_long && known.uses == 0 {
-            let room = self.known.len().max(GONE_MIN);
-            self.gone.enter(fingerprint(key), room);
-        }
-    }
-
-    fn next(&mut self, mut may_go: impl FnMut(Key) -> bool) -> Option<Key> {
-        // Each may be met with all of its uses, move to the long queue and be met
-        // there again; whoever is left after that may not go.
-        let rounds = usize::from(USES_MAX) + 2;
-        let mut steps = rounds * (self.short.places.len() + self.long.places.len());
-        while steps > 0 {
-            steps -= 1;
-            let all = self.short.bytes + self.long.bytes;
-            let is_short = self.long.count == 0 || self.short.bytes > all / SHORT_SHARE;
-            let is_long = !(is_short && self.short.count > 0);
-            let (key, serial) = self.queue(is_long).places.pop_front()?;
-            let Some(known) = self.known.get_mut(&key) else {
-                continue;
-            };
-            if known.serial != serial || known.is_long != is_long {
+        let entry = match head {
+            Head::Nothing => return None,
+            Head::Stale => {
+                table.advance(is_long);
                 continue;
             }
-            if known.uses == 0 && may_go(key) {
-                // Until it is forgotten, it is the next.
-                self.queue(is_long).places.push_front((key, serial));
-                return Some(key);
-            }
-            // In use counts as used. The long queue asks for more than one use.
-            known.uses = if is_long {
-                known.uses.saturating_sub(1)
-            } else {
-                self.short.leave(known);
-                0
-            };
-            known.is_long = true;
-            if is_long {
-                self.long.places.push_back((key, serial));
-            } else {
-                self.long.enter(key, known);
-            }
-        }
-        None
-    }
-}
-
-impl S3Fifo {
-    fn queue(&mut self, is_long: bool) -> &mut Queue {
-        if is_long {
-            &mut self.long
-        } else {
-            &mut self.short
-        }
-    }
-}
-
-impl Queue {
-    fn enter(&mut self, key: Key, known: &Known) {
-        self.places.push_back((key, known.serial));
-        self.count += 1;
-        self.bytes += known.bytes;
-    }
-
-    fn leave(&mut self, known: &Known) {
-        self.count -= 1;
-        self.bytes -= known.bytes;
-    }
-}
-
-impl Gone {
-    fn enter(&mut self, fingerprint: u32, room: usize) {
-        self.order.push_back(fingerprint);
-        *self.counts.entry(fingerprint).or_insert(0) += 1;
-        while self.order.len() > room {
-            let oldest = self.order.pop_front().expect("there are more than none");
-            self.take(oldest);
-        }
-    }
-
-    /// Forgets one that is remembered; false: it is not.
-    fn take(&mut self, fingerprint: u32) -> bool {
-        let Some(count) = self.counts.get_mut(&fingerprint) else {
-            return false;
+            Head::Entry(entry) => entry,
         };
-        *count -= 1;
-        if *count == 0 {
-            self.counts.remove(&fingerprint);
+        if entry.state.uses() == 0 && may_go(&entry) {
+            return Some(entry);
         }
-        true
+        long_steps = long_steps.saturating_sub(is_long.into());
+        // In use counts as used. The long queue asks for more than one use.
+        go_round(table, entry.handle, is_long);
+    }
+    None
+}
+
+/// Takes the first of a queue to the end of the long one.
+fn go_round(table: &Table, handle: Handle, was_long: bool) {
+    let used = |state: State| {
+        let uses = if was_long {
+            state.uses().saturating_sub(1)
+        } else {
+            0
+        };
+        state.with_long(true).with_uses(uses)
+    };
+    // Before it leaves its place, so that whoever is killed here loses none.
+    if table.update(handle, used).is_some() {
+        table.enter(true, handle);
+    }
+    table.advance(was_long);
+}
+
+/// The next could not go after all.
+pub(super) fn keep(table: &Table, entry: &Entry) {
+    go_round(table, entry.handle, entry.state.is_long());
+}
+
+/// An object has been evicted.
+pub(super) fn evicted(table: &Table, handle: Handle, key: Key) {
+    let Some(before) = table.remove(handle) else {
+        return;
+    };
+    if !before.is_long() && before.uses() == 0 {
+        table.remember(key);
     }
 }
 
-/// A key is a hash: any part of it will do.
-fn fingerprint(key: Key) -> u32 {
-    let [.., a, b, c, d] = key.0;
-    u32::from_le_bytes([a, b, c, d])
+#[cfg(any(test, feature = "bench"))]
+pub(super) mod alone {
+    //! The same in a table of this process alone, for traces and tests.
+
+    use super::super::Policy;
+    use super::super::table::{Sizes, State, Table};
+    use super::{enter, evicted, next};
+    use crate::ids::Key;
+    use rustix::fs::MemfdFlags;
+    use std::os::fd::AsFd;
+
+    pub(in crate::evict) struct S3Fifo {
+        pub(in crate::evict) table: Table,
+    }
+
+    impl S3Fifo {
+        /// For so many objects at once.
+        pub(in crate::evict) fn new(objects_max: u64) -> Self {
+            let sizes = Sizes::new(objects_max, 7);
+            let file = rustix::fs::memfd_create("slots", MemfdFlags::CLOEXEC);
+            let file = file.expect("memory for a table");
+            rustix::fs::ftruncate(&file, sizes.file_bytes()).expect("memory for a table");
+            let table = Table::map(file.as_fd(), sizes).expect("memory for a table");
+            Self { table }
+        }
+    }
+
+    impl Policy for S3Fifo {
+        fn touch(&mut self, key: Key) {
+            let table = &self.table;
+            match table.find(key) {
+                Some(entry) => table.touch(entry.handle).map(drop),
+                None => enter(table, key, 0, State::default()).map(drop),
+            };
+        }
+
+        fn resize(&mut self, key: Key, bytes: u64) {
+            if let Some(entry) = self.table.find(key) {
+                let resized = |state: State| state.with_blocks(bytes);
+                self.table.update(entry.handle, resized);
+            }
+        }
+
+        fn forget(&mut self, key: Key) {
+            if let Some(entry) = self.table.find(key) {
+                evicted(&self.table, entry.handle, key);
+            }
+        }
+
+        fn next(&mut self, mut may_go: impl FnMut(Key) -> bool) -> Option<Key> {
+            if self.table.is_crowded() {
+                self.table.queue_anew();
+            }
+            next(&self.table, |entry| may_go(entry.key)).map(|entry| entry.key)
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Policy;
+    use super::alone::S3Fifo;
     use super::*;
 
     fn key(number: u8) -> Key {
@@ -203,9 +167,9 @@ mod tests {
         Key(key)
     }
 
-    /// A policy with these objects, of a byte each.
+    /// A policy with these objects, of a block each.
     fn with(numbers: std::ops::Range<u8>) -> S3Fifo {
-        let mut policy = S3Fifo::default();
+        let mut policy = S3Fifo::new(256);
         for number in numbers {
             policy.touch(key(number));
             policy.resize(key(number), 1);
@@ -256,28 +220,28 @@ mod tests {
     #[test]
     fn what_was_forgotten_and_found_again_goes_once() {
         let mut policy = with(0..2);
-        for _ in 0..1000 {
+        for _ in 0..10_000 {
             policy.forget(key(0));
             policy.touch(key(0));
             policy.resize(key(0), 1);
         }
-        let places = policy.short.places.len() + policy.long.places.len();
-        assert!(places <= 2 * 2 + 2 * GONE_MIN, "{places} places");
         let mut gone: Vec<_> = std::iter::from_fn(|| next(&mut policy)).collect();
         gone.sort_by_key(|key| key.0);
         assert_eq!(gone, [key(0), key(1)]);
     }
 
     #[test]
-    fn the_bytes_of_the_queues_are_those_of_their_objects() {
+    fn objects_whose_places_were_lost_get_new_ones() {
         let mut policy = with(0..20);
-        policy.touch(key(3));
-        policy.resize(key(3), 100);
-        for _ in 0..5 {
-            next(&mut policy);
+        for _ in 0..10 {
+            policy.table.advance(false);
         }
-        let sum: u64 = policy.known.values().map(|known| known.bytes).sum();
-        assert_eq!(policy.short.bytes + policy.long.bytes, sum);
-        assert_eq!(policy.short.count + policy.long.count, policy.known.len());
+        policy.table.queue_anew();
+        let gone: Vec<_> = std::iter::from_fn(|| next(&mut policy)).collect();
+        assert_eq!(gone.len(), 20);
+        assert_eq!(
+            gone[..10],
+            std::array::from_fn::<_, 10, _>(|n| key(n as u8 + 10))
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Policy;
 use super::lru::Lru;
-use super::s3fifo::S3Fifo;
+use super::s3fifo::alone::S3Fifo;
 use crate::ids::Key;
 use std::collections::HashSet;
 use xxhash_rust::xxh3::xxh3_128;
@@ -97,7 +97,7 @@ impl Trace {
     pub fn ratios(&self, capacity: usize) -> Ratios {
         Ratios {
             lru: self.run(Lru::default(), capacity),
-            s3fifo: self.run(S3Fifo::default(), capacity),
+            s3fifo: self.run(S3Fifo::new(capacity as u64 + 1), capacity),
         }
     }
 

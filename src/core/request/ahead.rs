@@ -281,7 +281,7 @@ impl Shard {
         let flight = object.and_then(|object| self.flights.get(&(object.header.nonce, chunk)));
         match flight.copied() {
             Some(Flight::Fetch(fetch)) => {
-                self.join_behind(fetch, waiter);
+                self.join(fetch, waiter);
                 self.advance(slot);
             }
             Some(Flight::Copy(_)) => {

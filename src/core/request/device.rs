@@ -178,7 +178,10 @@ impl Fetch {
 
 fn drop_chunk(object: &Object, chunk: u64, errno: Errno) {
     let text = describe(errno);
-    tracing::warn!("chunk {chunk} cannot be read from the cache and is dropped: {text}");
-    object.drop_unreadable(chunk);
+    let dropped = match object.drop_unreadable(chunk) {
+        true => "is dropped",
+        false => "will be dropped",
+    };
+    tracing::warn!("chunk {chunk} cannot be read from the cache and {dropped}: {text}");
     object.store().health.read_failed(errno);
 }

@@ -462,15 +462,9 @@ impl Shard {
         self.tell_waiters(reads, |_, _| {});
     }
 
-    /// A further request wants a part of a fetch that is under way: it gets it
-    /// at once if the bytes are good already.
+    /// A further request wants a part of a fetch that is under way, which its cursor has
+    /// passed: it gets it at once if the bytes are good already.
     pub(super) fn join(&mut self, slot: usize, waiter: Waiter) {
-        self.requests[waiter.request].cursor += waiter.length;
-        self.join_behind(slot, waiter);
-    }
-
-    /// The same for bytes that the cursor of the request has passed.
-    pub(super) fn join_behind(&mut self, slot: usize, waiter: Waiter) {
         let fetch = &mut self.fetches[slot];
         let request = &mut self.requests[waiter.request];
         if fetch.good.is_some() && request.operation == Operation::Read {
@@ -482,7 +476,6 @@ impl Shard {
         }
     }
 
-    /// The cursor of the request has passed what it waits for.
     fn wait_for_fetch(&mut self, slot: usize, waiter: Waiter) {
         let fetch = &mut self.fetches[slot];
         let request = &mut self.requests[waiter.request];

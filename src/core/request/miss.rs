@@ -66,6 +66,7 @@ impl Shard {
                     request.miss_reason = request.version.reason;
                 }
                 let waits = self.fetches[fetch].is_ahead();
+                self.requests[slot].cursor += waiter.length;
                 self.join(fetch, waiter);
                 if let Some(file) = reader.filter(|_| waits) {
                     self.reader_waits(&file, chunk);

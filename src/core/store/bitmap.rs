@@ -5,6 +5,8 @@
 //! After a crash of the host nobody knows which of it reached the disk, sector by
 //! sector, nor which bytes of the data file did. So what another boot has left only says
 //! which chunks are worth to be looked at, and which checksum their bytes would have.
+//! Only a durable bit says more: it is set once the bytes of its chunk are on the device,
+//! and wherever it is found, they still are.
 
 use super::layout::{BOOT_OFFSET, Bits, Geometry, MODE_OFFSET, Regions};
 use crate::error::{Context, Result};
@@ -16,6 +18,23 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// The mode of an object that is filled past the page cache.
 const DIRECT_FOR_NOW: u64 = 1;
+
+/// Chunks that were present and not durable when they were looked for.
+pub(super) struct Unsynced {
+    /// Words of bits, and their indices.
+    words: Vec<(u64, u64)>,
+    /// There were no more.
+    pub(super) is_all: bool,
+    /// The device may have other durable bits than are here: they have to be synced
+    /// before any is set.
+    pub(super) is_unsound: bool,
+}
+
+impl Unsynced {
+    pub(super) fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+}
 
 pub(crate) struct Bitmap {
     base: NonNull<u8>,
@@ -96,6 +115,32 @@ impl Bitmap {
             .word(kind, chunk / 64)
             .fetch_and(!bit, Ordering::AcqRel);
         before & bit != 0
+    }
+
+    /// The durable bits of a word, or none if they are not what was written.
+    fn durable(&self, index: u64) -> u64 {
+        self.durable_if_sound(index).unwrap_or(0)
+    }
+
+    /// The durable bits of a word. None: they are not what was written, and the device
+    /// may have older ones that are.
+    fn durable_if_sound(&self, index: u64) -> Option<u64> {
+        assert!(index < self.regions.words());
+        let offset = self.regions.durable(index);
+        let word = |offset| u64::from_le(self.at(offset).load(Ordering::Acquire));
+        let (bits, check) = (word(offset), word(offset + 8));
+        // The check is made only where there is something to be checked.
+        let is_sound = bits == 0 || check == self.regions.durable_check(index, bits);
+        is_sound.then_some(bits & self.mask(index))
+    }
+
+    /// Writes the durable bits of a word. For whoever has the lock of durable bits:
+    /// somebody who is killed in between, or looked at by another, leaves none.
+    fn put_durable(&self, index: u64, bits: u64) {
+        let offset = self.regions.durable(index);
+        let put = |offset, word: u64| self.at(offset).store(word.to_le(), Ordering::Release);
+        put(offset + 8, self.regions.durable_check(index, bits));
+        put(offset, bits);
     }
 
     /// The bits of a word that are of chunks: others are another process's mistake.
@@ -200,25 +245,102 @@ impl Bitmap {
         self.clear(Bits::Doubted, chunk)
     }
 
+    /// Whether a durable bit of a chunk may be found after a crash of the host.
+    pub(super) fn may_be_durable(&self, chunk: u64) -> bool {
+        assert!(chunk < self.regions.chunks);
+        let bits = self.durable_if_sound(chunk / 64);
+        bits.is_none_or(|bits| bits & 1 << (chunk % 64) != 0)
+    }
+
+    /// Makes the word of a chunk's durable bit unsound, until [`Self::resume_durable`]:
+    /// whoever finds it so knows that the device may have the bit. Gives the others.
+    pub(super) fn suspend_durable(&self, chunk: u64) -> u64 {
+        let index = chunk / 64;
+        let bits = self.durable(index);
+        let offset = self.regions.durable(index);
+        // Not zero, which would be sound.
+        self.at(offset).store(u64::MAX, Ordering::Release);
+        let wrong = !self.regions.durable_check(index, u64::MAX);
+        self.at(offset + 8).store(wrong.to_le(), Ordering::Release);
+        bits & !(1 << (chunk % 64))
+    }
+
+    /// The device does not have the bit any more.
+    pub(super) fn resume_durable(&self, chunk: u64, rest: u64) {
+        self.put_durable(chunk / 64, rest);
+    }
+
+    /// A chunk is not what was written, and not durable: it is to be fetched into the
+    /// room that it has.
+    pub(super) fn condemn(&self, chunk: u64) {
+        self.set(Bits::Doubted, chunk);
+        self.clear(Bits::Summed, chunk);
+        self.clear(Bits::Present, chunk);
+    }
+
     /// A chunk that is present or doubted is not there any more.
     pub(crate) fn drop_unreadable(&self, chunk: u64) {
         self.clear(Bits::Present, chunk);
         self.clear(Bits::Doubted, chunk);
     }
 
-    /// Doubts what another boot has left, and drops what nobody could vouch for:
-    /// `dropped` is told the chunks of which nothing is left. For whoever is alone with
-    /// the object. May be broken off at any point, and begun again.
+    /// What is present and not durable, in at most `words_max` words.
+    pub(super) fn unsynced(&self, words_max: usize) -> Unsynced {
+        let bits = |index| self.load(Bits::Present, index) & !self.durable(index);
+        let words = (0..self.regions.words()).map(|index| (index, bits(index) & self.mask(index)));
+        let mut words = words.filter(|(_, bits)| *bits != 0);
+        Unsynced {
+            words: words.by_ref().take(words_max).collect(),
+            is_all: words.next().is_none(),
+            is_unsound: (0..self.regions.words())
+                .any(|index| self.durable_if_sound(index).is_none()),
+        }
+    }
+
+    /// Marks as durable what was found unsynced: its bytes have reached the device since,
+    /// and nobody has taken it back: who calls has had the lock of durable bits since it
+    /// was looked for. Gives how many chunks were not durable yet.
+    pub(super) fn set_durable(&self, unsynced: &Unsynced) -> u64 {
+        let mut fresh = 0;
+        for (index, bits) in &unsynced.words {
+            let before = self.durable(*index);
+            self.put_durable(*index, before | bits);
+            fresh += u64::from((bits & !before).count_ones());
+        }
+        fresh
+    }
+
+    /// The device has lost what was written to it, nobody knows what: only what was
+    /// durable before is present from now on.
+    pub(super) fn keep_only_durable(&self) {
+        for index in 0..self.regions.words() {
+            let durable = self.durable(index);
+            let word = self.word(Bits::Present, index);
+            word.fetch_and(durable.to_le(), Ordering::AcqRel);
+        }
+    }
+
+    /// Bytes of the file that are present and not durable.
+    pub(super) fn bytes_unsynced(&self, geometry: Geometry) -> u64 {
+        let bits = |index| self.load(Bits::Present, index) & !self.durable(index);
+        self.count_of(|index| bits(index) & self.mask(index)) * geometry.chunk_bytes
+    }
+
+    /// Doubts what another boot has left, but for what is durable, which stays present,
+    /// and drops what nobody could vouch for: `dropped` is told the chunks of which
+    /// nothing is left. For whoever is alone with the object. May be broken off at any point, and begun again.
     pub(crate) fn come_from_another_boot(
         &self,
         boot_id: [u8; 16],
         mut dropped: impl FnMut(Range<u64>),
     ) {
         for index in 0..self.regions.words() {
-            let doubted = self.held(index) & self.load(Bits::Summed, index);
+            let durable = self.durable(index);
+            let doubted = self.held(index) & self.load(Bits::Summed, index) & !durable;
             let word = self.word(Bits::Doubted, index);
             word.store(doubted.to_le(), Ordering::Release);
-            self.word(Bits::Present, index).store(0, Ordering::Release);
+            let word = self.word(Bits::Present, index);
+            word.store(durable.to_le(), Ordering::Release);
         }
         self.runs_not_held(&mut dropped);
         let (first, second) = boot_id.split_at(8);
@@ -304,6 +426,7 @@ mod tests {
         let regions = Regions {
             offset: OFFSET,
             chunks,
+            nonce: 9,
         };
         Bitmap::map(file.as_fd(), regions).unwrap()
     }
@@ -352,7 +475,7 @@ mod tests {
         bitmap.publish(64, Some(0x0403_0201));
         bitmap.publish(3, None);
         let mut bytes = [0; 4];
-        file.read_exact_at(&mut bytes, OFFSET + 3 * 16 + 64 * 4)
+        file.read_exact_at(&mut bytes, OFFSET + 5 * 16 + 64 * 4)
             .unwrap();
         assert_eq!(bytes, [1, 2, 3, 4], "little-endian");
         assert_eq!(bitmap.sum(64), Some(0x0403_0201));
@@ -387,6 +510,51 @@ mod tests {
         assert!(!bitmap.drop_doubted(64), "once");
         assert!(!bitmap.has(64) && !bitmap.doubts(64));
         assert_eq!((bitmap.count(), bitmap.count_held()), (1, 3));
+    }
+
+    #[test]
+    fn what_is_durable_stays_present_in_another_boot() {
+        let file = file();
+        let bitmap = map(&file, 130);
+        for chunk in [0, 1, 63, 64] {
+            bitmap.publish(chunk, (chunk != 1).then_some(7));
+        }
+        let first = bitmap.unsynced(1);
+        assert!(!first.is_all);
+        let all = bitmap.unsynced(2);
+        assert!(all.is_all);
+        bitmap.publish(2, None);
+        bitmap.publish(129, Some(7));
+        assert_eq!(bitmap.set_durable(&first), 3);
+        assert_eq!(bitmap.set_durable(&all), 1, "the others were");
+        let mut dropped = Vec::new();
+        for boot in [[1; 16], [2; 16]] {
+            dropped.clear();
+            bitmap.come_from_another_boot(boot, |chunks| dropped.push(chunks));
+            assert_eq!(dropped, [2..63, 65..129]);
+            assert_eq!((bitmap.count(), bitmap.count_held()), (4, 5));
+            assert!(bitmap.doubts(129) && bitmap.has(1) && !bitmap.doubts(1));
+        }
+        for bit in [0, 17, 63, 64, 100, 127] {
+            let word = bitmap.at(bitmap.regions.durable(0) + bit / 64 * 8);
+            word.fetch_xor(1u64.to_le() << (bit % 64), Ordering::Relaxed);
+            assert_eq!(bitmap.durable(0), 0, "bit {bit} is not what was written");
+            word.fetch_xor(1u64.to_le() << (bit % 64), Ordering::Relaxed);
+        }
+        assert!(bitmap.may_be_durable(63) && !bitmap.may_be_durable(2));
+        let rest = bitmap.suspend_durable(63);
+        assert!(bitmap.may_be_durable(63) && bitmap.may_be_durable(2));
+        assert_eq!(bitmap.durable(0), 0, "nobody who finds it believes it");
+        bitmap.resume_durable(63, rest);
+        bitmap.condemn(63);
+        assert!(!bitmap.may_be_durable(63) && bitmap.may_be_durable(1));
+        assert!(bitmap.doubts(63) && bitmap.sum(63).is_none());
+        bitmap.publish(63, Some(7));
+        assert!(bitmap.has(63) && !bitmap.doubts(63) && !bitmap.may_be_durable(63));
+        assert_eq!(bitmap.unsynced(1).words, [(0, 1 << 63)]);
+        bitmap.publish(2, None);
+        bitmap.keep_only_durable();
+        assert_eq!((bitmap.count(), bitmap.has(2)), (3, false));
     }
 
     #[test]

@@ -24,6 +24,9 @@ const CACHEDIR_TAG_TEXT: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
 pub(crate) struct Directory {
     /// Without links.
     pub(crate) path: PathBuf,
+    pub(crate) root: OwnedFd,
+    /// Nothing has ever been in it.
+    pub(crate) is_new: bool,
     pub(crate) objects: OwnedFd,
     pub(crate) chunk_bytes: u64,
     pub(crate) capacity_bytes: u64,
@@ -96,12 +99,15 @@ fn prepare(path: &Path, wanted: Wanted) -> Result<Directory> {
     let path = std::fs::canonicalize(path)
         .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
         .context(|| format!("resolve {shown}"))?;
+    let is_new = is_empty(&root, OBJECTS).context(|| format!("list {shown}/{OBJECTS}"))?;
     Ok(Directory {
         path,
+        is_new,
         objects,
         chunk_bytes: marker.chunk_bytes,
         capacity_bytes: marker.capacity_bytes,
         elsewhere: blocks_unasked(&root).context(|| format!("ask for the kind of {shown}"))?,
+        root,
     })
 }
 

@@ -26,6 +26,7 @@
 //! | w | present: it may be read |
 //! | w | summed: its checksum is valid |
 //! | w | doubted: it may be read once its checksum has been found to be right |
+//! | 2 w | durable: its bytes are on the device. Behind each word is its check |
 //!
 //! Then 4 bytes for each chunk: the CRC32C of its bytes, those of the file only; and
 //! zeros up to the end of the page. `docs/format.md` says how all this is used.
@@ -41,7 +42,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 const MAGIC: &[u8; 8] = b"CACHEFSO";
 /// Raised whenever a reader of the last format would misread the new one.
-pub(crate) const FORMAT: u32 = 4;
+pub(crate) const FORMAT: u32 = 5;
 const FIXED_BYTES: usize = 192;
 const CHECKSUM: std::ops::Range<usize> = 168..176;
 /// Where the mode is.
@@ -80,6 +81,8 @@ pub(super) enum Bits {
 
 const KINDS_OF_BITS: u64 = 3;
 const _: () = assert!(Bits::Doubted as u64 + 1 == KINDS_OF_BITS);
+/// Words of durable bits and of their checks, for each word of other bits.
+const DURABLE_WORDS: u64 = 2;
 
 /// Where the changing parts of a metadata file are, but for those in the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +91,8 @@ pub(super) struct Regions {
     pub(super) offset: u64,
     /// Of the file.
     pub(super) chunks: u64,
+    /// Of the object.
+    pub(super) nonce: u64,
 }
 
 impl Regions {
@@ -101,9 +106,22 @@ impl Regions {
         self.offset + kind as u64 * self.words() * 8
     }
 
+    /// Where a word of durable bits is; the next one is its check.
+    pub(super) fn durable(&self, index: u64) -> u64 {
+        self.offset + (KINDS_OF_BITS * self.words() + DURABLE_WORDS * index) * 8
+    }
+
+    /// What is written behind a word of durable bits: XXH3 of it, its index and the
+    /// object's nonce. It is believed by itself, also if its sector is not what was
+    /// written; only zeros need no check.
+    pub(super) fn durable_check(&self, index: u64, bits: u64) -> u64 {
+        let numbers = [bits, index, self.nonce].map(u64::to_le_bytes);
+        xxh3_64(numbers.as_flattened())
+    }
+
     /// Where the checksums begin.
     pub(super) fn sums(&self) -> u64 {
-        self.offset + KINDS_OF_BITS * self.words() * 8
+        self.durable(self.words())
     }
 
     /// Bytes of a metadata file that has all of them.
@@ -172,6 +190,7 @@ impl Header {
         Regions {
             offset: self.header_bytes().next_multiple_of(8) as u64,
             chunks: self.geometry().chunks(),
+            nonce: self.nonce,
         }
     }
 
@@ -369,11 +388,13 @@ mod tests {
             let regions = Regions {
                 offset: 200,
                 chunks,
+                nonce: 1,
             };
             assert_eq!(regions.bits(Bits::Present), 200);
             assert_eq!(regions.bits(Bits::Summed), 200 + words * 8);
             assert_eq!(regions.bits(Bits::Doubted), 200 + words * 16);
-            assert_eq!(regions.sums(), 200 + words * 24);
+            assert_eq!(regions.durable(0), 200 + words * 24);
+            assert_eq!(regions.sums(), 200 + words * 40);
             let end = regions.sums() + chunks * 4;
             assert!(regions.file_bytes() >= end && regions.file_bytes() < end + PAGE_BYTES);
             assert!(regions.file_bytes().is_multiple_of(PAGE_BYTES));

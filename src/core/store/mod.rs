@@ -9,43 +9,53 @@
 
 mod bitmap;
 mod claim;
+mod condemn;
 mod direct;
 mod directory;
 mod explain;
 mod health;
 mod invalidations;
+mod keeper;
 mod layout;
+mod list;
 mod load;
 mod lock;
 mod object;
 mod preallocate;
 mod probe;
-mod scan;
+mod repair;
+mod room;
+mod slots;
+mod space;
 mod sync;
 mod warm;
 
 use crate::completion::MissReason;
 use crate::config::Config;
 use crate::error::{Context, Errno, Error, Result};
-use crate::evict::{Accounts, Room};
+use crate::evict::{Accounts, Handle, Newcomer, Standing};
 use crate::ids::{Identity, Key};
 use crate::io::Disk;
-use crate::limits::{BLOCK_BYTES, BUCKET_LOCK_MS_MAX, EVICT_SKIPS_MAX, OBJECT_BYTES_MAX};
-use crate::stats::Counters;
+use crate::limits::{BLOCK_BYTES, BUCKET_LOCK_MS_MAX, OBJECT_BYTES_MAX};
+use crate::stats::{Counters, Stats};
 use crate::sys::{self, Lock};
 use crate::token::VersionToken;
 use crate::upkeep::Upkeep;
 use crate::workers::Workers;
 use bitmap::Bitmap;
+use condemn::Condemned;
 use direct::Refusal;
 use directory::{Directory, Wanted};
 use health::Health;
+use keeper::Keeper;
 use layout::{HEADER_BYTES_MAX, Header};
 use load::Memory;
 use object::Data;
 use parking_lot::Mutex;
 use probe::Probe;
 use rustix::fs::{AtFlags, Mode, OFlags};
+use slots::Membership;
+use space::Space;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
@@ -113,6 +123,11 @@ pub(crate) struct Store {
     directory: Directory,
     boot_id: [u8; 16],
     accounts: Accounts,
+    membership: Membership,
+    /// Held by the thread that evicts.
+    evicting: Mutex<()>,
+    keeper: Keeper,
+    space: Space,
     pub(crate) health: Health,
     probes: Workers<Probe>,
     pub(crate) preallocation: Preallocation,
@@ -122,6 +137,8 @@ pub(crate) struct Store {
     direct_refused: AtomicBool,
     counters: Arc<Counters>,
     memory: Option<Memory>,
+    condemned: Condemned,
+    disk: Disk,
     warm: Warm,
     /// None: nothing is synced.
     unsynced: Option<Unsynced>,
@@ -188,8 +205,24 @@ impl Store {
             directory::Opened::Usable(directory) => directory,
             directory::Opened::Unusable(error) => return Ok(StoreOpened::Unusable(error)),
         };
+        let wanted = slots::Wanted {
+            objects_max: config.objects_max,
+            capacity_bytes: directory.capacity_bytes,
+            boot_id: host.boot_id,
+        };
+        let (table, membership) = match slots::join(&directory.root, directory.is_new, wanted) {
+            Ok(joined) => joined,
+            Err(error) if blocks_writing(error.errno()) => {
+                return Ok(StoreOpened::Unusable(error));
+            }
+            Err(error) => return Err(error),
+        };
         let store = Arc::new(Self {
-            accounts: Accounts::new(directory.capacity_bytes),
+            accounts: Accounts::new(table, directory.capacity_bytes, config),
+            membership,
+            evicting: Mutex::default(),
+            keeper: Keeper::default(),
+            space: Space::new(config),
             boot_id: host.boot_id,
             health: Health::new(
                 Arc::clone(&counters),
@@ -203,14 +236,17 @@ impl Store {
             warm: Warm::default(),
             memory: Memory::open(config, directory.chunk_bytes, directory.elsewhere),
             directory,
+            condemned: Condemned::default(),
+            disk: host.disk,
             unsynced: config.sync_interval().map(Unsynced::new),
             open: Default::default(),
         });
         if let Some(unsynced) = &store.unsynced {
-            unsynced.begin(upkeep, Syncer::new(&store, host.disk));
+            unsynced.begin(upkeep, Syncer::new(&store));
         }
-        scan::load(&store)?;
-        store.trim();
+        store.condemned.begin(upkeep, &store);
+        store.space.look(&store.directory.root);
+        store.keeper.begin(upkeep, &store);
         Ok(StoreOpened::Usable(store))
     }
 
@@ -229,9 +265,11 @@ impl Store {
         self.directory.chunk_bytes
     }
 
-    /// Bytes and objects in the directory.
-    pub(crate) fn totals(&self) -> (u64, u64) {
-        self.accounts.totals()
+    /// Fills in what is known of the directory.
+    pub(crate) fn tell(&self, stats: &mut Stats) {
+        self.accounts.tell(stats);
+        (stats.space_free_percent, stats.inodes_free_percent) = self.space.free_percents();
+        stats.memory_bytes = self.memory_bytes();
     }
 
     /// The object of a version, made if it is not there, and why a read of it
@@ -247,7 +285,7 @@ impl Store {
         }
         let key = identity.key();
         // Held over the work on disk: two opens of one file must not both make it.
-        let mut open = self.open[usize::from(key.0[1]) % OPEN_PARTS].lock();
+        let mut open = self.part_of(key).lock();
         if let Some(object) = open.get(key) {
             let same = object.header.identity == *identity && object.header.token == *token;
             if same && !object.is_broken() {
@@ -258,11 +296,16 @@ impl Store {
             Found::Object(object) => (*object, MissReason::NeverCached),
             _ => self.find_or_make(key, identity, token, path)?,
         };
-        let bytes = object.header.file_bytes() + object.room_taken();
-        object.account = self.accounts.used(key, object.header.nonce, bytes);
+        if object.account.is_none() {
+            object.account = self.account_of(&object);
+        }
         let object = Arc::new(object);
         open.insert(key, &object);
         Ok((object, reason))
+    }
+
+    fn part_of(&self, key: Key) -> &Mutex<OpenObjects> {
+        &self.open[usize::from(key.0[1]) % OPEN_PARTS]
     }
 
     /// Looks for the object of a version; `locked`: under the lock of its bucket.
@@ -306,15 +349,6 @@ impl Store {
         let Some(data) = self.open_data(&key.data_name(header.nonce), &header)? else {
             return Ok(Found::Unusable);
         };
-        // The next process to open the cache learns the order of eviction from
-        // these times; without them it only evicts in a worse order.
-        let now = rustix::fs::Timestamps {
-            last_access: UTIME_NOW,
-            last_modification: UTIME_NOW,
-        };
-        if let Err(errno) = rustix::fs::futimens(&metadata, &now) {
-            tracing::debug!("cannot set the time of {name}: {errno}");
-        }
         let bitmap = map(&header, &metadata)?;
         if of_another_boot {
             // Nobody of this boot has it open yet, and the others are dead; but for
@@ -391,6 +425,18 @@ impl Store {
         token: &VersionToken,
         path: &[u8],
     ) -> Result<(Object, MissReason)> {
+        let header = Header {
+            chunk_bytes: self.chunk_bytes(),
+            token: *token,
+            boot_id: self.boot_id,
+            nonce: fresh_nonce()?,
+            // As `make` finds.
+            direct: false,
+            identity: identity.clone(),
+            path: path.to_vec(),
+        };
+        // Before the lock of the bucket: who evicts needs those of others.
+        let room = self.make_room_for_object(header.file_bytes());
         let _bucket = self.lock_bucket(key)?;
         let (reason, old) = match self.find(key, (identity, token), true)? {
             Found::Object(object) => return Ok((*object, MissReason::NeverCached)),
@@ -402,26 +448,39 @@ impl Store {
             Found::Nothing | Found::Unusable => (MissReason::NeverCached, None),
             Found::OtherBoot => unreachable!("it was looked at under the lock"),
         };
-        let header = Header {
-            chunk_bytes: self.chunk_bytes(),
-            token: *token,
-            boot_id: self.boot_id,
-            nonce: fresh_nonce()?,
-            // As `make` finds.
-            direct: false,
-            identity: identity.clone(),
-            path: path.to_vec(),
-        };
-        let object = self.make(key, header)?;
+        room?;
         if let Some(nonce) = old {
+            // Before its slot becomes the new one's: a file without a slot, which whoever
+            // is killed here would leave, is counted by nobody.
             self.forget_unsynced(nonce);
+            self.unlink(&key.metadata_name());
             self.unlink(&key.data_name(nonce));
         }
-        Ok((object, reason))
+        Ok((self.make(key, header)?, reason))
     }
 
-    /// Makes the files of an object; the metadata gets its name last.
-    fn make(self: &Arc<Self>, key: Key, mut header: Header) -> Result<Object> {
+    /// Makes an object: first its slot, so that no file is without one; the metadata
+    /// gets its name last.
+    fn make(self: &Arc<Self>, key: Key, header: Header) -> Result<Object> {
+        let nonce = header.nonce;
+        let newcomer = newcomer(&header, header.file_bytes());
+        let Some(handle) = self.accounts.enter(&newcomer) else {
+            let text = "the cache has as many objects as it may have";
+            return Err(Error::new(Errno::NOSPC, text));
+        };
+        match self.make_files(key, header) {
+            Ok(mut object) => {
+                object.account = Some(handle);
+                Ok(object)
+            }
+            Err(error) => {
+                self.accounts.forget(key, nonce);
+                Err(error)
+            }
+        }
+    }
+
+    fn make_files(self: &Arc<Self>, key: Key, mut header: Header) -> Result<Object> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let data_name = key.data_name(header.nonce);
         let new_name = key.unfinished_name();
@@ -503,7 +562,15 @@ impl Store {
     /// Locks the bucket of a key against every other process. EBUSY if another
     /// one keeps it for longer than making an object can take.
     fn lock_bucket(&self, key: Key) -> Result<OwnedFd> {
-        let bucket = key.bucket();
+        self.lock_bucket_of(key.0[0])
+    }
+
+    fn lock_bucket_of(&self, number: u8) -> Result<OwnedFd> {
+        self.lock_bucket_within(number, BUCKET_LOCK_MS_MAX)
+    }
+
+    fn lock_bucket_within(&self, number: u8, limit_ms: u64) -> Result<OwnedFd> {
+        let bucket = format!("{number:02x}");
         match rustix::fs::mkdirat(&self.directory.objects, &bucket, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(errno).context(|| format!("make the directory {bucket}")),
@@ -514,97 +581,48 @@ impl Store {
                 OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
             )
             .context(|| format!("open the directory {bucket}"))?;
-        lock::lock(&directory, BUCKET_LOCK_MS_MAX)
-            .context(|| format!("lock the bucket {bucket}"))?;
+        lock::lock(&directory, limit_ms).context(|| format!("lock the bucket {bucket}"))?;
         Ok(directory)
     }
 
-    pub(super) fn reserve(&self, object: &Object, bytes: u64) -> bool {
-        let mut skipped = 0;
-        while skipped < EVICT_SKIPS_MAX {
-            match self
-                .accounts
-                .reserve(object.key, object.account, on_disk(bytes))
-            {
-                Room::Granted => return true,
-                Room::Refused if self.cool() => {}
-                Room::Refused => return false,
-                Room::AfterRemoving(key, nonce) => {
-                    skipped += usize::from(!self.evict(key, nonce));
-                }
-            }
+    /// The slot of an object that was found. None: it gets no more room.
+    fn account_of(&self, object: &Object) -> Option<Handle> {
+        let (key, nonce) = (object.key, object.header.nonce);
+        if let Some(handle) = self.accounts.used(key, nonce) {
+            return Some(handle);
         }
-        false
+        // The table was lost, or whoever has the object open has removed it.
+        let _bucket = self.lock_bucket(key).ok()?;
+        let bytes = object.header.file_bytes() + object.room_taken();
+        let newcomer = newcomer(&object.header, bytes);
+        (object.is_named()).then(|| self.accounts.enter(&newcomer))?
     }
 
-    pub(super) fn release(&self, object: &Object, bytes: u64) {
-        self.accounts
-            .release(object.key, object.account, on_disk(bytes));
+    /// Leaves the directory to others. For the last one: nothing is done any more.
+    pub(crate) fn leave(&self) {
+        self.membership
+            .leave(&self.directory.root, self.accounts.table());
     }
 
-    pub(super) fn unused(&self, key: Key, account: u64) {
-        self.accounts.unused(key, account);
-    }
-
-    /// Evicts until the directory is within its limit.
-    fn trim(&self) {
-        let mut skipped = 0;
-        while skipped < EVICT_SKIPS_MAX {
-            let Some((key, nonce)) = self.accounts.surplus() else {
-                return;
-            };
-            skipped += usize::from(!self.evict(key, nonce));
+    /// Why nothing is stored although the device could, or None.
+    pub(crate) fn waits_for(&self) -> Option<&'static str> {
+        if self.accounts.table().standing() == Standing::Unknown {
+            Some("what is in the cache directory is being counted")
+        } else if !self.space.may_store() {
+            Some("too little of the file system is free (space_stop_percent)")
+        } else {
+            None
         }
     }
+}
 
-    /// Removes an object unless another process uses it: then its turn comes later.
-    fn evict(&self, key: Key, nonce: u64) -> bool {
-        let evicted = self.try_evict(key, nonce);
-        if !evicted {
-            self.accounts.keep(key);
-        }
-        evicted
-    }
-
-    fn try_evict(&self, key: Key, nonce: u64) -> bool {
-        self.forget_unsynced(nonce);
-        let Ok(_bucket) = self.lock_bucket(key) else {
-            return false;
-        };
-        let name = key.metadata_name();
-        if let Ok(metadata) = self.openat(&name, OFlags::RDWR | OFlags::CLOEXEC) {
-            if sys::try_lock(metadata.as_fd(), Lock::Exclusive).is_err() {
-                return false;
-            }
-            let current = read_header(&metadata).ok().flatten();
-            if current.is_none_or(|header| header.nonce == nonce) {
-                self.unlink(&name);
-            }
-        }
-        self.unlink(&key.data_name(nonce));
-        self.accounts.forget(key, nonce);
-        self.counters.evictions.add(1);
-        true
-    }
-
-    /// Removes an object although it is in use: its users keep their handles.
-    pub(super) fn remove(&self, key: Key, nonce: u64) {
-        self.forget_unsynced(nonce);
-        let bucket = self.lock_bucket(key);
-        if let Err(error) = &bucket {
-            tracing::warn!("a damaged object stays in the directory: {error}");
-            return;
-        }
-        let name = key.metadata_name();
-        let current = self.openat(&name, OFlags::RDONLY | OFlags::CLOEXEC);
-        let header = current
-            .ok()
-            .and_then(|file| read_header(&file).ok().flatten());
-        if header.is_none_or(|header| header.nonce == nonce) {
-            self.unlink(&name);
-        }
-        self.unlink(&key.data_name(nonce));
-        self.accounts.forget(key, nonce);
+/// What the table is told of an object that takes so many bytes.
+fn newcomer(header: &Header, bytes: u64) -> Newcomer<'_> {
+    Newcomer {
+        key: header.identity.key(),
+        nonce: header.nonce,
+        bytes,
+        origin: &header.identity.origin,
     }
 }
 
@@ -621,11 +639,6 @@ const STAT_BLOCK_BYTES: u64 = 512;
 fn on_disk(bytes: u64) -> u64 {
     bytes.next_multiple_of(BLOCK_BYTES)
 }
-
-const UTIME_NOW: rustix::fs::Timespec = rustix::fs::Timespec {
-    tv_sec: 0,
-    tv_nsec: rustix::fs::UTIME_NOW,
-};
 
 /// The header of a metadata file, or None if it is not sound.
 fn read_header(file: &OwnedFd) -> std::result::Result<Option<Header>, Errno> {
@@ -699,4 +712,4 @@ pub struct ObjectInfo {
     pub chunks_total: u64,
 }
 
-pub(crate) use scan::list;
+pub(crate) use list::list;

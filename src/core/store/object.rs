@@ -7,6 +7,7 @@ use super::layout::{Geometry, Header, checksum};
 use super::sync::Stored;
 use super::{STAT_BLOCK_BYTES, on_disk};
 use crate::error::{Context, Errno, Error, Result};
+use crate::evict::Handle;
 use crate::ids::Key;
 use crate::memory::Resident;
 use once_cell::sync::OnceCell;
@@ -22,7 +23,7 @@ pub(crate) struct Object {
     pub(crate) header: Header,
     pub(super) key: Key,
     data: Data,
-    bitmap: Bitmap,
+    pub(super) bitmap: Bitmap,
     /// The way past the page cache of one that is direct until it is complete.
     for_now: OnceCell<Option<Direct>>,
     /// What syncs it.
@@ -31,8 +32,8 @@ pub(crate) struct Object {
     broken: AtomicBool,
     /// What this process writes to: see [`super::Claim`].
     pub(super) claimed: Mutex<Vec<(u64, u64)>>,
-    /// What the accounts know this handle by; 0: it is not entered yet.
-    pub(super) account: u64,
+    /// Its slot. None: it is not entered, and gets no more room.
+    pub(super) account: Option<Handle>,
     /// What of it is in the memory tier, if there is one.
     resident: Option<Resident>,
     /// Told when the object is not in use any more.
@@ -67,7 +68,7 @@ impl Object {
             stored: Arc::new(stored),
             broken: AtomicBool::new(false),
             claimed: Mutex::default(),
-            account: 0,
+            account: None,
             resident: store.resident(),
             store,
         }
@@ -157,13 +158,6 @@ impl Object {
         self.bitmap.drop_doubted(chunk);
     }
 
-    /// The device cannot give a chunk that it had. Whoever reads it now may go on; its
-    /// room stays reserved for the bytes that will replace it.
-    pub(crate) fn drop_unreadable(&self, chunk: u64) {
-        self.bitmap.drop_unreadable(chunk);
-        self.store.counters.chunks_dropped.add(1);
-    }
-
     /// Chunks that can be served.
     pub(crate) fn chunks_present(&self) -> u64 {
         if self.is_broken() {
@@ -208,6 +202,11 @@ impl Object {
         self.store.release(self, bytes);
     }
 
+    /// Whether its metadata still has a name.
+    pub(super) fn is_named(&self) -> bool {
+        rustix::fs::fstat(self.stored.metadata()).is_ok_and(|stat| stat.st_nlink > 0)
+    }
+
     pub(crate) fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Relaxed)
     }
@@ -246,6 +245,6 @@ impl Object {
 
 impl Drop for Object {
     fn drop(&mut self) {
-        self.store.unused(self.key, self.account);
+        self.store.closed(self, self.stored.metadata());
     }
 }

@@ -8,43 +8,78 @@
 
 use super::layout::{Geometry, Header, Regions};
 use super::{Bitmap, Object, Store};
-use crate::error::{Error, Result, describe};
+use crate::error::{Context, Errno, Result};
+use crate::ids::Key;
 use crate::io::Disk;
-use crate::limits::{SYNC_BYTES_PER_MS, UNSYNCED_OBJECTS_MAX};
+use crate::limits::{SYNC_BYTES_PER_MS, SYNC_WORDS_MAX, UNSYNCED_OBJECTS_MAX};
+use crate::sys;
 use crate::upkeep::{Chore, Reminder, Upkeep};
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
-use std::os::fd::{AsFd, OwnedFd};
+use rustix::fs::OFlags;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// The files of an object.
 pub(super) struct Stored {
-    nonce: u64,
+    pub(super) key: Key,
+    pub(super) nonce: u64,
     regions: Regions,
     geometry: Geometry,
     data: Arc<OwnedFd>,
     /// Holds the shared lock that keeps evictors of other processes away.
-    metadata: OwnedFd,
+    pub(super) metadata: OwnedFd,
     /// It waits to be synced.
     waits: AtomicBool,
+    /// Its names have been synced.
+    named: AtomicBool,
 }
 
 impl Stored {
     pub(super) fn new(header: &Header, data: &Arc<OwnedFd>, metadata: OwnedFd) -> Self {
         Self {
+            key: header.identity.key(),
             nonce: header.nonce,
             regions: header.regions(),
             geometry: header.geometry(),
             data: Arc::clone(data),
             metadata,
             waits: AtomicBool::new(false),
+            named: AtomicBool::new(false),
         }
     }
 
-    fn bitmap(&self) -> Result<Bitmap> {
+    /// The metadata file, which is locked against evictors.
+    pub(super) fn metadata(&self) -> &OwnedFd {
+        &self.metadata
+    }
+
+    pub(super) fn bitmap(&self) -> Result<Bitmap> {
         Bitmap::map(self.metadata.as_fd(), self.regions)
+    }
+}
+
+/// The right to change durable bits, against those who have opened the metadata file
+/// for themselves: a lock of the second byte (the first is the users').
+pub(super) struct DurableLock<'a>(BorrowedFd<'a>);
+
+impl<'a> DurableLock<'a> {
+    const RANGE: (u64, u64) = (1, 1);
+
+    /// EAGAIN if somebody else has it.
+    pub(super) fn take(metadata: BorrowedFd<'a>) -> std::result::Result<Self, Errno> {
+        sys::lock_range(metadata, Self::RANGE, true)?;
+        Ok(Self(metadata))
+    }
+}
+
+impl Drop for DurableLock<'_> {
+    fn drop(&mut self) {
+        if let Err(errno) = sys::lock_range(self.0, Self::RANGE, false) {
+            tracing::warn!("an object stays locked until it is closed: {errno}");
+        }
     }
 }
 
@@ -113,11 +148,7 @@ impl Object {
     pub(super) fn changed(&self) {
         // Swapped also if it waits already: whoever takes it out sees what was
         // published before.
-        if let Some(unsynced) = &self.store.unsynced
-            && !self.stored.waits.swap(true, Ordering::AcqRel)
-        {
-            unsynced.enter(&self.stored);
-        }
+        self.stored.wait(&self.store);
     }
 }
 
@@ -135,28 +166,101 @@ impl Store {
 /// The chore.
 pub(super) struct Syncer {
     store: Weak<Store>,
-    disk: Disk,
     /// What is left of the epoch.
     epoch: Vec<Arc<Stored>>,
 }
 
 impl Syncer {
-    pub(super) fn new(store: &Arc<Store>, disk: Disk) -> Self {
+    pub(super) fn new(store: &Arc<Store>) -> Self {
         Self {
             store: Arc::downgrade(store),
-            disk,
             epoch: Vec::new(),
         }
     }
 
-    fn sync(&self, store: &Store, object: &Stored) {
+    /// Has an object outlive a crash of the host as it is now.
+    fn sync(&self, store: &Store, object: &Arc<Stored>) {
         // From here on, what is published has it wait again.
         object.waits.swap(false, Ordering::AcqRel);
-        let data = self.disk.sync(object.data.as_fd());
-        let synced = data.and_then(|()| self.disk.sync(object.metadata.as_fd()));
-        if let Err(errno) = synced {
-            let text = format!("sync a cached file: {}", describe(errno));
-            store.health.failed(&Error::new(errno, text));
+        match object.sync(store) {
+            Ok(Synced::All) => {}
+            Ok(Synced::Busy | Synced::InPart) => object.wait(store),
+            Err(error) => {
+                store.health.failed(&error);
+                store.discard(object.key, object.nonce);
+            }
+        }
+    }
+}
+
+/// How much of an object has become durable.
+enum Synced {
+    All,
+    /// There is more.
+    InPart,
+    /// Somebody takes chunks of it back just now.
+    Busy,
+}
+
+impl Stored {
+    /// The order is what makes a durable bit believable, wherever one is found: first
+    /// the bytes are on the device, then it is set. Whoever takes a chunk back, against
+    /// whom the lock is, goes the other way.
+    fn sync(&self, store: &Store) -> Result<Synced> {
+        let disk = &store.disk;
+        let Ok(_lock) = DurableLock::take(self.metadata.as_fd()) else {
+            return Ok(Synced::Busy);
+        };
+        let bitmap = self.bitmap()?;
+        let unsynced = bitmap.unsynced(SYNC_WORDS_MAX);
+        if !unsynced.is_empty() {
+            if let Err(errno) = disk.sync(self.data.as_fd()) {
+                // The kernel takes its pages for clean, and may read others at any time.
+                bitmap.keep_only_durable();
+                return Err(errno).context(|| "sync a cached file");
+            }
+            if unsynced.is_unsound {
+                let synced = disk.sync(self.metadata.as_fd());
+                synced.context(|| "sync the metadata of a cached file")?;
+            }
+            store
+                .counters
+                .chunks_durable
+                .add(bitmap.set_durable(&unsynced));
+        }
+        let synced = disk.sync(self.metadata.as_fd());
+        synced.context(|| "sync the metadata of a cached file")?;
+        if !self.named.load(Ordering::Relaxed) {
+            store.sync_names(disk, self.key)?;
+            self.named.store(true, Ordering::Relaxed);
+        }
+        Ok(match unsynced.is_all {
+            true => Synced::All,
+            false => Synced::InPart,
+        })
+    }
+
+    fn wait(self: &Arc<Self>, store: &Store) {
+        if let Some(unsynced) = &store.unsynced
+            && !self.waits.swap(true, Ordering::AcqRel)
+        {
+            unsynced.enter(self);
+        }
+    }
+}
+
+impl Store {
+    /// Has the names of the objects of a bucket outlive a crash of the host.
+    fn sync_names(&self, disk: &Disk, key: Key) -> Result<()> {
+        let bucket = key.bucket();
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = self.openat(&bucket, flags);
+        let synced = directory.and_then(|directory| disk.sync(directory.as_fd()));
+        let synced = synced.and_then(|()| disk.sync(self.directory.objects.as_fd()));
+        match synced {
+            // A file system that syncs no directories.
+            Err(Errno::INVAL) => Ok(()),
+            synced => synced.context(|| format!("sync the directory {bucket}")),
         }
     }
 }
@@ -188,7 +292,9 @@ impl Chore for Syncer {
         }
         let mut skipped = 0;
         while let Some(object) = self.epoch.pop() {
-            let bytes = object.bitmap().map(|bitmap| bitmap.bytes(object.geometry));
+            let bytes = object
+                .bitmap()
+                .map(|bitmap| bitmap.bytes_unsynced(object.geometry));
             let left = deadline.saturating_duration_since(Instant::now());
             let can_do = left.as_millis() as u64 * SYNC_BYTES_PER_MS;
             if bytes.is_ok_and(|bytes| bytes <= can_do) {

@@ -120,6 +120,20 @@ pub(crate) fn lock_range(
     }
 }
 
+/// Whether no other open file has a lock of a byte (fcntl(2), F_OFD_GETLK).
+pub(crate) fn is_free(file: BorrowedFd<'_>, byte: u64) -> Result<bool, Errno> {
+    // SAFETY: `flock` is a C structure of integers, for which zero is a value.
+    let mut range: libc::flock = unsafe { std::mem::zeroed() };
+    range.l_type = libc::F_WRLCK as libc::c_short;
+    range.l_whence = libc::SEEK_SET as libc::c_short;
+    (range.l_start, range.l_len) = (to_off(byte)?, 1);
+    // SAFETY: fcntl(2) reads and writes one `flock` during the call; the descriptor is
+    // borrowed.
+    let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut range) };
+    last_of(result)?;
+    Ok(libc::c_int::from(range.l_type) == libc::F_UNLCK)
+}
+
 fn last_of(result: libc::c_int) -> Result<(), Errno> {
     if result < 0 {
         Err(last_errno())
@@ -153,6 +167,8 @@ mod tests {
         assert_eq!(lock_range(one.as_fd(), (0, 10), true), Ok(()));
         assert_eq!(lock_range(one.as_fd(), (5, 10), true), Ok(()), "its own");
         assert_eq!(lock_range(other.as_fd(), (9, 1), true), Err(Errno::AGAIN));
+        assert_eq!(is_free(other.as_fd(), 9), Ok(false));
+        assert_eq!(is_free(one.as_fd(), 9), Ok(true), "but for its own");
         assert_eq!(lock_range(other.as_fd(), (15, 1), true), Ok(()));
         assert_eq!(lock_range(one.as_fd(), (0, 10), false), Ok(()));
         assert_eq!(lock_range(other.as_fd(), (9, 1), true), Ok(()));

@@ -1,0 +1,369 @@
+//! The slot table and the directory are brought to agree, beside the work: after a
+//! process has died, or when the table was lost, damaged, or left by another boot.
+//!
+//! Whoever makes an object enters it before there is a file of it, and whoever removes
+//! one removes its files first. So what a dead process has left always has a slot, and
+//! only a table that was lost needs a look at every file.
+
+use super::layout::Header;
+use super::list::{buckets, data_in, key_in, names, open_bucket, open_object};
+use super::{Lock, STAT_BLOCK_BYTES, Store, newcomer};
+use crate::error::{Context, Errno, Error, Result};
+use crate::evict::{Entry, Handle, Standing};
+use crate::ids::Key;
+use crate::limits::{BUSY_MS_MAX, KEEP_MS, QUIET_MS, RECOUNT_PAUSES_MAX, REPAIR_NAMES};
+use crate::sys;
+use rustix::fs::{AtFlags, Stat};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// Objects that were entered, with the time of their metadata.
+type Entered = Vec<(i64, Handle)>;
+
+/// What brings table and directory to agree, a bucket at a time. For the keeper of the
+/// table.
+pub(super) struct Repair {
+    /// Nobody knows when somebody has last looked.
+    is_first: bool,
+    /// Of somebody who has died.
+    died: bool,
+    /// Every metadata file is looked into.
+    all: bool,
+    step: Step,
+    entered: Entered,
+    /// When it goes on.
+    next: Instant,
+}
+
+enum Step {
+    Begin,
+    /// Names that are left, and the slots that there were.
+    Buckets(Vec<String>, ByBucket),
+    /// Slots that may have no file.
+    Slots(ByBucket),
+    Count(u32),
+    Done,
+}
+
+impl Store {
+    /// Whether somebody has to look.
+    pub(super) fn needs_repair(&self) -> bool {
+        let table = self.accounts.table();
+        table.standing() == Standing::Unknown || table.died().load(Ordering::Acquire) != 0
+    }
+}
+
+impl Repair {
+    pub(super) fn new(is_first: bool) -> Self {
+        Self {
+            is_first,
+            died: false,
+            all: false,
+            step: Step::Begin,
+            entered: Entered::new(),
+            next: Instant::now(),
+        }
+    }
+
+    /// When there is more to do.
+    pub(super) fn next(&self) -> Instant {
+        self.next
+    }
+
+    /// Leaves it to others.
+    pub(super) fn give_up(self, store: &Store) {
+        if self.died {
+            store.accounts.table().died().store(1, Ordering::Release);
+        }
+    }
+
+    /// Does the next piece; whether it was the last one.
+    pub(super) fn go_on(&mut self, store: &Store) -> bool {
+        self.next = Instant::now();
+        self.step = match std::mem::replace(&mut self.step, Step::Done) {
+            Step::Begin => self.begin(store),
+            Step::Buckets(names, slots) => self.look_at_bucket(store, names, slots),
+            Step::Slots(slots) => self.look_at_slots(store, slots),
+            Step::Count(tries) => self.count(store, tries),
+            Step::Done => Step::Done,
+        };
+        matches!(self.step, Step::Done)
+    }
+
+    fn begin(&mut self, store: &Store) -> Step {
+        let table = store.accounts.table();
+        self.died |= table.died().swap(0, Ordering::AcqRel) != 0;
+        let is_known = || table.standing() == Standing::Known;
+        if self.is_first && !self.died && is_known() && table.is_sound() == Some(false) {
+            tracing::warn!("the slot table is damaged: it is compared with the directory");
+            table.stand(Standing::Unknown);
+        }
+        self.all = !is_known();
+        if !self.died && !self.all {
+            if self.is_first {
+                count_filling(store);
+            }
+            return Step::Done;
+        }
+        let busy = table.busy();
+        if !busy.is_empty() {
+            // Longer than it takes anybody who lives.
+            std::thread::sleep(Duration::from_millis(BUSY_MS_MAX));
+            table.free_busy(&busy);
+        }
+        let lost = table.drop_lost();
+        if lost > 0 {
+            tracing::warn!("{lost} slots were damaged");
+        }
+        count_filling(store);
+        match buckets(&store.directory.objects) {
+            Ok(names) => Step::Buckets(names, ByBucket::new(store)),
+            Err(error) => self.again(Step::Begin, &error),
+        }
+    }
+
+    /// Waits a while after an error.
+    fn again(&mut self, step: Step, error: &Error) -> Step {
+        tracing::warn!("the cache directory cannot be compared with its table: {error}");
+        self.next += Duration::from_millis(KEEP_MS);
+        step
+    }
+
+    fn look_at_bucket(&mut self, store: &Store, mut names: Vec<String>, slots: ByBucket) -> Step {
+        let Some(bucket) = names.pop() else {
+            return Step::Slots(slots);
+        };
+        if let Err(error) = self.bucket(store, &bucket) {
+            names.push(bucket);
+            return self.again(Step::Buckets(names, slots), &error);
+        }
+        Step::Buckets(names, slots)
+    }
+
+    fn bucket(&mut self, store: &Store, bucket: &str) -> Result<()> {
+        let directory = open_bucket(store, bucket)?;
+        let mut names = names(&directory).context(|| format!("list the directory {bucket}"))?;
+        // What an object's metadata says comes before its data.
+        names.sort_by_key(|name| !name.ends_with(".meta"));
+        let number = u8::from_str_radix(bucket, 16).expect("it was looked at");
+        let all = self.all;
+        let look = Look {
+            store,
+            directory,
+            all,
+        };
+        for some in names.chunks(REPAIR_NAMES) {
+            // Held for a moment each time: others make objects.
+            let _lock = store.lock_bucket_of(number)?;
+            for name in some {
+                self.entered.extend(look.at(name));
+            }
+        }
+        Ok(())
+    }
+
+    fn look_at_slots(&mut self, store: &Store, mut slots: ByBucket) -> Step {
+        let Some(last) = slots.0.pop() else {
+            return Step::Count(0);
+        };
+        let number = slots.0.len() as u8;
+        for some in last.chunks(REPAIR_NAMES) {
+            let _lock = match store.lock_bucket_of(number) {
+                Ok(lock) => lock,
+                Err(error) => {
+                    slots.0.push(last);
+                    return self.again(Step::Slots(slots), &error);
+                }
+            };
+            for slot in some {
+                drop_without_file(store, *slot);
+            }
+        }
+        Step::Slots(slots)
+    }
+
+    fn count(&mut self, store: &Store, tries: u32) -> Step {
+        if !store.accounts.table().recount() {
+            let pause = u64::from(tries.min(RECOUNT_PAUSES_MAX)) * QUIET_MS;
+            self.next += Duration::from_millis(pause);
+            return Step::Count(tries + 1);
+        }
+        let Some(_evictor) = store.evictor() else {
+            return Step::Count(tries + 1);
+        };
+        self.entered.sort_by_key(|(time, _)| *time);
+        let entered = std::mem::take(&mut self.entered);
+        store
+            .accounts
+            .queue_anew(entered.into_iter().map(|(_, handle)| handle));
+        if self.all {
+            store.accounts.table().stand(Standing::Known);
+        }
+        Step::Done
+    }
+}
+
+/// Counts what room was reserved for, where nobody uses it any more.
+fn count_filling(store: &Store) {
+    let table = store.accounts.table();
+    for entry in table.entries().filter(|entry| entry.state.is_filling()) {
+        store.count_unused(&entry);
+    }
+}
+
+/// Slots by the bucket of their key.
+struct ByBucket(Vec<Vec<u32>>);
+
+impl ByBucket {
+    fn new(store: &Store) -> Self {
+        let mut all = vec![Vec::new(); 256];
+        for entry in store.accounts.table().entries() {
+            all[usize::from(entry.key.0[0])].push(entry.handle.slot());
+        }
+        Self(all)
+    }
+}
+
+/// Frees the slot of an object that has no metadata. The lock of its bucket is held.
+fn drop_without_file(store: &Store, slot: u32) {
+    let Some(entry) = store.accounts.table().at(slot.into()) else {
+        return;
+    };
+    let objects = &store.directory.objects;
+    let name = entry.key.metadata_name();
+    let found = rustix::fs::statat(objects, name, AtFlags::SYMLINK_NOFOLLOW);
+    if found.err() == Some(Errno::NOENT) {
+        store.unlink(&entry.key.data_name(entry.nonce));
+        store.accounts.table().remove(entry.handle);
+    }
+}
+
+/// One bucket, whose lock is held.
+struct Look<'a> {
+    store: &'a Store,
+    directory: OwnedFd,
+    all: bool,
+}
+
+impl Look<'_> {
+    fn at(&self, name: &str) -> Option<(i64, Handle)> {
+        if let Some(digits) = name.strip_suffix(".meta") {
+            return self.at_metadata(name, key_in(digits));
+        }
+        let is_data = name.ends_with(".data");
+        let is_known = data_in(name).is_some_and(|(key, nonce)| {
+            let found = self.store.accounts.table().find(key);
+            found.is_some_and(|entry| entry.nonce == nonce)
+        });
+        if name.ends_with(".new") || is_data && !is_known {
+            self.remove(name);
+        }
+        None
+    }
+
+    fn at_metadata(&self, name: &str, key: Option<Key>) -> Option<(i64, Handle)> {
+        let accounts = &self.store.accounts;
+        let found = key.and_then(|key| accounts.table().find(key));
+        if found.is_some() && !self.all {
+            return None;
+        }
+        let read = key.map_or(Ok(None), |key| self.read(name, key));
+        let (header, metadata, bytes) = match read {
+            Ok(Some(read)) => read,
+            Ok(None) => {
+                if let Some(entry) = found {
+                    accounts.table().remove(entry.handle);
+                }
+                self.remove(name);
+                return None;
+            }
+            Err(errno) => {
+                tracing::warn!("cannot look into {name}: {errno}");
+                return None;
+            }
+        };
+        let stat = rustix::fs::fstat(&metadata).ok()?;
+        let nonce = header.nonce;
+        if let Some(entry) = found.filter(|entry| entry.nonce == nonce) {
+            let alone = sys::try_lock(metadata.as_fd(), Lock::Exclusive).is_ok();
+            if alone {
+                accounts.counted(entry.handle, bytes);
+            }
+            return None;
+        }
+        let entered = accounts.enter_unqueued(&newcomer(&header, bytes));
+        if entered.is_none() {
+            // There are more of them than there may be.
+            self.remove(name);
+            self.store.unlink(&key?.data_name(nonce));
+        }
+        let time = stat.st_mtime.saturating_mul(1_000_000_000);
+        entered.map(|handle| (time.saturating_add(stat.st_mtime_nsec as i64), handle))
+    }
+
+    /// The header of an object, and what its files take. None: it has not all of them.
+    fn read(
+        &self,
+        name: &str,
+        key: Key,
+    ) -> std::result::Result<Option<(Header, OwnedFd, u64)>, Errno> {
+        let Some((header, metadata)) = open_object(&self.directory, name)? else {
+            return Ok(None);
+        };
+        if header.identity.key() != key {
+            return Ok(None);
+        }
+        let data_name = key.data_name(header.nonce);
+        let objects = &self.store.directory.objects;
+        let data = match rustix::fs::statat(objects, data_name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => return Ok(None),
+            other => other?,
+        };
+        let bytes = bytes_of(&data) + bytes_of(&rustix::fs::fstat(&metadata)?);
+        Ok(Some((header, metadata, bytes)))
+    }
+
+    fn remove(&self, name: &str) {
+        match rustix::fs::unlinkat(&self.directory, name, AtFlags::empty()) {
+            Ok(()) => tracing::info!("removed the remains {name}"),
+            Err(errno) => tracing::warn!("cannot remove {name}: {errno}"),
+        }
+    }
+}
+
+/// What a file takes on its disk.
+pub(super) fn bytes_of(stat: &Stat) -> u64 {
+    stat.st_blocks as u64 * STAT_BLOCK_BYTES
+}
+
+impl Store {
+    /// Counts what an object takes, unless somebody uses it: then whoever is the last
+    /// to close it does.
+    pub(super) fn count_unused(&self, entry: &Entry) {
+        let Ok(_bucket) = self.lock_bucket_of(entry.key.0[0]) else {
+            return;
+        };
+        let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
+        match self.openat(&entry.key.metadata_name(), flags) {
+            Ok(metadata) => {
+                if sys::try_lock(metadata.as_fd(), Lock::Exclusive).is_ok() {
+                    self.count(entry.handle, entry.key, entry.nonce, &metadata);
+                }
+            }
+            Err(Errno::NOENT) => drop_without_file(self, entry.handle.slot()),
+            Err(errno) => tracing::debug!("an object cannot be counted: {errno}"),
+        }
+    }
+
+    /// Counts what an object takes that nobody else uses.
+    pub(super) fn count(&self, handle: Handle, key: Key, nonce: u64, metadata: &OwnedFd) {
+        let objects = &self.directory.objects;
+        let name = key.data_name(nonce);
+        let data = rustix::fs::statat(objects, name, AtFlags::SYMLINK_NOFOLLOW);
+        if let (Ok(data), Ok(metadata)) = (data, rustix::fs::fstat(metadata)) {
+            let bytes = bytes_of(&data) + bytes_of(&metadata);
+            self.accounts.counted(handle, bytes);
+        }
+    }
+}

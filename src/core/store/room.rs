@@ -1,0 +1,252 @@
+//! Room in the cache directory: reserved, given back, made by evicting.
+
+use super::space::Need;
+use super::{Lock, Object, Store, on_disk, read_header};
+use crate::error::{Errno, Error, Result};
+use crate::evict::{Entry, Level, Room, Standing};
+use crate::ids::Key;
+use crate::limits::{EVICT_SKIPS_MAX, EVICTOR_WAIT_MS_MAX, ROOM_TRIES_MAX};
+use crate::sys;
+use parking_lot::MutexGuard;
+use rustix::fs::OFlags;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// Inodes that an object takes.
+const OBJECT_INODES: u64 = 2;
+
+/// The right to evict: of one thread of one process.
+pub(super) struct Evictor<'a> {
+    /// Given back before the thread's.
+    _process: super::slots::Held<'a>,
+    _thread: MutexGuard<'a, ()>,
+}
+
+impl Store {
+    pub(super) fn reserve(&self, object: &Object, bytes: u64) -> bool {
+        let Some(handle) = object.account else {
+            return false;
+        };
+        if !self.space.admits(bytes, 0, &self.directory.root) {
+            self.keeper.ring();
+            return false;
+        }
+        for _ in 0..ROOM_TRIES_MAX {
+            match self.accounts.reserve(handle, on_disk(bytes)) {
+                Room::Granted => {
+                    if self.accounts.level() == Level::High {
+                        self.keeper.ring();
+                    } else {
+                        self.keeper.ring_later();
+                    }
+                    return true;
+                }
+                Room::Refused => return false,
+                Room::Full if self.make_room(on_disk(bytes), 0) => {}
+                Room::Full => return false,
+            }
+        }
+        false
+    }
+
+    pub(super) fn release(&self, object: &Object, bytes: u64) {
+        if let Some(handle) = object.account {
+            self.accounts.release(handle, on_disk(bytes));
+        }
+    }
+
+    /// An object is not in use any more in this process. If nobody else uses it, what it
+    /// takes is counted: less than was written where that was compressed or given up.
+    pub(super) fn closed(&self, object: &Object, metadata: &OwnedFd) {
+        let filling = |handle: &_| self.accounts.is_filling(*handle);
+        let Some(handle) = object.account.filter(filling) else {
+            return;
+        };
+        let (key, nonce) = (object.key, object.header.nonce);
+        // Whoever closes does not wait; what is left is counted by the next one.
+        let Ok(_bucket) = self.lock_bucket_within(key.0[0], 0) else {
+            return;
+        };
+        if sys::try_lock(metadata.as_fd(), Lock::Exclusive).is_err() {
+            return;
+        }
+        self.count(handle, key, nonce, metadata);
+        // Whoever gets the bucket next must find it unlocked.
+        if let Err(errno) = sys::try_lock(metadata.as_fd(), Lock::Shared) {
+            tracing::warn!("an object stays locked until it is closed: {errno}");
+        }
+    }
+
+    /// Has room for one more object, whose metadata takes `bytes`. EAGAIN: not now.
+    pub(super) fn make_room_for_object(&self, bytes: u64) -> Result<()> {
+        if !self
+            .space
+            .admits(bytes, OBJECT_INODES, &self.directory.root)
+        {
+            self.keeper.ring();
+            let text = "the file system of the cache has too little free";
+            return Err(Error::new(Errno::AGAIN, text));
+        }
+        for _ in 0..ROOM_TRIES_MAX {
+            match self.accounts.has_room(on_disk(bytes), 1) {
+                Room::Granted => return Ok(()),
+                Room::Refused => break,
+                Room::Full if self.make_room(on_disk(bytes), 1) => {}
+                Room::Full => {
+                    let text = "there is no room for one more object: all are in use";
+                    return Err(Error::new(Errno::AGAIN, text));
+                }
+            }
+        }
+        let text = self.waits_for().unwrap_or("others are faster");
+        Err(Error::new(Errno::AGAIN, text))
+    }
+
+    /// The right to evict, once whoever has it is done. None: that takes too long.
+    pub(super) fn evictor(&self) -> Option<Evictor<'_>> {
+        let deadline = Instant::now() + Duration::from_millis(EVICTOR_WAIT_MS_MAX);
+        let _thread = self.evicting.try_lock_until(deadline)?;
+        loop {
+            if let Some(_process) = self.membership.evictor() {
+                return Some(Evictor { _process, _thread });
+            }
+            if Instant::now() >= deadline {
+                self.counters.eviction_waits.add(1);
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Evicts until there is room for so much. False: the rest is in use, or another
+    /// one evicts.
+    fn make_room(&self, bytes: u64, objects: u64) -> bool {
+        let Some(_evictor) = self.evictor() else {
+            return false;
+        };
+        let mut skipped = 0;
+        while skipped < EVICT_SKIPS_MAX {
+            match self.accounts.has_room(bytes, objects) {
+                Room::Granted => return true,
+                Room::Refused => return false,
+                Room::Full => {}
+            }
+            let Some(entry) = self.accounts.victim(|key| !self.is_open(key)) else {
+                // What is only kept open for its next reader can be let go.
+                if self.cool() {
+                    skipped += 1;
+                    continue;
+                }
+                return false;
+            };
+            skipped += usize::from(!self.evict(&entry));
+        }
+        false
+    }
+
+    /// Whether this process has an object open, or is about to.
+    fn is_open(&self, key: Key) -> bool {
+        match self.part_of(key).try_lock() {
+            Some(open) => open.get(key).is_some(),
+            None => true,
+        }
+    }
+
+    /// Evicts beside the work: from the marks at which that begins to those at which it
+    /// ends.
+    pub(super) fn cull(&self, over: &dyn Fn() -> bool) {
+        self.space.look(&self.directory.root);
+        let begins = self.accounts.level() == Level::High || self.space.need() == Need::Much;
+        if !begins || self.accounts.table().standing() == Standing::Unknown {
+            return;
+        }
+        let mut skipped = 0;
+        while skipped < EVICT_SKIPS_MAX && !over() {
+            // For one object at a time: who waits for room comes in between.
+            let Some(_evictor) = self.evictor() else {
+                return;
+            };
+            if self.accounts.level() == Level::Low && self.space.need() == Need::Nothing {
+                return;
+            }
+            let Some(entry) = self.accounts.victim(|key| !self.is_open(key)) else {
+                return;
+            };
+            if self.evict(&entry) {
+                self.counters.evictions_ahead.add(1);
+                if self.space.need() != Need::Nothing {
+                    self.space.look(&self.directory.root);
+                }
+            } else {
+                skipped += 1;
+            }
+        }
+    }
+
+    /// Removes an object unless somebody uses it: then its turn comes later.
+    fn evict(&self, entry: &Entry) -> bool {
+        let evicted = self.try_evict(entry.key, entry.nonce);
+        if evicted {
+            self.accounts.evicted(entry);
+            self.counters.evictions.add(1);
+        } else {
+            self.accounts.keep(entry);
+        }
+        evicted
+    }
+
+    fn try_evict(&self, key: Key, nonce: u64) -> bool {
+        self.forget_unsynced(nonce);
+        let Ok(_bucket) = self.lock_bucket_within(key.0[0], EVICTOR_WAIT_MS_MAX) else {
+            return false;
+        };
+        let name = key.metadata_name();
+        match self.openat(&name, OFlags::RDWR | OFlags::CLOEXEC) {
+            Ok(metadata) => {
+                if sys::try_lock(metadata.as_fd(), Lock::Exclusive).is_err() {
+                    return false;
+                }
+                let current = read_header(&metadata).ok().flatten();
+                if current.is_none_or(|header| header.nonce == nonce) {
+                    self.unlink(&name);
+                }
+            }
+            Err(Errno::NOENT) => {}
+            Err(errno) => {
+                tracing::debug!("cannot evict {name}: {errno}");
+                return false;
+            }
+        }
+        self.unlink(&key.data_name(nonce));
+        true
+    }
+
+    /// Trusts nothing of an object any more, whether or not it is open here.
+    pub(super) fn discard(&self, key: Key, nonce: u64) {
+        let open = self.part_of(key).lock().get(key);
+        match open.filter(|object| object.header.nonce == nonce) {
+            Some(object) => object.discard(),
+            None => self.remove(key, nonce),
+        }
+    }
+
+    /// Removes an object although it is in use: its users keep their handles.
+    pub(super) fn remove(&self, key: Key, nonce: u64) {
+        self.forget_unsynced(nonce);
+        let bucket = self.lock_bucket(key);
+        if let Err(error) = &bucket {
+            tracing::warn!("a damaged object stays in the directory: {error}");
+            return;
+        }
+        let name = key.metadata_name();
+        let current = self.openat(&name, OFlags::RDONLY | OFlags::CLOEXEC);
+        let header = current
+            .ok()
+            .and_then(|file| read_header(&file).ok().flatten());
+        if header.is_none_or(|header| header.nonce == nonce) {
+            self.unlink(&name);
+        }
+        self.unlink(&key.data_name(nonce));
+        self.accounts.forget(key, nonce);
+    }
+}
