@@ -64,6 +64,9 @@ pub unsafe extern "C" fn cachefs_stats(
             readahead_bytes: stats.readahead_bytes,
             negative_hits: stats.negative_hits,
             opens_unasked: stats.opens_unasked,
+            stale_opens: stats.stale_opens,
+            stale_reads: stats.stale_reads,
+            origin_retries: stats.origin_retries,
             objects_max: stats.objects_max,
             pinned_bytes: stats.pinned_bytes,
             evictions_ahead: stats.evictions_ahead,
@@ -75,6 +78,11 @@ pub unsafe extern "C" fn cachefs_stats(
             device_hangs: stats.device_hangs,
             device_changes: stats.device_changes,
             device_probes: stats.device_probes,
+            bytes_passed_by: stats.bytes_passed_by,
+            bytes_filled_later: stats.bytes_filled_later,
+            throttled: stats.throttled,
+            throttled_ns: stats.throttled_ns,
+            fill_depth: stats.fill_depth,
         };
         // SAFETY: the caller promises the structure.
         unsafe { copy_out(statistics, &value) }

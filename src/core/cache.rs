@@ -13,6 +13,7 @@ use crate::limits::{
     BOUNCE_BUFFERS, CLOSERS_MAX, ORIGIN_NAME_BYTES_MAX, POOL_BUFFERS_MIN, READAHEAD_WAITS_SHARE,
 };
 use crate::origin::{Custom, CustomOrigin, Directory, Kind, Origin, OriginJob, OriginOptions};
+use crate::qos::Qos;
 use crate::queue::{Queue, QueueOptions};
 use crate::readahead::{Budget, Places};
 use crate::request::{self, Copying, Method};
@@ -159,10 +160,12 @@ impl Cache {
             closers: Workers::new("cachefs-close", CLOSERS_MAX),
             chunk_bytes,
             close_timeout: Duration::from_millis(config.close_timeout_ms),
+            origin_timeout: Duration::from_millis(config.origin_timeout_ms),
             store,
             invalidations,
             lease_bytes: config.lease_bytes,
             readahead: Arc::new(Budget::new(config.readahead_limit())),
+            qos: Arc::new(Qos::new(&config)),
             async_limit: config.async_limit,
             async_in_flight: AtomicU64::new(0),
             ids: AtomicU64::new(1),
@@ -214,6 +217,9 @@ impl Cache {
     }
 
     fn begin_origin(&self, name: Vec<u8>, kind: Kind, options: &OriginOptions) -> Origin {
+        if let Ok(store) = &self.shared.store {
+            store.limit_origin(&name, options.quota_bytes, options.share_percent);
+        }
         let origin = Origin::new(Arc::clone(&self.shared), name, kind, options);
         let mut all = self.origin_workers.lock();
         all.retain(|workers| !workers.is_over());
@@ -270,6 +276,7 @@ impl Cache {
             store.tell(&mut stats);
         }
         stats.readahead_bytes = self.shared.readahead.used();
+        stats.fill_depth = self.shared.qos.pace.depth().into();
         stats
     }
 
@@ -343,8 +350,10 @@ impl Cache {
             chunk_bytes: self.shared.chunk_bytes,
             reads_wait_in_kernel: kind == EngineKind::Uring,
             prefetch_places: Places::new(waits.max(1) as u32),
+            qos: Arc::clone(&self.shared.qos),
+            fill_after_percent: config.fill_after_percent,
             direct_copy_bytes: config.direct_copy_bytes,
-            origin_timeout: Duration::from_millis(config.origin_timeout_ms),
+            origin_timeout: self.shared.origin_timeout,
             close_timeout: self.shared.close_timeout,
         };
         let method = Method::from_number(config.copy_method);

@@ -26,7 +26,7 @@ impl Origin {
         let cache = &self.0.cache;
         cache.logged(|| {
             cache.check_open()?;
-            let opened = self.0.ask(path, self.0.spot(path), None)?;
+            let opened = self.0.ask(path, self.0.spot(path))?;
             let (kept, not_storing) = match &cache.store {
                 Ok(store) => {
                     let kept = store.kept(&opened.identity, &opened.token)?;

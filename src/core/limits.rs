@@ -21,6 +21,10 @@ pub const OPENERS_MAX: u32 = 4;
 pub const WARM_OBJECTS_MAX: usize = 64;
 /// Milliseconds for which they are, at most: meanwhile no process evicts them.
 pub const WARM_MS: u64 = 2_000;
+/// Times that one request is tried again at its origin.
+pub const ORIGIN_RETRIES_MAX: u64 = 64;
+/// Failures in a row that can be asked for before an origin is left alone.
+pub const BREAKER_FAILURES_MAX: u64 = 1_000_000;
 /// Milliseconds that an option of an origin can name: a year.
 pub const ORIGIN_MS_MAX: u64 = 366 * 86_400_000;
 /// Library threads of one cache.
@@ -71,6 +75,10 @@ pub const BUSY_MS_MAX: u64 = 100;
 pub const REPAIR_NAMES: usize = 64;
 /// Milliseconds that a reservation waits for another process that evicts.
 pub const EVICTOR_WAIT_MS_MAX: u64 = 50;
+/// Milliseconds for which objects are evicted beside the work in one go.
+pub const CULL_MS_MAX: u64 = 10;
+/// Milliseconds between two of these, for those who wait for room.
+pub const CULL_PAUSE_MS: u64 = 2;
 /// Times that room is made for one reservation, which others may be faster to take.
 pub const ROOM_TRIES_MAX: u32 = 16;
 /// Milliseconds between two looks at what others have left.
@@ -203,6 +211,30 @@ pub const CONDEMNED_CHUNKS_MAX: usize = 64;
 pub const SYNC_WORDS_MAX: usize = 1 << 16;
 /// Bytes that a slow disk writes in a millisecond: what can be synced at the close.
 pub const SYNC_BYTES_PER_MS: u64 = 32 << 10;
+/// Milliseconds of its rate that a bucket saves while nobody takes from it.
+pub const QOS_CREDIT_MS: u64 = 100;
+/// Milliseconds of an origin's rate that readers may take in advance.
+pub const QOS_READERS_AHEAD_MS: u64 = 1_000;
+/// Milliseconds over which the shortest hit is looked for.
+pub const QOS_WINDOW_MS: u64 = 100;
+/// Such windows after which hits without fills are known anew: half a minute.
+pub const QOS_BASELINE_WINDOWS: u32 = 300;
+/// Nanoseconds that hits may always take longer than without fills.
+pub const QOS_SLACK_NS: u64 = 50_000;
+/// Of so many hits of a thread, the time of one is taken.
+pub const QOS_HIT_SAMPLES: u32 = 64;
+/// Of what waits, so many are looked at for whose turn it is.
+pub const QOS_WAITING_MAX: usize = 256;
+/// Ranges of files that are filled later, at most, of one library thread.
+pub const LATER_RANGES_MAX: usize = 4096;
+/// Milliseconds without a read at a library thread after which it fills them.
+pub const LATER_IDLE_MS: u64 = 100;
+/// Rates of bytes and operations, at most: more is no limit.
+pub const QOS_RATE_MAX: u64 = 1 << 40;
+/// Weight of an origin, at most.
+pub const WEIGHT_MAX: u64 = 10_000;
+/// Milliseconds for which what was fetched ahead, and nobody has read, counts.
+pub const READAHEAD_UNREAD_MS: u64 = 10_000;
 /// Segments of one vectored read, as IOV_MAX of the kernel.
 pub const SEGMENTS_MAX: usize = 1024;
 

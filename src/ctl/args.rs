@@ -232,13 +232,21 @@ pub struct BenchEngine {
 /// See [`Bench::Cache`].
 #[derive(clap::Args)]
 pub struct BenchCache {
-    /// Size of the file that is read, up to 1 GiB
+    /// Size of the cold files; what is read in memory has up to 1 GiB of it
     #[arg(long, value_name = "BYTES", default_value = "1GiB", value_parser = options::size)]
     pub size: u64,
     /// Run only this row; can be repeated
     #[arg(long = "row", value_name = "NAME",
           value_parser = clap::builder::PossibleValuesParser::new(bench::cache_rows()))]
     pub rows: Vec<String>,
+    /// Objects of a cache that has very many: each takes 8 KiB and two inodes
+    #[arg(long, value_name = "N", default_value_t = 1_000_000,
+          value_parser = clap::value_parser!(u64).range(1..=3_000_000))]
+    pub objects: u64,
+    /// How long the disk is watched
+    #[arg(long, value_name = "SECONDS", default_value_t = 20,
+          value_parser = clap::value_parser!(u16).range(1..=3600))]
+    pub seconds: u16,
     /// As for all.
     #[command(flatten)]
     pub run: BenchRun,

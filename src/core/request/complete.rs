@@ -26,6 +26,8 @@ impl Request {
         let delivered = if result.is_ok() { bytes } else { 0 };
         let source = if delivered == 0 {
             Source::None
+        } else if self.from_origin == 0 && self.file.is_stale() {
+            Source::Stale
         } else if self.from_origin == 0 {
             Source::Hit
         } else if self.from_cache > 0 {
@@ -73,6 +75,10 @@ pub(crate) fn count(completion: &Completion, bypassed: bool, counters: &Counters
         match (completion.result, completion.source) {
             (Err(_), _) => counters.errors.add(1),
             (Ok(_), Source::None | Source::Hit) => counters.hits.add(1),
+            (Ok(_), Source::Stale) => {
+                counters.hits.add(1);
+                counters.stale_reads.add(1);
+            }
             (Ok(_), _) if bypassed => counters.bypasses.add(1),
             (Ok(_), _) => counters.misses.add(1),
         }
@@ -81,10 +87,21 @@ pub(crate) fn count(completion: &Completion, bypassed: bool, counters: &Counters
 }
 
 /// Reads that were served whole from the cache, not counted yet.
-#[derive(Default)]
 pub(crate) struct Served {
     pub(crate) hits: u64,
     pub(crate) bytes: u64,
+    /// The least that one of them took, in ns.
+    pub(crate) shortest_ns: u64,
+}
+
+impl Default for Served {
+    fn default() -> Self {
+        Self {
+            hits: 0,
+            bytes: 0,
+            shortest_ns: u64::MAX,
+        }
+    }
 }
 
 /// Counts the end of reads whose beginning was counted in `in_flight`.

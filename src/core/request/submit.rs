@@ -113,6 +113,8 @@ pub(super) fn new_request(file: &Arc<FileInner>, new: NewRequest) -> Box<Request
         failure: None,
         again: None,
         retries: 0,
+        tried: 0,
+        lacks_source: false,
         claimed_since: None,
         survey: None,
         surveying: false,
@@ -223,8 +225,13 @@ impl FileInner {
 
     /// Reads on this thread if every byte is present, and counts it.
     fn read_here(self: &Arc<Self>, segments: &[Lent], offset: u64, asked: u64) -> Here {
+        let pace = &self.origin.cache.qos.pace;
+        let begun = pace.sample();
         let here = self.read_at_once(segments, offset, asked);
         if let Here::Read(length) = here {
+            if let Some(begun) = begun {
+                pace.took(begun);
+            }
             self.origin.cache.counters.hit_at_once(length);
             self.saw_hit(offset, length);
         }
