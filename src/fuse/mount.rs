@@ -5,6 +5,7 @@ use crate::reply::READ_BYTES_MAX;
 use crate::settings::Settings;
 use fuser::{Filesystem, InitFlags, KernelConfig, MountOption, Request, Session, SessionACL};
 use rustix::mount::UnmountFlags;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -100,6 +101,13 @@ impl Mount {
         config
             .mount_options
             .extend(settings.mount_flags.iter().cloned());
+        // Its own error would be about the mountpoint.
+        if let Err(error) = File::options().read(true).write(true).open("/dev/fuse") {
+            return Err(Failure::new(format!(
+                "open /dev/fuse: {}",
+                describe(&error)
+            )));
+        }
         let shown = settings.mountpoint.display();
         let session = Session::new(handshake, &settings.mountpoint, &config)
             .map_err(|error| Failure::new(format!("mount on {shown}: {}", describe(&error))))?;

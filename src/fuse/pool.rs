@@ -31,6 +31,8 @@ const STUCK: Duration = Duration::from_millis(10);
 /// Threads, some of which wait for the kernel and some of which for their turn.
 pub struct Pool {
     most: usize,
+    /// As many as there are processors for, beside those who ask.
+    most_at_work: usize,
     /// How many may wait for the kernel.
     wanted: AtomicUsize,
     /// How many do, or are about to.
@@ -59,8 +61,10 @@ pub struct Streak {
 impl Pool {
     /// At most so many threads wait at once.
     pub fn new(most: usize) -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             most,
+            most_at_work: (processors / 2).max(1),
             wanted: AtomicUsize::new(1),
             waiting: AtomicUsize::new(0),
             finished: AtomicU64::new(0),
@@ -134,10 +138,13 @@ impl Pool {
             slow => slow.saturating_sub(1),
         };
         let quiet = self.quiet.load(Ordering::Relaxed) + 1;
-        if slow >= SLOW_ENOUGH || streak.at_once >= BACKLOG {
-            streak.at_once = 0;
+        if slow >= SLOW_ENOUGH {
             self.count(0, 0);
-            self.let_in();
+            self.let_in(self.most);
+        } else if streak.at_once >= BACKLOG {
+            streak.at_once = 0;
+            self.count(slow, 0);
+            self.let_in(self.most.min(self.most_at_work));
         } else if quiet >= QUIET {
             self.count(slow, 0);
             let fewer = |wanted: usize| (wanted > 1).then(|| wanted - 1);
@@ -154,9 +161,9 @@ impl Pool {
         self.quiet.store(quiet, Ordering::Relaxed);
     }
 
-    /// One more may wait.
-    fn let_in(&self) {
-        let more = |wanted: usize| (wanted < self.most).then(|| wanted + 1);
+    /// One more may wait, unless so many do.
+    fn let_in(&self, most: usize) {
+        let more = |wanted: usize| (wanted < most).then(|| wanted + 1);
         let (set, fetch) = (Ordering::AcqRel, Ordering::Acquire);
         if self.wanted.fetch_update(set, fetch, more).is_ok() || self.has_room() {
             let _turns = self.turns.lock();
@@ -189,7 +196,7 @@ impl Pool {
                 }
                 self.is_asleep.store(false, Ordering::SeqCst);
             } else if finished == before && !self.is_on_a_processor() {
-                self.let_in();
+                self.let_in(self.most);
             }
             before = finished;
         }
@@ -251,15 +258,20 @@ mod tests {
     }
 
     #[test]
-    fn more_are_let_in_when_requests_pile_up() {
-        let pool = Pool::new(3);
-        let mut streak = Streak::default();
-        for _ in 0..BACKLOG {
-            assert!(pool.begin());
-            pool.took(&mut streak, Duration::ZERO);
-            pool.finished(&mut streak, FAST);
+    fn more_are_let_in_when_requests_pile_up_and_there_are_processors_for_them() {
+        for (processors, wanted) in [(1, 1), (2, 2), (8, 3)] {
+            let pool = Pool {
+                most_at_work: processors,
+                ..Pool::new(3)
+            };
+            let mut streak = Streak::default();
+            for _ in 0..5 * BACKLOG {
+                assert!(pool.begin());
+                pool.took(&mut streak, Duration::ZERO);
+                pool.finished(&mut streak, FAST);
+            }
+            assert_eq!(pool.wanted.load(Ordering::Relaxed), wanted);
         }
-        assert_eq!(pool.wanted.load(Ordering::Relaxed), 2);
     }
 
     #[test]
