@@ -382,8 +382,7 @@
 #define CACHEFS_MISS_VERSION_CHANGED 2
 
 /**
- * The bytes were not kept: no room, a file changed too recently to be trusted,
- * or a cache that stores nothing.
+ * The bytes were not kept, for a reason that has no name of its own.
  */
 #define CACHEFS_MISS_NOT_ADMITTED 3
 
@@ -396,6 +395,31 @@
  * What was cached was not what had been written; it was dropped and fetched again.
  */
 #define CACHEFS_MISS_FAILED_CHECKSUM 5
+
+/**
+ * The file was evicted, not long ago.
+ */
+#define CACHEFS_MISS_EVICTED 6
+
+/**
+ * There was no room to keep the bytes.
+ */
+#define CACHEFS_MISS_NO_ROOM 7
+
+/**
+ * The file changed too recently to be trusted, so the bytes were not kept.
+ */
+#define CACHEFS_MISS_TOO_YOUNG 8
+
+/**
+ * The cache stores nothing now: see cachefs_cache_report().
+ */
+#define CACHEFS_MISS_NOT_STORING 9
+
+/**
+ * Another process was getting the bytes, and took too long.
+ */
+#define CACHEFS_MISS_FETCHED_ELSEWHERE 10
 
 /**
  * A length that means: to the end of the file.

@@ -389,13 +389,22 @@ pub const CACHEFS_MISS_NONE: u32 = 0;
 pub const CACHEFS_MISS_NEVER_CACHED: u32 = 1;
 /// The origin's file has another version than the cached one.
 pub const CACHEFS_MISS_VERSION_CHANGED: u32 = 2;
-/// The bytes were not kept: no room, a file changed too recently to be trusted,
-/// or a cache that stores nothing.
+/// The bytes were not kept, for a reason that has no name of its own.
 pub const CACHEFS_MISS_NOT_ADMITTED: u32 = 3;
 /// Cached bytes could not be read back.
 pub const CACHEFS_MISS_CACHE_ERROR: u32 = 4;
 /// What was cached was not what had been written; it was dropped and fetched again.
 pub const CACHEFS_MISS_FAILED_CHECKSUM: u32 = 5;
+/// The file was evicted, not long ago.
+pub const CACHEFS_MISS_EVICTED: u32 = 6;
+/// There was no room to keep the bytes.
+pub const CACHEFS_MISS_NO_ROOM: u32 = 7;
+/// The file changed too recently to be trusted, so the bytes were not kept.
+pub const CACHEFS_MISS_TOO_YOUNG: u32 = 8;
+/// The cache stores nothing now: see cachefs_cache_report().
+pub const CACHEFS_MISS_NOT_STORING: u32 = 9;
+/// Another process was getting the bytes, and took too long.
+pub const CACHEFS_MISS_FETCHED_ELSEWHERE: u32 = 10;
 
 /// The end of one request; given to callbacks and returned by queues.
 #[repr(C)]

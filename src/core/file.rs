@@ -381,6 +381,16 @@ impl From<Opened> for Answer {
     }
 }
 
+/// Why nothing is kept of a file whose object cannot be had.
+fn reason_of(errno: Errno) -> MissReason {
+    match errno {
+        Errno::AGAIN | Errno::NOSPC | Errno::DQUOT => MissReason::NoRoom,
+        // Too large, or another one's hash is the same.
+        Errno::FBIG | Errno::EXIST => MissReason::NotAdmitted,
+        _ => MissReason::NotStoring,
+    }
+}
+
 /// A version with its object; without one if the cache cannot have it, which is
 /// never the reader's problem.
 fn make_version(origin: &Inner, answer: impl Into<Answer>, path: &[u8]) -> Version {
@@ -397,7 +407,7 @@ fn make_version(origin: &Inner, answer: impl Into<Answer>, path: &[u8]) -> Versi
                 "nothing is kept of {}: {error}",
                 String::from_utf8_lossy(path)
             );
-            (None, error.errno(), MissReason::NotAdmitted)
+            (None, error.errno(), reason_of(error.errno()))
         }
     };
     Version {

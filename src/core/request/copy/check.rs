@@ -3,7 +3,7 @@
 use super::way::Way;
 use super::{Copy, Failure, Shard, State};
 use crate::buf::Buffer;
-use crate::completion::Operation;
+use crate::completion::{MissReason, Operation};
 use crate::error::{Errno, Error, describe};
 use crate::exec::OpTarget;
 use crate::file::Version;
@@ -220,7 +220,7 @@ impl Shard {
         self.fail_waiters(fills, errno);
         for waiter in reads {
             self.requests[waiter.request].outstanding -= 1;
-            self.bypass(waiter);
+            self.bypass(waiter, MissReason::CacheError);
         }
     }
 
@@ -230,7 +230,7 @@ impl Shard {
         self.fail_waiters(fills, Errno::TIMEDOUT);
         for waiter in reads {
             self.requests[waiter.request].outstanding -= 1;
-            self.bypass(waiter);
+            self.bypass(waiter, MissReason::NotAdmitted);
         }
     }
 

@@ -219,8 +219,8 @@ impl Shard {
     pub(super) fn copy(&mut self, slot: usize, chunk: u64) -> bool {
         let object = match self.may_store(&self.requests[slot].version) {
             Ok(object) => object,
-            Err(errno) => {
-                self.requests[slot].fail(errno);
+            Err(refused) => {
+                self.requests[slot].fail(refused.errno);
                 return true;
             }
         };
@@ -553,7 +553,7 @@ impl Shard {
             request.fail(Errno::TIMEDOUT);
         } else {
             request.cursor += waiter.length;
-            self.bypass(waiter);
+            self.bypass(waiter, MissReason::NotAdmitted);
         }
     }
 
