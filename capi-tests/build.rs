@@ -27,7 +27,11 @@ fn main() {
         return;
     }
     let read = |file| fs::read_to_string(file).expect("the types can be read");
-    let types = Declared::read(&TYPES.map(read).concat());
+    // A file's own words stand only at its beginning.
+    let about = |line: &&str| !line.starts_with("//!");
+    let types = TYPES.map(read).concat();
+    let types: Vec<&str> = types.lines().filter(about).collect();
+    let types = Declared::read(&types.join("\n"));
     let header = read_back(&types);
     fs::write(out.join("header.rs"), &header).expect("OUT_DIR can be written");
     let text = comparisons(&Declared::read(&header), &types);
