@@ -861,6 +861,17 @@ typedef struct cachefs_origin_options {
      * was last asked for; 0: it is not.
      */
     uint64_t stale_ms;
+    /**
+     * Bytes that the origin's files may take of the cache, in all processes together;
+     * beyond that, its own are evicted. 0: as many as the cache has. The last one who
+     * opens an origin sets it.
+     */
+    uint64_t quota_bytes;
+    /**
+     * Percent of the cache's capacity_bytes beyond which the origin's files are evicted
+     * before those of others. 0: never. The last one who opens an origin sets it.
+     */
+    uint64_t share_percent;
 } cachefs_origin_options;
 
 /**
@@ -1988,6 +1999,35 @@ int32_t cachefs_file_residency(struct cachefs_file *file,
  * Thread-safety: any thread. Blocks: never. Since: 0.1.
  */
 int32_t cachefs_file_fd(struct cachefs_file *file);
+
+/**
+ * Keeps what is cached of a file from being evicted, and what is cached of it later,
+ * also when it changes and after a restart. Fetches nothing: see cachefs_fill().
+ *
+ * file  must not be NULL
+ *
+ * Returns 0, or a negative errno:
+ *   -ENOSPC   pinned files have as much of the cache as they may: see the option
+ *             pinned_percent
+ *   -ENODATA  nothing of the file is kept      -EAGAIN  it is not in the cache any
+ *             more: open it again
+ *   -EINVAL   NULL      -EBADF  not an open file      -ESHUTDOWN  the cache is closed
+ *   -ECHILD   see cachefs_cache_open()
+ *
+ * Thread-safety: any thread. Blocks: never. Since: 0.1.
+ */
+int32_t cachefs_file_pin(struct cachefs_file *file);
+
+/**
+ * Lets a file be evicted again.
+ *
+ * file  must not be NULL
+ *
+ * Returns 0, or a negative errno: as cachefs_file_pin(), but for -ENOSPC.
+ *
+ * Thread-safety: any thread. Blocks: never. Since: 0.1.
+ */
+int32_t cachefs_file_unpin(struct cachefs_file *file);
 
 /**
  * Closes a file. Requests on it go on to their completion.

@@ -17,6 +17,7 @@ mod origin;
 mod power;
 mod random;
 mod scenarios;
+mod sharing;
 mod volume;
 
 /// Expands each scenario into a test per door and engine; new objects are direct

@@ -15,7 +15,7 @@ _Static_assert(sizeof(cachefs_option_info) == 40, "");
 _Static_assert(sizeof(cachefs_report) == 2096, "");
 _Static_assert(sizeof(cachefs_origin_attr) == 88, "");
 _Static_assert(sizeof(cachefs_origin_ops) == 40, "");
-_Static_assert(sizeof(cachefs_origin_options) == 80, "");
+_Static_assert(sizeof(cachefs_origin_options) == 96, "");
 _Static_assert(sizeof(cachefs_origin_report_info) == 48, "");
 _Static_assert(sizeof(cachefs_file_info) == 48, "");
 _Static_assert(sizeof(cachefs_residency) == 40, "");

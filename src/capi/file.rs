@@ -151,6 +151,37 @@ pub extern "C" fn cachefs_file_fd(file: *mut cachefs_file) -> i32 {
     guard::count(|| Ok(File::get(file)?.descriptor()?.into_raw_fd()))
 }
 
+/// Keeps what is cached of a file from being evicted, and what is cached of it later,
+/// also when it changes and after a restart. Fetches nothing: see cachefs_fill().
+///
+/// file  must not be NULL
+///
+/// Returns 0, or a negative errno:
+///   -ENOSPC   pinned files have as much of the cache as they may: see the option
+///             pinned_percent
+///   -ENODATA  nothing of the file is kept      -EAGAIN  it is not in the cache any
+///             more: open it again
+///   -EINVAL   NULL      -EBADF  not an open file      -ESHUTDOWN  the cache is closed
+///   -ECHILD   see cachefs_cache_open()
+///
+/// Thread-safety: any thread. Blocks: never. Since: 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn cachefs_file_pin(file: *mut cachefs_file) -> i32 {
+    guard::status(|| File::get(file)?.pin())
+}
+
+/// Lets a file be evicted again.
+///
+/// file  must not be NULL
+///
+/// Returns 0, or a negative errno: as cachefs_file_pin(), but for -ENOSPC.
+///
+/// Thread-safety: any thread. Blocks: never. Since: 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn cachefs_file_unpin(file: *mut cachefs_file) -> i32 {
+    guard::status(|| File::get(file)?.unpin())
+}
+
 /// Closes a file. Requests on it go on to their completion.
 ///
 /// file  NULL is ignored; not an open file: nothing is done, and

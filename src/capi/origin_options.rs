@@ -36,6 +36,8 @@ fn load(options: &cachefs_origin_options) -> Result<OriginOptions> {
         breaker_failures: options.breaker_failures,
         breaker_probe_ms: options.breaker_probe_ms,
         stale_ms: options.stale_ms,
+        quota_bytes: options.quota_bytes,
+        share_percent: options.share_percent,
     })
 }
 
@@ -50,6 +52,8 @@ fn store(known: &OriginOptions, options: &mut cachefs_origin_options) {
     options.breaker_failures = known.breaker_failures;
     options.breaker_probe_ms = known.breaker_probe_ms;
     options.stale_ms = known.stale_ms;
+    options.quota_bytes = known.quota_bytes;
+    options.share_percent = known.share_percent;
 }
 
 /// Sets every option of an origin to its default.

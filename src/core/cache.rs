@@ -215,6 +215,9 @@ impl Cache {
     }
 
     fn begin_origin(&self, name: Vec<u8>, kind: Kind, options: &OriginOptions) -> Origin {
+        if let Ok(store) = &self.shared.store {
+            store.limit_origin(&name, options.quota_bytes, options.share_percent);
+        }
         let origin = Origin::new(Arc::clone(&self.shared), name, kind, options);
         let mut all = self.origin_workers.lock();
         all.retain(|workers| !workers.is_over());

@@ -240,6 +240,26 @@ impl File {
         }
     }
 
+    /// Keeps what is cached of it from being evicted, also what comes later, and after a
+    /// restart. ENODATA: nothing of it is kept; ENOSPC: pinned files have as much as they
+    /// may; EAGAIN: it is not in the cache any more, open it again.
+    pub fn pin(&self) -> Result<()> {
+        self.set_pinned(true)
+    }
+
+    /// The reverse. Errors as of `pin`, but for ENOSPC.
+    pub fn unpin(&self) -> Result<()> {
+        self.set_pinned(false)
+    }
+
+    fn set_pinned(&self, pinned: bool) -> Result<()> {
+        self.check_open()?;
+        match &self.0.version().object {
+            Some(object) => object.pin(pinned),
+            None => Err(Error::new(Errno::NODATA, "nothing of the file is kept")),
+        }
+    }
+
     /// A new read-only descriptor of the whole cached file. ENODATA if a part
     /// of it is missing.
     pub fn descriptor(&self) -> Result<OwnedFd> {

@@ -75,6 +75,10 @@ pub const BUSY_MS_MAX: u64 = 100;
 pub const REPAIR_NAMES: usize = 64;
 /// Milliseconds that a reservation waits for another process that evicts.
 pub const EVICTOR_WAIT_MS_MAX: u64 = 50;
+/// Milliseconds for which objects are evicted beside the work in one go.
+pub const CULL_MS_MAX: u64 = 10;
+/// Milliseconds between two of these, for those who wait for room.
+pub const CULL_PAUSE_MS: u64 = 2;
 /// Times that room is made for one reservation, which others may be faster to take.
 pub const ROOM_TRIES_MAX: u32 = 16;
 /// Milliseconds between two looks at what others have left.

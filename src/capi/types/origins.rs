@@ -53,6 +53,13 @@ pub struct cachefs_origin_options {
     /// Milliseconds for which a file is served whose origin cannot be reached, since it
     /// was last asked for; 0: it is not.
     pub stale_ms: u64,
+    /// Bytes that the origin's files may take of the cache, in all processes together;
+    /// beyond that, its own are evicted. 0: as many as the cache has. The last one who
+    /// opens an origin sets it.
+    pub quota_bytes: u64,
+    /// Percent of the cache's capacity_bytes beyond which the origin's files are evicted
+    /// before those of others. 0: never. The last one who opens an origin sets it.
+    pub share_percent: u64,
 }
 
 /// cachefs_origin_report_info.circuit: every question is let through to the origin.

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::limits::{BREAKER_FAILURES_MAX, ORIGIN_MS_MAX, ORIGIN_RETRIES_MAX};
-use crate::options::OptionType::{Choice, Number};
+use crate::options::OptionType::{Choice, Number, Size};
 use crate::options::{Field, OptionInfo, option, parse};
 
 /// Options of an origin. A zero means the default of [`ORIGIN_OPTIONS`].
@@ -26,6 +26,10 @@ pub struct OriginOptions {
     pub breaker_probe_ms: u64,
     /// See the key `stale_ms`.
     pub stale_ms: u64,
+    /// See the key `quota_bytes`.
+    pub quota_bytes: u64,
+    /// See the key `share_percent`.
+    pub share_percent: u64,
 }
 
 /// Every option of an origin, in the order in which they are listed to people.
@@ -94,6 +98,20 @@ pub static ORIGIN_OPTIONS: &[OptionInfo<OriginOptions>] = &[
         0..=ORIGIN_MS_MAX,
         "Milliseconds for which a cached file is served whose origin cannot be reached, since \
          it was last asked for."
+    ),
+    option!(
+        quota_bytes,
+        Size,
+        0,
+        0..=u64::MAX >> 1,
+        "Bytes that the origin's files may take of the cache; beyond, its own go. 0: all of it."
+    ),
+    option!(
+        share_percent,
+        Number,
+        0,
+        0..=100,
+        "Percent of capacity_bytes beyond which the origin's files go first. 0: never."
     ),
 ];
 

@@ -477,14 +477,17 @@ impl Store {
     /// gets its name last.
     fn make(self: &Arc<Self>, key: Key, header: Header) -> Result<Object> {
         let nonce = header.nonce;
-        let newcomer = newcomer(&header, header.file_bytes());
+        let newcomer = newcomer(&header, header.file_bytes(), false);
         let Some(handle) = self.accounts.enter(&newcomer) else {
             let text = "the cache has as many objects as it may have";
-            return Err(Error::new(Errno::NOSPC, text));
+            return Err(Error::new(Errno::AGAIN, text));
         };
         match self.make_files(key, header) {
             Ok(mut object) => {
                 object.account = Some(handle);
+                if self.accounts.is_pinned(handle) {
+                    object.note_pin(true);
+                }
                 Ok(object)
             }
             Err(error) => {
@@ -608,7 +611,7 @@ impl Store {
         // The table was lost, or whoever has the object open has removed it.
         let _bucket = self.lock_bucket(key).ok()?;
         let bytes = object.header.file_bytes() + object.room_taken();
-        let newcomer = newcomer(&object.header, bytes);
+        let newcomer = newcomer(&object.header, bytes, object.is_noted_as_pinned());
         (object.is_named()).then(|| self.accounts.enter(&newcomer))?
     }
 
@@ -631,12 +634,13 @@ impl Store {
 }
 
 /// What the table is told of an object that takes so many bytes.
-fn newcomer(header: &Header, bytes: u64) -> Newcomer<'_> {
+fn newcomer(header: &Header, bytes: u64, pinned: bool) -> Newcomer<'_> {
     Newcomer {
         key: header.identity.key(),
         nonce: header.nonce,
         bytes,
         origin: &header.identity.origin,
+        pinned,
     }
 }
 

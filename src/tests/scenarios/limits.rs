@@ -1,6 +1,6 @@
 //! Limits hold, at the limit.
 
-use crate::capi::types::{CACHEFS_MISS_EVICTED, CACHEFS_MISS_NEVER_CACHED, CACHEFS_MISS_NO_ROOM};
+use crate::capi::types::{CACHEFS_MISS_NEVER_CACHED, CACHEFS_MISS_NO_ROOM};
 use crate::tests::door::{Ask, Door, LIMIT, Place, QueueDoor, Settings, WAYS};
 use crate::tests::origin::{TestOrigin, content, grow_old};
 use cachefs_core::EngineChoice;
