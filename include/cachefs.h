@@ -291,60 +291,6 @@
 #define CACHEFS_REASON_MAX 1024
 
 /**
- * cachefs_origin_ops.flags: `read` checks the version that it is given itself
- * and fails with -ESTALE when the file has another one (If-Match, say), so the
- * library does not call `stat` after each read.
- */
-#define CACHEFS_ORIGIN_CHECKS_VERSION 1
-
-/**
- * cachefs_origin_ops.flags: the callbacks never block, so they are called on
- * the library's own I/O threads, and `threads` must be 0.
- */
-#define CACHEFS_ORIGIN_NONBLOCKING 2
-
-/**
- * cachefs_origin_options.validation: the origin is asked for a file's version at each
- * open.
- */
-#define CACHEFS_VALIDATE_ALWAYS 0
-
-/**
- * It is asked at the first open, and again after `validate_ttl_ms`.
- */
-#define CACHEFS_VALIDATE_TTL 1
-
-/**
- * It is asked at the first open, and again after cachefs_invalidate().
- */
-#define CACHEFS_VALIDATE_NEVER 2
-
-/**
- * cachefs_invalidate(): the path and everything below it; of the path "", everything.
- */
-#define CACHEFS_INVALIDATE_BELOW 1
-
-/**
- * cachefs_origin_report_info.circuit: every question is let through to the origin.
- */
-#define CACHEFS_CIRCUIT_CLOSED 1
-
-/**
- * None is: what needs the origin fails at once, with its last error.
- */
-#define CACHEFS_CIRCUIT_OPEN 2
-
-/**
- * One is, and tells about the others.
- */
-#define CACHEFS_CIRCUIT_HALF_OPEN 3
-
-/**
- * Bytes of an origin's opaque version tag.
- */
-#define CACHEFS_TAG_MAX 48
-
-/**
  * cachefs_file_info.flags: the origin could not be reached, and the file is what it was
  * when it last could (see the option stale_ms of origins).
  */
@@ -483,6 +429,60 @@
  * at a time. Without it, it belongs to the first thread that submits.
  */
 #define CACHEFS_QUEUE_MOVABLE 1
+
+/**
+ * cachefs_origin_ops.flags: `read` checks the version that it is given itself
+ * and fails with -ESTALE when the file has another one (If-Match, say), so the
+ * library does not call `stat` after each read.
+ */
+#define CACHEFS_ORIGIN_CHECKS_VERSION 1
+
+/**
+ * cachefs_origin_ops.flags: the callbacks never block, so they are called on
+ * the library's own I/O threads, and `threads` must be 0.
+ */
+#define CACHEFS_ORIGIN_NONBLOCKING 2
+
+/**
+ * cachefs_origin_options.validation: the origin is asked for a file's version at each
+ * open.
+ */
+#define CACHEFS_VALIDATE_ALWAYS 0
+
+/**
+ * It is asked at the first open, and again after `validate_ttl_ms`.
+ */
+#define CACHEFS_VALIDATE_TTL 1
+
+/**
+ * It is asked at the first open, and again after cachefs_invalidate().
+ */
+#define CACHEFS_VALIDATE_NEVER 2
+
+/**
+ * cachefs_invalidate(): the path and everything below it; of the path "", everything.
+ */
+#define CACHEFS_INVALIDATE_BELOW 1
+
+/**
+ * cachefs_origin_report_info.circuit: every question is let through to the origin.
+ */
+#define CACHEFS_CIRCUIT_CLOSED 1
+
+/**
+ * None is: what needs the origin fails at once, with its last error.
+ */
+#define CACHEFS_CIRCUIT_OPEN 2
+
+/**
+ * One is, and tells about the others.
+ */
+#define CACHEFS_CIRCUIT_HALF_OPEN 3
+
+/**
+ * Bytes of an origin's opaque version tag.
+ */
+#define CACHEFS_TAG_MAX 48
 
 /**
  * A cache directory in use. Thread-safe.
@@ -1987,8 +1987,9 @@ int32_t cachefs_invalidate(struct cachefs_origin *origin,
  * Opens a file of an origin for cached reads.
  *
  * The origin is asked for the file's version as the option `validation` of origins
- * says; what the cache has of another version is dropped. If a later read finds that the file has changed
- * since, the file moves on to the new version; one read never mixes two.
+ * says; what the cache has of another version is dropped. If a later read finds that
+ * the file has changed since, the file moves on to the new version; one read never
+ * mixes two.
  *
  * origin  must not be NULL
  * path    must not be NULL; relative to the origin, leading slashes are ignored;
