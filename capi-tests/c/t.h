@@ -248,6 +248,9 @@ T_HELPER cachefs_cache_options t_options(void) {
     CHECK_OK(cachefs_cache_options_init(&options, sizeof options));
     options.engine = t_engine();
     options.chunk_bytes = T_CHUNK;
+    /* Whatever else is on the disk of the tests. */
+    options.space_run_percent = 3;
+    options.space_cull_percent = 2;
     return options;
 }
 

@@ -23,6 +23,9 @@ fn config() -> Config {
     Config {
         capacity_bytes: CAPACITY,
         chunk_bytes: CHUNK,
+        // Whatever else is on the disk of the tests.
+        space_run_percent: 3,
+        space_cull_percent: 2,
         ..Config::default()
     }
 }
