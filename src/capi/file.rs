@@ -12,8 +12,8 @@ use std::os::fd::IntoRawFd;
 
 /// Opens a file of an origin for cached reads.
 ///
-/// The origin is asked for the file's version each time; what the cache has of
-/// another version is dropped. If a later read finds that the file has changed
+/// The origin is asked for the file's version as the option `validation` of origins
+/// says; what the cache has of another version is dropped. If a later read finds that the file has changed
 /// since, the file moves on to the new version; one read never mixes two.
 ///
 /// origin  must not be NULL
@@ -30,8 +30,12 @@ use std::os::fd::IntoRawFd;
 ///   -EMFILE, -ENFILE  no descriptor is left
 ///   -EOVERFLOW  the origin's `stat` gave a size of 2^63 or more
 ///   -ELOOP   the file belongs to the cache directory
+///   -ETIMEDOUT  the origin is on no device of this host and has not answered within
+///            `origin_timeout_ms`
 ///   -EBADF   not an open origin      -ESHUTDOWN  the cache is closed
 ///   -ECHILD  see cachefs_cache_open()
+/// While an origin is left alone (see the option breaker_failures of origins), its last
+/// error is returned at once.
 ///
 /// Thread-safety: any thread. Blocks: as open(2) of the origin's file, or its `stat`.
 /// Since: 0.1.
@@ -83,7 +87,7 @@ pub unsafe extern "C" fn cachefs_file_stat(
         let known = file.info();
         let value = cachefs_file_info {
             struct_size: 0,
-            reserved: 0,
+            flags: if known.stale { CACHEFS_FILE_STALE } else { 0 },
             size: known.token.size,
             mtime_ns: known.token.mtime_ns,
             ctime_ns: known.token.ctime_ns,

@@ -159,6 +159,7 @@ impl Cache {
             closers: Workers::new("cachefs-close", CLOSERS_MAX),
             chunk_bytes,
             close_timeout: Duration::from_millis(config.close_timeout_ms),
+            origin_timeout: Duration::from_millis(config.origin_timeout_ms),
             store,
             invalidations,
             lease_bytes: config.lease_bytes,
@@ -347,7 +348,7 @@ impl Cache {
             reads_wait_in_kernel: kind == EngineKind::Uring,
             prefetch_places: Places::new(waits.max(1) as u32),
             direct_copy_bytes: config.direct_copy_bytes,
-            origin_timeout: Duration::from_millis(config.origin_timeout_ms),
+            origin_timeout: self.shared.origin_timeout,
             close_timeout: self.shared.close_timeout,
         };
         let method = Method::from_number(config.copy_method);

@@ -143,6 +143,12 @@ impl Accounts {
         self.table.queue_anew();
     }
 
+    /// Whether an object that was entered just now had been evicted not long ago.
+    pub(crate) fn came_back(&self, handle: Handle) -> bool {
+        let entry = self.table.get(handle);
+        entry.is_some_and(|entry| entry.state.is_long())
+    }
+
     /// Counts a use of an object that is known.
     pub(crate) fn used(&self, key: Key, nonce: u64) -> Option<Handle> {
         let known = self.known(key, nonce)?;

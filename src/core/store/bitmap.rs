@@ -270,6 +270,27 @@ impl Bitmap {
         bits.is_none_or(|bits| bits & 1 << (chunk % 64) != 0)
     }
 
+    /// Makes all durable bits unsound, as [`Self::suspend_durable`] does those of a word.
+    /// False: there were none.
+    pub(super) fn suspend_all_durable(&self) -> bool {
+        let some = |index: &u64| self.durable_if_sound(*index) != Some(0);
+        let mut words = (0..self.regions.words()).filter(some).peekable();
+        let is_any = words.peek().is_some();
+        words.for_each(|index| {
+            self.suspend_durable(index * 64);
+        });
+        is_any
+    }
+
+    /// The device does not have any of them any more.
+    pub(super) fn clear_all_durable(&self) {
+        for index in 0..self.regions.words() {
+            if self.durable_if_sound(index).is_none() {
+                self.put_durable(index, 0);
+            }
+        }
+    }
+
     /// Makes the word of a chunk's durable bit unsound, until [`Self::resume_durable`]:
     /// whoever finds it so knows that the device may have the bit. Gives the others.
     pub(super) fn suspend_durable(&self, chunk: u64) -> u64 {
@@ -559,6 +580,8 @@ mod tests {
             assert_eq!(bitmap.durable(0), 0, "bit {bit} is not what was written");
             word.fetch_xor(1u64.to_le() << (bit % 64), Ordering::Relaxed);
         }
+        let other = super::tests::file();
+        assert!(!map(&other, 130).suspend_all_durable());
         assert!(bitmap.may_be_durable(63) && !bitmap.may_be_durable(2));
         let rest = bitmap.suspend_durable(63);
         assert!(bitmap.may_be_durable(63) && bitmap.may_be_durable(2));
@@ -570,6 +593,11 @@ mod tests {
         bitmap.publish(63, Some(7));
         assert!(bitmap.has(63) && !bitmap.doubts(63) && !bitmap.may_be_durable(63));
         assert_eq!(bitmap.unsynced(1).words, [(0, 1 << 63)]);
+        assert!(bitmap.suspend_all_durable() && bitmap.may_be_durable(2));
+        bitmap.clear_all_durable();
+        assert!(!bitmap.may_be_durable(1) && !bitmap.may_be_durable(2));
+        bitmap.resume_durable(63, 0b11);
+        bitmap.resume_durable(64, 1);
         bitmap.publish(2, None);
         bitmap.keep_only_durable();
         assert_eq!((bitmap.count(), bitmap.has(2)), (3, false));

@@ -138,6 +138,8 @@ pub(crate) struct Store {
     counters: Arc<Counters>,
     memory: Option<Memory>,
     condemned: Condemned,
+    /// Durable bits are set and believed: what was evicted stays so.
+    trusts_durable: bool,
     disk: Disk,
     warm: Warm,
     /// None: nothing is synced.
@@ -235,6 +237,7 @@ impl Store {
             counters,
             warm: Warm::default(),
             memory: Memory::open(config, directory.chunk_bytes, directory.elsewhere),
+            trusts_durable: host.disk.frees_late(directory.objects.as_fd()),
             directory,
             condemned: Condemned::default(),
             disk: host.disk,
@@ -356,6 +359,11 @@ impl Store {
             if sys::try_lock(metadata.as_fd(), Lock::Exclusive).is_err() {
                 return Ok(Found::Unusable);
             }
+            if !self.trusts_durable && bitmap.suspend_all_durable() {
+                let synced = self.disk.sync(metadata.as_fd());
+                synced.context(|| format!("sync {name}"))?;
+                bitmap.clear_all_durable();
+            }
             self.doubt(&header, &bitmap, &data);
             sys::try_lock(metadata.as_fd(), Lock::Shared).context(|| format!("lock {name}"))?;
         }
@@ -456,7 +464,13 @@ impl Store {
             self.unlink(&key.metadata_name());
             self.unlink(&key.data_name(nonce));
         }
-        Ok((self.make(key, header)?, reason))
+        let object = self.make(key, header)?;
+        let came_back = |handle| self.accounts.came_back(handle);
+        let reason = match reason {
+            MissReason::NeverCached if object.account.is_some_and(came_back) => MissReason::Evicted,
+            other => other,
+        };
+        Ok((object, reason))
     }
 
     /// Makes an object: first its slot, so that no file is without one; the metadata
