@@ -115,8 +115,6 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
         options.lease_bytes = settings.lease_bytes;
         options.readahead = (!settings.readahead).into();
         options.readahead_bytes = settings.readahead_bytes;
-        // Whatever else is on the disk of the tests.
-        (options.space_run_percent, options.space_cull_percent) = (3, 2);
         options.direct_copy_bytes = settings.direct_copy_bytes;
         options.durable = (!settings.durable).into();
         options.sync_interval_ms = settings.sync_interval_ms as u32;

@@ -73,9 +73,6 @@ fn config<const DIRECT: bool>(settings: &Settings) -> Config {
         async_limit: settings.async_limit,
         copy_method: settings.copy_method,
         direct_io: (DIRECT || settings.direct).into(),
-        // Whatever else is on the disk of the tests.
-        space_run_percent: 3,
-        space_cull_percent: 2,
         log: settings.log.map(Log::dispatch),
         ..Config::default()
     }
