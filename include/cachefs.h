@@ -1447,10 +1447,6 @@ typedef struct cachefs_statistics {
      */
     uint64_t eviction_waits;
     /**
-     * Chunks of large objects that were dropped in place of the whole object.
-     */
-    uint64_t chunks_punched;
-    /**
      * Percent of the file system's blocks that were free when it was last asked.
      */
     uint64_t space_free_percent;

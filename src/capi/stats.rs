@@ -71,7 +71,6 @@ pub unsafe extern "C" fn cachefs_stats(
             pinned_bytes: stats.pinned_bytes,
             evictions_ahead: stats.evictions_ahead,
             eviction_waits: stats.eviction_waits,
-            chunks_punched: stats.chunks_punched,
             space_free_percent: stats.space_free_percent,
             inodes_free_percent: stats.inodes_free_percent,
             device_read_errors: stats.device_read_errors,

@@ -652,8 +652,6 @@ pub struct cachefs_statistics {
     pub evictions_ahead: u64,
     /// Times that nothing was stored since another process took too long to evict.
     pub eviction_waits: u64,
-    /// Chunks of large objects that were dropped in place of the whole object.
-    pub chunks_punched: u64,
     /// Percent of the file system's blocks that were free when it was last asked.
     pub space_free_percent: u64,
     /// Percent of the file system's inodes that were free when it was last asked; 100 if

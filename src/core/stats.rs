@@ -80,8 +80,6 @@ counters! {
     evictions,
     /// Those of them that were removed beside the work.
     evictions_ahead,
-    /// Chunks of large objects that were dropped in place of the whole object.
-    chunks_punched,
     /// Times that nothing was stored since another process took too long to evict.
     eviction_waits,
     /// Requests accepted and not completed (now).

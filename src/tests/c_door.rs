@@ -197,7 +197,6 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
             pinned_bytes: value.pinned_bytes,
             evictions_ahead: value.evictions_ahead,
             eviction_waits: value.eviction_waits,
-            chunks_punched: value.chunks_punched,
             space_free_percent: value.space_free_percent,
             inodes_free_percent: value.inodes_free_percent,
             device_read_errors: value.device_read_errors,
