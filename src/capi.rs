@@ -6,6 +6,7 @@
 #[allow(dead_code)]
 pub mod types;
 
+pub mod verify;
 pub mod version;
 
 pub mod error;

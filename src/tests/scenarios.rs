@@ -16,5 +16,6 @@ pub(crate) mod reading;
 pub(crate) mod reboots;
 pub(crate) mod sharing;
 pub(crate) mod validation;
+pub(crate) mod verifying;
 pub(crate) mod versions;
 pub(crate) mod waiting;
