@@ -117,6 +117,8 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
         options.readahead = (!settings.readahead).into();
         options.readahead_bytes = settings.readahead_bytes;
         options.direct_copy_bytes = settings.direct_copy_bytes;
+        // The disk that tests run on may be nearly full.
+        (options.space_run_percent, options.space_cull_percent) = (3, 2);
         options.durable = (!settings.durable).into();
         options.sync_interval_ms = settings.sync_interval_ms as u32;
         options.chunk_bytes = settings.chunk_bytes as u32;

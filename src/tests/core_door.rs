@@ -62,6 +62,9 @@ fn config<const DIRECT: bool>(settings: &Settings) -> Config {
         readahead: (!settings.readahead).into(),
         readahead_bytes: settings.readahead_bytes,
         direct_copy_bytes: settings.direct_copy_bytes,
+        // The disk that tests run on may be nearly full.
+        space_run_percent: 3,
+        space_cull_percent: 2,
         durable: (!settings.durable).into(),
         sync_interval_ms: settings.sync_interval_ms,
         chunk_bytes: settings.chunk_bytes,
