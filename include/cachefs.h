@@ -310,9 +310,30 @@
 #define CACHEFS_INVALIDATE_BELOW 1
 
 /**
+ * cachefs_origin_report_info.circuit: every question is let through to the origin.
+ */
+#define CACHEFS_CIRCUIT_CLOSED 1
+
+/**
+ * None is: what needs the origin fails at once, with its last error.
+ */
+#define CACHEFS_CIRCUIT_OPEN 2
+
+/**
+ * One is, and tells about the others.
+ */
+#define CACHEFS_CIRCUIT_HALF_OPEN 3
+
+/**
  * Bytes of an origin's opaque version tag.
  */
 #define CACHEFS_TAG_MAX 48
+
+/**
+ * cachefs_file_info.flags: the origin could not be reached, and the file is what it was
+ * when it last could (see the option stale_ms of origins).
+ */
+#define CACHEFS_FILE_STALE 1
 
 /**
  * cachefs_completion.source: no bytes were delivered.
@@ -340,6 +361,12 @@
 #define CACHEFS_SOURCE_BYPASS 4
 
 /**
+ * All bytes came from the cache, and the origin could not be reached to ask whether they
+ * are still what it has (see the option stale_ms of origins).
+ */
+#define CACHEFS_SOURCE_STALE 5
+
+/**
  * cachefs_completion.miss_reason: there was no miss.
  */
 #define CACHEFS_MISS_NONE 0
@@ -355,8 +382,7 @@
 #define CACHEFS_MISS_VERSION_CHANGED 2
 
 /**
- * The bytes were not kept: no room, a file changed too recently to be trusted,
- * or a cache that stores nothing.
+ * The bytes were not kept, for a reason that has no name of its own.
  */
 #define CACHEFS_MISS_NOT_ADMITTED 3
 
@@ -369,6 +395,31 @@
  * What was cached was not what had been written; it was dropped and fetched again.
  */
 #define CACHEFS_MISS_FAILED_CHECKSUM 5
+
+/**
+ * The file was evicted, not long ago.
+ */
+#define CACHEFS_MISS_EVICTED 6
+
+/**
+ * There was no room to keep the bytes.
+ */
+#define CACHEFS_MISS_NO_ROOM 7
+
+/**
+ * The file changed too recently to be trusted, so the bytes were not kept.
+ */
+#define CACHEFS_MISS_TOO_YOUNG 8
+
+/**
+ * The cache stores nothing now: see cachefs_cache_report().
+ */
+#define CACHEFS_MISS_NOT_STORING 9
+
+/**
+ * Another process was getting the bytes, and took too long.
+ */
+#define CACHEFS_MISS_FETCHED_ELSEWHERE 10
 
 /**
  * A length that means: to the end of the file.
@@ -446,59 +497,6 @@ typedef struct cachefs_origin_token cachefs_origin_token;
  * Requests and completions of one thread.
  */
 typedef struct cachefs_queue cachefs_queue;
-
-/**
- * What cachefs_verify() has found so far.
- */
-typedef struct cachefs_verification {
-    /**
-     * sizeof(cachefs_verification) of the program; that of the library where it is
-     * told to a callback.
-     */
-    uint32_t struct_size;
-    /**
-     * Must be ignored.
-     */
-    uint32_t reserved;
-    /**
-     * Objects that were looked at.
-     */
-    uint64_t objects;
-    /**
-     * Objects whose metadata were damaged: they are gone.
-     */
-    uint64_t objects_dropped;
-    /**
-     * Chunks whose bytes have their checksum.
-     */
-    uint64_t chunks_verified;
-    /**
-     * Chunks that had no checksum, since the kernel had copied them, and have the one
-     * of their bytes now.
-     */
-    uint64_t chunks_summed;
-    /**
-     * Chunks that could not be read, or whose bytes did not have their checksum: they
-     * are fetched again when they are next read.
-     */
-    uint64_t chunks_dropped;
-    /**
-     * Objects and damaged chunks that others had in their hands: nothing is known of
-     * the former, and the latter are still there.
-     */
-    uint64_t busy;
-    /**
-     * Bytes that were read.
-     */
-    uint64_t bytes;
-} cachefs_verification;
-
-/**
- * Told what a verification has found so far, after each chunk; not 0 cancels it.
- * Called on the thread that called cachefs_verify().
- */
-typedef int32_t (*cachefs_verify_callback)(void *user,
-                                           const struct cachefs_verification *verification);
 
 /**
  * Receives one log message: a single line without a line feed, valid during
@@ -843,6 +841,42 @@ typedef struct cachefs_origin_options {
      * is not looked for again; 0: it always is.
      */
     uint64_t negative_ttl_ms;
+    /**
+     * Times that a read or an open is tried again whose origin could not be reached.
+     */
+    uint64_t retries;
+    /**
+     * Milliseconds before the first retry, at most; twice as many before each further one.
+     */
+    uint64_t retry_first_ms;
+    /**
+     * Milliseconds before any retry, at most.
+     */
+    uint64_t retry_max_ms;
+    /**
+     * Failures in a row after which the origin is left alone; 0: it never is.
+     */
+    uint64_t breaker_failures;
+    /**
+     * Milliseconds after which an origin that is left alone is asked once.
+     */
+    uint64_t breaker_probe_ms;
+    /**
+     * Milliseconds for which a file is served whose origin cannot be reached, since it
+     * was last asked for; 0: it is not.
+     */
+    uint64_t stale_ms;
+    /**
+     * Bytes that the origin's files may take of the cache, in all processes together;
+     * beyond that, its own are evicted. 0: as many as the cache has. The last one who
+     * opens an origin sets it.
+     */
+    uint64_t quota_bytes;
+    /**
+     * Percent of the cache's capacity_bytes beyond which the origin's files are evicted
+     * before those of others. 0: never. The last one who opens an origin sets it.
+     */
+    uint64_t share_percent;
 } cachefs_origin_options;
 
 /**
@@ -935,6 +969,44 @@ typedef struct cachefs_origin_ops {
 } cachefs_origin_ops;
 
 /**
+ * What cachefs_origin_report() says. Times are nanoseconds of CLOCK_BOOTTIME; 0: never.
+ */
+typedef struct cachefs_origin_report_info {
+    /**
+     * sizeof(cachefs_origin_report_info) of the program.
+     */
+    uint32_t struct_size;
+    /**
+     * CACHEFS_CIRCUIT_…; a program must expect values it does not know.
+     */
+    uint32_t circuit;
+    /**
+     * When the circuit last changed.
+     */
+    uint64_t circuit_since_ns;
+    /**
+     * Times that the origin could not be reached, since it last answered.
+     */
+    uint64_t failures;
+    /**
+     * When it last could not be reached.
+     */
+    uint64_t last_error_ns;
+    /**
+     * The negative errno of that; 0: there was none.
+     */
+    int32_t last_error;
+    /**
+     * Must be ignored.
+     */
+    uint32_t reserved;
+    /**
+     * Times that something was tried again.
+     */
+    uint64_t retries;
+} cachefs_origin_report_info;
+
+/**
  * What cachefs_file_stat() says.
  */
 typedef struct cachefs_file_info {
@@ -943,9 +1015,9 @@ typedef struct cachefs_file_info {
      */
     uint32_t struct_size;
     /**
-     * Must be ignored.
+     * CACHEFS_FILE_…; a program must ignore bits it does not know.
      */
-    uint32_t reserved;
+    uint32_t flags;
     /**
      * Bytes of the version that is open.
      */
@@ -1058,6 +1130,59 @@ typedef void (*cachefs_completion_callback)(void *user,
 typedef int32_t (*cachefs_progress_callback)(void *user,
                                              uint64_t bytes_done,
                                              uint64_t bytes_total);
+
+/**
+ * What cachefs_verify() has found so far.
+ */
+typedef struct cachefs_verification {
+    /**
+     * sizeof(cachefs_verification) of the program; that of the library where it is
+     * told to a callback.
+     */
+    uint32_t struct_size;
+    /**
+     * Must be ignored.
+     */
+    uint32_t reserved;
+    /**
+     * Objects that were looked at.
+     */
+    uint64_t objects;
+    /**
+     * Objects whose metadata were damaged: they are gone.
+     */
+    uint64_t objects_dropped;
+    /**
+     * Chunks whose bytes have their checksum.
+     */
+    uint64_t chunks_verified;
+    /**
+     * Chunks that had no checksum, since the kernel had copied them, and have the one
+     * of their bytes now.
+     */
+    uint64_t chunks_summed;
+    /**
+     * Chunks that could not be read, or whose bytes did not have their checksum: they
+     * are fetched again when they are next read.
+     */
+    uint64_t chunks_dropped;
+    /**
+     * Objects and damaged chunks that others had in their hands: nothing is known of
+     * the former, and the latter are still there.
+     */
+    uint64_t busy;
+    /**
+     * Bytes that were read.
+     */
+    uint64_t bytes;
+} cachefs_verification;
+
+/**
+ * Told what a verification has found so far, after each chunk; not 0 cancels it.
+ * Called on the thread that called cachefs_verify().
+ */
+typedef int32_t (*cachefs_verify_callback)(void *user,
+                                           const struct cachefs_verification *verification);
 
 /**
  * One request of a batch; see cachefs_queue_push() and cachefs_batch_async().
@@ -1302,6 +1427,20 @@ typedef struct cachefs_statistics {
      */
     uint64_t opens_unasked;
     /**
+     * Opens of files whose origin could not be reached, and that are served as they were
+     * when it last was (see the option stale_ms of origins).
+     */
+    uint64_t stale_opens;
+    /**
+     * Those of `hits` that are of such files.
+     */
+    uint64_t stale_reads;
+    /**
+     * Times that a read or an open was tried again at its origin (see the option retries
+     * of origins).
+     */
+    uint64_t origin_retries;
+    /**
      * Objects that the cache directory has room for.
      */
     uint64_t objects_max;
@@ -1472,55 +1611,6 @@ typedef struct cachefs_engine_statistics {
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
-
-/**
- * Compares all that is cached with its checksums, past the page cache where the file
- * system can. What is wrong is dropped, a chunk at a time, and fetched again when it
- * is next read; damaged metadata cost their object. Readers are not waited for.
- *
- * cache         must not be NULL
- * progress      NULL, or told what was found so far
- * user          passed to `progress`
- * verification  NULL, or a place for what was found; its struct_size set
- *
- * Returns 0, also if something was wrong, or a negative errno; what was dropped before
- * the error is gone:
- *   -EINVAL    NULL, or struct_size below 8      -EBADF  not an open cache
- *   -E2BIG     struct_size above 4096
- *   -ECANCELED by `progress`
- *   -EIO       a failure of the device other than that it cannot read a chunk
- *   -EBUSY     another process keeps a part of the directory
- *   -ESHUTDOWN the cache is closed
- *   else       why nothing is cached: see cachefs_cache_report()
- *
- * Thread-safety: any thread. Blocks: until it is done. Since: 0.1.
- *
- * Safety: `progress` must be callable with `user` on this thread; `verification` NULL or
- * writable for as many bytes as its first field says.
- */
-int32_t cachefs_verify(struct cachefs_cache *cache,
-                       cachefs_verify_callback progress,
-                       void *user,
-                       struct cachefs_verification *verification);
-
-/**
- * Compares what is cached of one file with its checksums, as cachefs_verify() does.
- *
- * file          must not be NULL
- * progress      NULL, or told what was found so far
- * user          passed to `progress`
- * verification  NULL, or a place for what was found; its struct_size set
- *
- * Returns what cachefs_verify() does; a file of which nothing is cached is no error.
- *
- * Thread-safety: any thread. Blocks: until it is done. Since: 0.1.
- *
- * Safety: As of cachefs_verify().
- */
-int32_t cachefs_file_verify(struct cachefs_file *file,
-                            cachefs_verify_callback progress,
-                            void *user,
-                            struct cachefs_verification *verification);
 
 /**
  * The version of the library that is loaded, which may be newer than the
@@ -1841,6 +1931,23 @@ int32_t cachefs_origin_complete(struct cachefs_origin_token *token,
 void cachefs_origin_close(struct cachefs_origin *origin);
 
 /**
+ * Says whether an origin answers.
+ *
+ * origin  must not be NULL
+ * report  must not be NULL; its struct_size set
+ *
+ * Returns 0, or a negative errno:
+ *   -EINVAL  NULL, or struct_size not set      -EBADF  not an open origin
+ *   -E2BIG   struct_size above 4096            -ECHILD see cachefs_cache_open()
+ *
+ * Thread-safety: any thread. Blocks: never. Since: 0.1.
+ *
+ * Safety: `report` must be NULL or writable for as many bytes as its first field says.
+ */
+int32_t cachefs_origin_report(struct cachefs_origin *origin,
+                              struct cachefs_origin_report_info *report);
+
+/**
  * Forgets what is believed of a path of an origin: that it has a version, or that it
  * is not there. The origin is asked before anything is served of it again: at the
  * next read of a file that is open, at the next open of one that is not. What is
@@ -1869,8 +1976,8 @@ int32_t cachefs_invalidate(struct cachefs_origin *origin,
 /**
  * Opens a file of an origin for cached reads.
  *
- * The origin is asked for the file's version each time; what the cache has of
- * another version is dropped. If a later read finds that the file has changed
+ * The origin is asked for the file's version as the option `validation` of origins
+ * says; what the cache has of another version is dropped. If a later read finds that the file has changed
  * since, the file moves on to the new version; one read never mixes two.
  *
  * origin  must not be NULL
@@ -1887,8 +1994,12 @@ int32_t cachefs_invalidate(struct cachefs_origin *origin,
  *   -EMFILE, -ENFILE  no descriptor is left
  *   -EOVERFLOW  the origin's `stat` gave a size of 2^63 or more
  *   -ELOOP   the file belongs to the cache directory
+ *   -ETIMEDOUT  the origin is on no device of this host and has not answered within
+ *            `origin_timeout_ms`
  *   -EBADF   not an open origin      -ESHUTDOWN  the cache is closed
  *   -ECHILD  see cachefs_cache_open()
+ * While an origin is left alone (see the option breaker_failures of origins), its last
+ * error is returned at once.
  *
  * Thread-safety: any thread. Blocks: as open(2) of the origin's file, or its `stat`.
  * Since: 0.1.
@@ -1949,6 +2060,35 @@ int32_t cachefs_file_residency(struct cachefs_file *file,
  * Thread-safety: any thread. Blocks: never. Since: 0.1.
  */
 int32_t cachefs_file_fd(struct cachefs_file *file);
+
+/**
+ * Keeps what is cached of a file from being evicted, and what is cached of it later,
+ * also when it changes and after a restart. Fetches nothing: see cachefs_fill().
+ *
+ * file  must not be NULL
+ *
+ * Returns 0, or a negative errno:
+ *   -ENOSPC   pinned files have as much of the cache as they may: see the option
+ *             pinned_percent
+ *   -ENODATA  nothing of the file is kept      -EAGAIN  it is not in the cache any
+ *             more: open it again
+ *   -EINVAL   NULL      -EBADF  not an open file      -ESHUTDOWN  the cache is closed
+ *   -ECHILD   see cachefs_cache_open()
+ *
+ * Thread-safety: any thread. Blocks: never. Since: 0.1.
+ */
+int32_t cachefs_file_pin(struct cachefs_file *file);
+
+/**
+ * Lets a file be evicted again.
+ *
+ * file  must not be NULL
+ *
+ * Returns 0, or a negative errno: as cachefs_file_pin(), but for -ENOSPC.
+ *
+ * Thread-safety: any thread. Blocks: never. Since: 0.1.
+ */
+int32_t cachefs_file_unpin(struct cachefs_file *file);
 
 /**
  * Closes a file. Requests on it go on to their completion.
@@ -2103,6 +2243,55 @@ int32_t cachefs_fill_async(struct cachefs_file *file,
                            cachefs_completion_callback callback,
                            void *user,
                            uint64_t *id);
+
+/**
+ * Compares all that is cached with its checksums, past the page cache where the file
+ * system can. What is wrong is dropped, a chunk at a time, and fetched again when it
+ * is next read; damaged metadata cost their object. Readers are not waited for.
+ *
+ * cache         must not be NULL
+ * progress      NULL, or told what was found so far
+ * user          passed to `progress`
+ * verification  NULL, or a place for what was found; its struct_size set
+ *
+ * Returns 0, also if something was wrong, or a negative errno; what was dropped before
+ * the error is gone:
+ *   -EINVAL    NULL, or struct_size below 8      -EBADF  not an open cache
+ *   -E2BIG     struct_size above 4096
+ *   -ECANCELED by `progress`
+ *   -EIO       a failure of the device other than that it cannot read a chunk
+ *   -EBUSY     another process keeps a part of the directory
+ *   -ESHUTDOWN the cache is closed
+ *   else       why nothing is cached: see cachefs_cache_report()
+ *
+ * Thread-safety: any thread. Blocks: until it is done. Since: 0.1.
+ *
+ * Safety: `progress` must be callable with `user` on this thread; `verification` NULL or
+ * writable for as many bytes as its first field says.
+ */
+int32_t cachefs_verify(struct cachefs_cache *cache,
+                       cachefs_verify_callback progress,
+                       void *user,
+                       struct cachefs_verification *verification);
+
+/**
+ * Compares what is cached of one file with its checksums, as cachefs_verify() does.
+ *
+ * file          must not be NULL
+ * progress      NULL, or told what was found so far
+ * user          passed to `progress`
+ * verification  NULL, or a place for what was found; its struct_size set
+ *
+ * Returns what cachefs_verify() does; a file of which nothing is cached is no error.
+ *
+ * Thread-safety: any thread. Blocks: until it is done. Since: 0.1.
+ *
+ * Safety: As of cachefs_verify().
+ */
+int32_t cachefs_file_verify(struct cachefs_file *file,
+                            cachefs_verify_callback progress,
+                            void *user,
+                            struct cachefs_verification *verification);
 
 /**
  * Leases a range of a file: its bytes are in memory, and stay there unchanged until

@@ -6,7 +6,6 @@
 #[allow(dead_code)]
 pub mod types;
 
-pub mod verify;
 pub mod version;
 
 pub mod error;
@@ -24,6 +23,8 @@ pub mod file;
 pub mod read;
 
 pub mod fill;
+
+pub mod verify;
 
 pub mod lease;
 

@@ -112,6 +112,9 @@ impl Shard {
         chunk: u64,
     ) -> Option<()> {
         let source = version.source.as_deref()?;
+        if !file.origin.is_in_reach() {
+            return None;
+        }
         let object = self.may_store(version).ok()?;
         let flight = (object.header.nonce, chunk);
         if object.has(chunk) || object.doubts(chunk) || self.flights.contains_key(&flight) {

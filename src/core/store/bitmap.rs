@@ -18,6 +18,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// The mode of an object that is filled past the page cache.
 const DIRECT_FOR_NOW: u64 = 1;
+/// The mode of one that is never evicted.
+pub(super) const PINNED: u64 = 2;
 
 /// Chunks that were present and not durable when they were looked for.
 pub(super) struct Unsynced {
@@ -164,12 +166,27 @@ impl Bitmap {
     /// Whether the data file is read and written past the page cache until every
     /// chunk is present.
     pub(crate) fn is_direct_for_now(&self) -> bool {
-        u64::from_le(self.mode().load(Ordering::Acquire)) == DIRECT_FOR_NOW
+        u64::from_le(self.mode().load(Ordering::Acquire)) & DIRECT_FOR_NOW != 0
     }
 
     /// From now on it is. Only for an object of which no chunk is present.
     pub(crate) fn become_direct(&self) {
-        self.mode().store(DIRECT_FOR_NOW.to_le(), Ordering::Release);
+        let bit = DIRECT_FOR_NOW.to_le();
+        self.mode().fetch_or(bit, Ordering::AcqRel);
+    }
+
+    /// Says whether it is never evicted, for a table that was lost.
+    pub(crate) fn pin(&self, pinned: bool) {
+        let bit = PINNED.to_le();
+        if pinned {
+            self.mode().fetch_or(bit, Ordering::AcqRel);
+        } else {
+            self.mode().fetch_and(!bit, Ordering::AcqRel);
+        }
+    }
+
+    pub(crate) fn is_pinned(&self) -> bool {
+        u64::from_le(self.mode().load(Ordering::Acquire)) & PINNED != 0
     }
 
     /// It is not any more, if every chunk is present.
@@ -180,7 +197,8 @@ impl Bitmap {
         // Of two that publish the last two chunks at once, one must see both.
         fence(Ordering::SeqCst);
         if self.is_complete() {
-            self.mode().store(0, Ordering::Release);
+            let bit = DIRECT_FOR_NOW.to_le();
+            self.mode().fetch_and(!bit, Ordering::AcqRel);
         }
     }
 
@@ -349,7 +367,8 @@ impl Bitmap {
 
     /// Doubts what another boot has left, but for what is durable, which stays present,
     /// and drops what nobody could vouch for: `dropped` is told the chunks of which
-    /// nothing is left. For whoever is alone with the object. May be broken off at any point, and begun again.
+    /// nothing is left. For whoever is alone with the object. May be broken off at any
+    /// point, and begun again.
     pub(crate) fn come_from_another_boot(
         &self,
         boot_id: [u8; 16],

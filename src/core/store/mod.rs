@@ -477,21 +477,30 @@ impl Store {
             self.unlink(&key.metadata_name());
             self.unlink(&key.data_name(nonce));
         }
-        Ok((self.make(key, header)?, reason))
+        let object = self.make(key, header)?;
+        let came_back = |handle| self.accounts.came_back(handle);
+        let reason = match reason {
+            MissReason::NeverCached if object.account.is_some_and(came_back) => MissReason::Evicted,
+            other => other,
+        };
+        Ok((object, reason))
     }
 
     /// Makes an object: first its slot, so that no file is without one; the metadata
     /// gets its name last.
     fn make(self: &Arc<Self>, key: Key, header: Header) -> Result<Object> {
         let nonce = header.nonce;
-        let newcomer = newcomer(&header, header.file_bytes());
+        let newcomer = newcomer(&header, header.file_bytes(), false);
         let Some(handle) = self.accounts.enter(&newcomer) else {
             let text = "the cache has as many objects as it may have";
-            return Err(Error::new(Errno::NOSPC, text));
+            return Err(Error::new(Errno::AGAIN, text));
         };
         match self.make_files(key, header) {
             Ok(mut object) => {
                 object.account = Some(handle);
+                if self.accounts.is_pinned(handle) {
+                    object.note_pin(true);
+                }
                 Ok(object)
             }
             Err(error) => {
@@ -615,7 +624,7 @@ impl Store {
         // The table was lost, or whoever has the object open has removed it.
         let _bucket = self.lock_bucket(key).ok()?;
         let bytes = object.header.file_bytes() + object.room_taken();
-        let newcomer = newcomer(&object.header, bytes);
+        let newcomer = newcomer(&object.header, bytes, object.is_noted_as_pinned());
         (object.is_named()).then(|| self.accounts.enter(&newcomer))?
     }
 
@@ -638,12 +647,13 @@ impl Store {
 }
 
 /// What the table is told of an object that takes so many bytes.
-fn newcomer(header: &Header, bytes: u64) -> Newcomer<'_> {
+fn newcomer(header: &Header, bytes: u64, pinned: bool) -> Newcomer<'_> {
     Newcomer {
         key: header.identity.key(),
         nonce: header.nonce,
         bytes,
         origin: &header.identity.origin,
+        pinned,
     }
 }
 
