@@ -56,6 +56,7 @@ pub unsafe extern "C" fn cachefs_stats(
             leased_bytes: stats.leased_bytes,
             chunks_verified: stats.chunks_verified,
             chunks_dropped: stats.chunks_dropped,
+            verify_passes: stats.verify_passes,
             epochs: stats.epochs,
             chunks_durable: stats.chunks_durable,
             bytes_prefetched: stats.bytes_prefetched,

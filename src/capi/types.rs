@@ -113,6 +113,9 @@ pub struct cachefs_cache_options {
     pub direct_copy_bytes: u64,
     /// Bytes that may be leased at once, counted in pages of 4 KiB.
     pub lease_bytes: u64,
+    /// Bytes a second at which what is cached is compared with its checksums, beside
+    /// serving; 0: it is not.
+    pub verify_bytes_per_second: u64,
     /// Limit of what is fetched ahead of readers and not yet read, in bytes, over all
     /// files; less than chunk_bytes: nothing is.
     pub readahead_bytes: u64,
@@ -469,6 +472,43 @@ pub type cachefs_progress_callback = Option<
     unsafe extern "C" fn(user: *mut core::ffi::c_void, bytes_done: u64, bytes_total: u64) -> i32,
 >;
 
+/// What cachefs_verify() has found so far.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cachefs_verification {
+    /// sizeof(cachefs_verification) of the program; that of the library where it is
+    /// told to a callback.
+    pub struct_size: u32,
+    /// Must be ignored.
+    pub reserved: u32,
+    /// Objects that were looked at.
+    pub objects: u64,
+    /// Objects whose metadata were damaged: they are gone.
+    pub objects_dropped: u64,
+    /// Chunks whose bytes have their checksum.
+    pub chunks_verified: u64,
+    /// Chunks that had no checksum, since the kernel had copied them, and have the one
+    /// of their bytes now.
+    pub chunks_summed: u64,
+    /// Chunks that could not be read, or whose bytes did not have their checksum: they
+    /// are fetched again when they are next read.
+    pub chunks_dropped: u64,
+    /// Objects and damaged chunks that others had in their hands: nothing is known of
+    /// the former, and the latter are still there.
+    pub busy: u64,
+    /// Bytes that were read.
+    pub bytes: u64,
+}
+
+/// Told what a verification has found so far, after each chunk; not 0 cancels it.
+/// Called on the thread that called cachefs_verify().
+pub type cachefs_verify_callback = Option<
+    unsafe extern "C" fn(
+        user: *mut core::ffi::c_void,
+        verification: *const cachefs_verification,
+    ) -> i32,
+>;
+
 /// A length that means: to the end of the file.
 pub const CACHEFS_TO_END: u64 = u64::MAX;
 
@@ -610,12 +650,14 @@ pub struct cachefs_statistics {
     pub memory_bytes: u64,
     /// Bytes that are leased, in whole pages of 4 KiB (now).
     pub leased_bytes: u64,
-    /// Chunks that an earlier boot of the host had left, and that were found to be what
-    /// was written.
+    /// Chunks that were compared with their checksum, and found to be what was written:
+    /// what an earlier boot of the host had left, and by cachefs_verify() and its like.
     pub chunks_verified: u64,
     /// Chunks that were found not to be what was written: each was dropped, and is
     /// fetched again when it is read.
     pub chunks_dropped: u64,
+    /// Passes through all objects (see the option verify_bytes_per_second).
+    pub verify_passes: u64,
     /// Rounds in which what was stored was synced (see the option durable).
     pub epochs: u64,
     /// Chunks that a round has brought to the device: they outlive a crash of the host.

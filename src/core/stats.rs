@@ -104,10 +104,12 @@ counters! {
     bytes_from_memory,
     /// Bytes that are leased, in whole pages of 4 KiB (now).
     leased_bytes,
-    /// Chunks of another boot of the host that were found to be what was written.
+    /// Chunks that were compared with their checksum and found to be what was written.
     chunks_verified,
     /// Chunks that were found not to be what was written: they are fetched again.
     chunks_dropped,
+    /// Passes of verification through all objects beside serving.
+    verify_passes,
     /// Rounds in which what was stored was synced.
     epochs,
     /// Chunks that have been found on the device since, and outlive a crash of the host.
