@@ -6,6 +6,8 @@ PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 BINDIR ?= $(PREFIX)/bin
+SBINDIR ?= $(PREFIX)/sbin
+UNITDIR ?= $(PREFIX)/lib/systemd/system
 DESTDIR ?=
 
 # Absolute, so that it means the same to cargo, to the tests and to install.sh.
@@ -20,8 +22,9 @@ INSTALL := BUILD='$(CARGO_TARGET_DIR)/release' pkgconfig/install.sh
 all: build
 
 help:
-	@echo 'make            builds the library and the tool cachefs'
-	@echo 'make install    installs what was built; PREFIX LIBDIR INCLUDEDIR BINDIR DESTDIR'
+	@echo 'make            builds the library, the tool cachefs and the daemon cachefsd'
+	@echo 'make install    installs what was built; PREFIX LIBDIR INCLUDEDIR BINDIR SBINDIR UNITDIR'
+	@echo '                DESTDIR'
 	@echo 'make check      formats, lints and runs every test; under 30 minutes'
 	@echo 'make demo       shows a first and a second pass over real files; under a minute'
 	@echo 'make bench      measures the inner parts; "cachefs bench engine" measures the whole'
@@ -35,18 +38,18 @@ deps:
 	@.ci/install-deps
 
 build:
-	$(CARGO) build --release --package libcachefs --package cachefs-ctl
+	$(CARGO) build --release --package libcachefs --package cachefs-ctl --package cachefsd
 
 # Without the build as a prerequisite: root should not run cargo.
 install:
 	@test -f '$(CARGO_TARGET_DIR)/release/libcachefs.a' || { echo 'run make first' >&2; exit 1; }
 	PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)' BINDIR='$(BINDIR)' \
-		DESTDIR='$(DESTDIR)' $(INSTALL)
+		SBINDIR='$(SBINDIR)' UNITDIR='$(UNITDIR)' DESTDIR='$(DESTDIR)' $(INSTALL)
 
 # Nothing of the caller's PREFIX, LIBDIR … may lead away from the stage.
 stage: build
 	PREFIX='$(STAGE)' LIBDIR='$(STAGE)/lib' INCLUDEDIR='$(STAGE)/include' BINDIR='$(STAGE)/bin' \
-		DESTDIR= $(INSTALL)
+		SBINDIR='$(STAGE)/sbin' UNITDIR='$(STAGE)/lib/systemd/system' DESTDIR= $(INSTALL)
 
 demo: stage
 	PKG_CONFIG_PATH='$(STAGE)/lib/pkgconfig' $(MAKE) --no-print-directory -C examples-c demo

@@ -7,6 +7,8 @@
 #   LIBDIR      libraries and pkgconfig/               $PREFIX/lib
 #   INCLUDEDIR  cachefs.h                              $PREFIX/include
 #   BINDIR      the tool cachefs                       $PREFIX/bin
+#   SBINDIR     cachefsd and mount.cachefs             $PREFIX/sbin
+#   UNITDIR     cachefsd@.service                      $PREFIX/lib/systemd/system
 #   DESTDIR     put in front of all of them, for packages
 #   CC LD OBJCOPY AR                                   cc ld objcopy ar
 set -eu
@@ -18,6 +20,8 @@ PREFIX=${PREFIX:-/usr/local}
 LIBDIR=${LIBDIR:-$PREFIX/lib}
 INCLUDEDIR=${INCLUDEDIR:-$PREFIX/include}
 BINDIR=${BINDIR:-$PREFIX/bin}
+SBINDIR=${SBINDIR:-$PREFIX/sbin}
+UNITDIR=${UNITDIR:-$PREFIX/lib/systemd/system}
 DESTDIR=${DESTDIR:-}
 CC=${CC:-cc}
 LD=${LD:-ld}
@@ -75,9 +79,11 @@ write_pc() {
 link_shared
 link_static
 write_pc
+sed "s|@SBINDIR@|$SBINDIR|" pkgconfig/cachefsd@.service.in > "$WORK/cachefsd@.service"
 
 lib=$DESTDIR$LIBDIR
-install -d "$lib/pkgconfig" "$DESTDIR$INCLUDEDIR" "$DESTDIR$BINDIR"
+install -d "$lib/pkgconfig" "$DESTDIR$INCLUDEDIR" "$DESTDIR$BINDIR" "$DESTDIR$SBINDIR" \
+    "$DESTDIR$UNITDIR"
 install -m 755 "$WORK/libcachefs.so" "$lib/libcachefs.so.$VERSION"
 ln -sf "libcachefs.so.$VERSION" "$lib/libcachefs.so.$ABI"
 ln -sf "libcachefs.so.$ABI" "$lib/libcachefs.so"
@@ -85,3 +91,6 @@ install -m 644 "$WORK/libcachefs.a" "$lib/libcachefs.a"
 install -m 644 "$WORK/cachefs.pc" "$lib/pkgconfig/cachefs.pc"
 install -m 644 include/cachefs.h "$DESTDIR$INCLUDEDIR/cachefs.h"
 install -m 755 "$BUILD/cachefs" "$DESTDIR$BINDIR/cachefs"
+install -m 755 "$BUILD/cachefsd" "$DESTDIR$SBINDIR/cachefsd"
+ln -sf cachefsd "$DESTDIR$SBINDIR/mount.cachefs"
+install -m 644 "$WORK/cachefsd@.service" "$DESTDIR$UNITDIR/cachefsd@.service"

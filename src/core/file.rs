@@ -40,6 +40,8 @@ pub(crate) struct FileInner {
     pub(crate) origin: Arc<Inner>,
     /// As it was opened.
     pub(crate) path: Vec<u8>,
+    /// Its user has opened it: the origin is asked for this file, whatever its path is.
+    given: Option<Arc<OwnedFd>>,
     /// Where its invalidations are counted.
     pub(crate) spot: Spot,
     /// What is fetched before it is asked for.
@@ -174,14 +176,24 @@ impl Version {
 impl Origin {
     /// Opens a file: see `cachefs_file_open` in the header.
     pub fn open(&self, path: &[u8]) -> Result<File> {
-        self.0.cache.logged(|| self.open_logged(path))
+        self.0.cache.logged(|| self.open_logged(path, None))
     }
 
-    fn open_logged(&self, path: &[u8]) -> Result<File> {
+    /// Opens a file of a directory through a descriptor that its user has: of a regular
+    /// file below the root, open for reading, and without O_NONBLOCK. The path is for
+    /// people. Errors: as of [`Origin::open`], and EOPNOTSUPP of an origin that is code.
+    pub fn open_descriptor(&self, fd: Arc<OwnedFd>, path: &[u8]) -> Result<File> {
+        self.0.cache.logged(|| self.open_logged(path, Some(fd)))
+    }
+
+    fn open_logged(&self, path: &[u8], given: Option<Arc<OwnedFd>>) -> Result<File> {
         let inner = &self.0;
         inner.cache.check_open()?;
         let spot = inner.spot(path);
-        let opened = inner.open(path, spot)?;
+        let opened = match &given {
+            None => inner.open(path, spot)?,
+            Some(fd) => inner.ask_through(fd, path, spot)?,
+        };
         let mark = opened.mark;
         let stale = Stale::new(opened.stale_until, inner);
         let shard = inner.cache.shard_of(&opened.identity);
@@ -192,6 +204,7 @@ impl Origin {
         Ok(File(Arc::new(FileInner {
             origin: Arc::clone(inner),
             path: path.to_vec(),
+            given,
             spot,
             ahead: Ahead::new(&inner.cache.readahead, inner.cache.chunk_bytes),
             handles: AtomicU64::new(1),
@@ -358,6 +371,14 @@ impl FileInner {
             return self.move_on(of_source);
         }
         current
+    }
+
+    /// Asks the origin for the file anew.
+    pub(crate) fn ask_origin(&self) -> Result<Opened> {
+        match &self.given {
+            None => self.origin.ask_once(&self.path, self.spot),
+            Some(fd) => self.origin.ask_through(fd, &self.path, self.spot),
+        }
     }
 
     /// The origin was asked for the file anew. Gives what it is now.

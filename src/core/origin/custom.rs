@@ -163,7 +163,7 @@ impl Job for OriginJob {
     fn run(self) {
         match self {
             OriginJob::Open(OpenReply { port, file }) => {
-                let opened = Box::new(file.origin.ask_once(&file.path, file.spot));
+                let opened = Box::new(file.ask_origin());
                 drop(port.post(Message::Opened(file, opened)));
             }
             OriginJob::Ask(asking) => asking.ask(),

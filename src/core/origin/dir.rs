@@ -86,6 +86,16 @@ impl Directory {
     pub(super) fn open(&self, path: &CStr) -> Result<(Source, Vec<u8>, VersionToken)> {
         let shown = || format!("open {}", path.to_string_lossy());
         let fd = self.resolve(path).context(shown)?;
+        self.admit(Arc::new(fd), path)
+    }
+
+    /// The same of a file that its user has opened already.
+    pub(super) fn admit(
+        &self,
+        fd: Arc<OwnedFd>,
+        path: &CStr,
+    ) -> Result<(Source, Vec<u8>, VersionToken)> {
+        let shown = || format!("open {}", path.to_string_lossy());
         let attributes = sys::attributes(fd.as_fd()).context(shown)?;
         match attributes.mode & libc::S_IFMT {
             libc::S_IFREG => {}
@@ -100,7 +110,7 @@ impl Directory {
         let elsewhere = sys::has_poll(self.poller.as_fd(), fd.as_fd());
         Ok((
             Source::Descriptor {
-                file: Arc::new(fd),
+                file: fd,
                 elsewhere,
                 near,
             },

@@ -372,17 +372,40 @@ impl Inner {
         opened
     }
 
+    /// The same of a directory's file that its user has opened. What has its path is not
+    /// learned from it. EOPNOTSUPP: the origin is code.
+    pub(crate) fn ask_through(&self, fd: &Arc<OwnedFd>, path: &[u8], spot: Spot) -> Result<Opened> {
+        let Kind::Directory(directory) = &self.kind else {
+            let text = "an origin that is code has no descriptors";
+            return Err(Error::new(Errno::OPNOTSUPP, text));
+        };
+        self.admit_open(path)?;
+        let mark = self.mark(spot);
+        let asked = c_path(path).and_then(|path| directory.admit(Arc::clone(fd), &path));
+        self.told(&asked.as_ref().map_err(Error::errno));
+        let (source, identity, token) = self.identified(asked?)?;
+        Ok(Opened {
+            source: Some(source),
+            identity: Arc::new(identity),
+            token,
+            mark,
+            stale_until: None,
+        })
+    }
+
     fn open_source(&self, path: &[u8]) -> Result<(Source, Identity, VersionToken)> {
-        if path.len() >= PATH_BYTES_MAX {
-            let text = "the path is longer than 4095 bytes";
-            return Err(Error::new(Errno::NAMETOOLONG, text));
-        }
-        let path =
-            CString::new(path).map_err(|_| Error::new(Errno::INVAL, "the path contains a NUL"))?;
-        let (source, file, token) = match &self.kind {
+        let path = c_path(path)?;
+        self.identified(match &self.kind {
             Kind::Directory(directory) => directory.open(&path)?,
             Kind::Custom(custom) => custom.open(path)?,
-        };
+        })
+    }
+
+    /// What an origin said, with the origin's name.
+    fn identified(
+        &self,
+        (source, file, token): (Source, Vec<u8>, VersionToken),
+    ) -> Result<(Source, Identity, VersionToken)> {
         if token.size > i64::MAX as u64 {
             // Offsets are signed in every system call (off_t).
             let text = format!(
@@ -411,4 +434,12 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.openers.end();
     }
+}
+
+fn c_path(path: &[u8]) -> Result<CString> {
+    if path.len() >= PATH_BYTES_MAX {
+        let text = "the path is longer than 4095 bytes";
+        return Err(Error::new(Errno::NAMETOOLONG, text));
+    }
+    CString::new(path).map_err(|_| Error::new(Errno::INVAL, "the path contains a NUL"))
 }

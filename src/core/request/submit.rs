@@ -142,6 +142,18 @@ impl File {
         self.0.read(&[lent], offset)
     }
 
+    /// Reads at `offset` if every byte is in the cache, on the calling thread: it waits
+    /// for the cache's device, never for the origin. None: nothing was read.
+    pub fn read_present(&self, buffer: &mut [u8], offset: u64) -> Option<u64> {
+        self.0.origin.cache.check_open().ok()?;
+        // SAFETY: as in `read_at`.
+        let lent = unsafe { Lent::new(buffer.as_mut_ptr(), buffer.len()) };
+        match self.0.read_here(&[lent], offset, buffer.len() as u64) {
+            Here::Read(length) => Some(length),
+            Here::No | Here::Failed => None,
+        }
+    }
+
     /// Reads at `offset` into several pieces of lent memory, in order.
     pub fn read_vectored(&self, segments: &[Lent], offset: u64) -> Result<u64> {
         self.0.read(segments, offset)
@@ -194,17 +206,8 @@ impl FileInner {
     pub(crate) fn read(self: &Arc<Self>, segments: &[Lent], offset: u64) -> Result<u64> {
         self.origin.cache.check_open()?;
         let asked = total(segments);
-        let pace = &self.origin.cache.qos.pace;
-        let begun = pace.sample();
-        let careful = match self.read_at_once(segments, offset, asked) {
-            Here::Read(length) => {
-                if let Some(begun) = begun {
-                    pace.took(begun);
-                }
-                self.origin.cache.counters.hit_at_once(length);
-                self.saw_hit(offset, length);
-                return Ok(length);
-            }
+        let careful = match self.read_here(segments, offset, asked) {
+            Here::Read(length) => return Ok(length),
             Here::No => false,
             Here::Failed => true,
         };
@@ -218,6 +221,21 @@ impl FileInner {
         };
         let completion = self.wait_for(new, &mut |_| true)?;
         self.result(completion)
+    }
+
+    /// Reads on this thread if every byte is present, and counts it.
+    fn read_here(self: &Arc<Self>, segments: &[Lent], offset: u64, asked: u64) -> Here {
+        let pace = &self.origin.cache.qos.pace;
+        let begun = pace.sample();
+        let here = self.read_at_once(segments, offset, asked);
+        if let Here::Read(length) = here {
+            if let Some(begun) = begun {
+                pace.took(begun);
+            }
+            self.origin.cache.counters.hit_at_once(length);
+            self.saw_hit(offset, length);
+        }
+        here
     }
 
     /// Reads on this thread if every byte is present.

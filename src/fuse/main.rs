@@ -1,0 +1,76 @@
+//! The daemon `cachefsd`: mounts a slow directory as a fast one.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `args`, `settings` | the command line and the options |
+//! | `background`, `log` | what a daemon does besides |
+//! | `run` | its life: mount, serve, end |
+//! | `mount` | the mount, and what is agreed with the kernel |
+//! | `server`, `pool` | the threads, and which request is answered where |
+//! | `names`, `listing`, `opened`, `reading` | the answers |
+//! | `nodes` | what the kernel knows, by number |
+//! | `tree`, `attributes` | the origin's names, and what is behind them |
+//! | `passthrough`, `filling` | complete files for the kernel, and how they become so |
+//! | `notices` | what the kernel is told without having asked |
+//! | `wire`, `reply` | the protocol |
+
+mod args;
+mod attributes;
+mod background;
+mod failure;
+mod filling;
+mod listing;
+mod log;
+mod mount;
+mod names;
+mod nodes;
+mod notices;
+mod opened;
+mod passthrough;
+mod pool;
+mod reading;
+mod reply;
+mod run;
+mod server;
+mod settings;
+mod tree;
+mod wire;
+
+use failure::Failure;
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match begin() {
+        Ok(status) => status,
+        Err(failure) => {
+            // Nobody is left to be told when it cannot be written.
+            let _untold = writeln!(std::io::stderr(), "cachefsd: {}", failure.message());
+            ExitCode::from(failure.status())
+        }
+    }
+}
+
+fn begin() -> Result<ExitCode, Failure> {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let Some(asked) = args::parse(&words)? else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    if asked.fake {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if asked.background && !background::is_child() {
+        return background::start(&words);
+    }
+    let mut settings = asked.settings;
+    settings.config.log = Some(log::start(&settings)?);
+    if asked.background {
+        background::begin()?;
+        let shown = settings.clone();
+        run::run(settings, move || background::ready(&shown))?;
+    } else {
+        run::run(settings, || {})?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
