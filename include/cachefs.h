@@ -325,9 +325,30 @@
 #define CACHEFS_INVALIDATE_BELOW 1
 
 /**
+ * cachefs_origin_report_info.circuit: every question is let through to the origin.
+ */
+#define CACHEFS_CIRCUIT_CLOSED 1
+
+/**
+ * None is: what needs the origin fails at once, with its last error.
+ */
+#define CACHEFS_CIRCUIT_OPEN 2
+
+/**
+ * One is, and tells about the others.
+ */
+#define CACHEFS_CIRCUIT_HALF_OPEN 3
+
+/**
  * Bytes of an origin's opaque version tag.
  */
 #define CACHEFS_TAG_MAX 48
+
+/**
+ * cachefs_file_info.flags: the origin could not be reached, and the file is what it was
+ * when it last could (see the option stale_ms of origins).
+ */
+#define CACHEFS_FILE_STALE 1
 
 /**
  * cachefs_completion.source: no bytes were delivered.
@@ -355,6 +376,12 @@
 #define CACHEFS_SOURCE_BYPASS 4
 
 /**
+ * All bytes came from the cache, and the origin could not be reached to ask whether they
+ * are still what it has (see the option stale_ms of origins).
+ */
+#define CACHEFS_SOURCE_STALE 5
+
+/**
  * cachefs_completion.miss_reason: there was no miss.
  */
 #define CACHEFS_MISS_NONE 0
@@ -370,8 +397,7 @@
 #define CACHEFS_MISS_VERSION_CHANGED 2
 
 /**
- * The bytes were not kept: no room, a file changed too recently to be trusted,
- * or a cache that stores nothing.
+ * The bytes were not kept, for a reason that has no name of its own.
  */
 #define CACHEFS_MISS_NOT_ADMITTED 3
 
@@ -384,6 +410,31 @@
  * What was cached was not what had been written; it was dropped and fetched again.
  */
 #define CACHEFS_MISS_FAILED_CHECKSUM 5
+
+/**
+ * The file was evicted, not long ago.
+ */
+#define CACHEFS_MISS_EVICTED 6
+
+/**
+ * There was no room to keep the bytes.
+ */
+#define CACHEFS_MISS_NO_ROOM 7
+
+/**
+ * The file changed too recently to be trusted, so the bytes were not kept.
+ */
+#define CACHEFS_MISS_TOO_YOUNG 8
+
+/**
+ * The cache stores nothing now: see cachefs_cache_report().
+ */
+#define CACHEFS_MISS_NOT_STORING 9
+
+/**
+ * Another process was getting the bytes, and took too long.
+ */
+#define CACHEFS_MISS_FETCHED_ELSEWHERE 10
 
 /**
  * A length that means: to the end of the file.
@@ -824,6 +875,42 @@ typedef struct cachefs_origin_options {
      */
     uint64_t negative_ttl_ms;
     /**
+     * Times that a read or an open is tried again whose origin could not be reached.
+     */
+    uint64_t retries;
+    /**
+     * Milliseconds before the first retry, at most; twice as many before each further one.
+     */
+    uint64_t retry_first_ms;
+    /**
+     * Milliseconds before any retry, at most.
+     */
+    uint64_t retry_max_ms;
+    /**
+     * Failures in a row after which the origin is left alone; 0: it never is.
+     */
+    uint64_t breaker_failures;
+    /**
+     * Milliseconds after which an origin that is left alone is asked once.
+     */
+    uint64_t breaker_probe_ms;
+    /**
+     * Milliseconds for which a file is served whose origin cannot be reached, since it
+     * was last asked for; 0: it is not.
+     */
+    uint64_t stale_ms;
+    /**
+     * Bytes that the origin's files may take of the cache, in all processes together;
+     * beyond that, its own are evicted. 0: as many as the cache has. The last one who
+     * opens an origin sets it.
+     */
+    uint64_t quota_bytes;
+    /**
+     * Percent of the cache's capacity_bytes beyond which the origin's files are evicted
+     * before those of others. 0: never. The last one who opens an origin sets it.
+     */
+    uint64_t share_percent;
+    /**
      * Bytes a second that are read from it; 0: no limit. Readers go first, and take up
      * to a second's worth in advance.
      */
@@ -928,6 +1015,44 @@ typedef struct cachefs_origin_ops {
 } cachefs_origin_ops;
 
 /**
+ * What cachefs_origin_report() says. Times are nanoseconds of CLOCK_BOOTTIME; 0: never.
+ */
+typedef struct cachefs_origin_report_info {
+    /**
+     * sizeof(cachefs_origin_report_info) of the program.
+     */
+    uint32_t struct_size;
+    /**
+     * CACHEFS_CIRCUIT_…; a program must expect values it does not know.
+     */
+    uint32_t circuit;
+    /**
+     * When the circuit last changed.
+     */
+    uint64_t circuit_since_ns;
+    /**
+     * Times that the origin could not be reached, since it last answered.
+     */
+    uint64_t failures;
+    /**
+     * When it last could not be reached.
+     */
+    uint64_t last_error_ns;
+    /**
+     * The negative errno of that; 0: there was none.
+     */
+    int32_t last_error;
+    /**
+     * Must be ignored.
+     */
+    uint32_t reserved;
+    /**
+     * Times that something was tried again.
+     */
+    uint64_t retries;
+} cachefs_origin_report_info;
+
+/**
  * What cachefs_file_stat() says.
  */
 typedef struct cachefs_file_info {
@@ -936,9 +1061,9 @@ typedef struct cachefs_file_info {
      */
     uint32_t struct_size;
     /**
-     * Must be ignored.
+     * CACHEFS_FILE_…; a program must ignore bits it does not know.
      */
-    uint32_t reserved;
+    uint32_t flags;
     /**
      * Bytes of the version that is open.
      */
@@ -1290,6 +1415,20 @@ typedef struct cachefs_statistics {
      * before was still believed (see the option validation of origins).
      */
     uint64_t opens_unasked;
+    /**
+     * Opens of files whose origin could not be reached, and that are served as they were
+     * when it last was (see the option stale_ms of origins).
+     */
+    uint64_t stale_opens;
+    /**
+     * Those of `hits` that are of such files.
+     */
+    uint64_t stale_reads;
+    /**
+     * Times that a read or an open was tried again at its origin (see the option retries
+     * of origins).
+     */
+    uint64_t origin_retries;
     /**
      * Objects that the cache directory has room for.
      */
@@ -1801,6 +1940,23 @@ int32_t cachefs_origin_complete(struct cachefs_origin_token *token,
 void cachefs_origin_close(struct cachefs_origin *origin);
 
 /**
+ * Says whether an origin answers.
+ *
+ * origin  must not be NULL
+ * report  must not be NULL; its struct_size set
+ *
+ * Returns 0, or a negative errno:
+ *   -EINVAL  NULL, or struct_size not set      -EBADF  not an open origin
+ *   -E2BIG   struct_size above 4096            -ECHILD see cachefs_cache_open()
+ *
+ * Thread-safety: any thread. Blocks: never. Since: 0.1.
+ *
+ * Safety: `report` must be NULL or writable for as many bytes as its first field says.
+ */
+int32_t cachefs_origin_report(struct cachefs_origin *origin,
+                              struct cachefs_origin_report_info *report);
+
+/**
  * Forgets what is believed of a path of an origin: that it has a version, or that it
  * is not there. The origin is asked before anything is served of it again: at the
  * next read of a file that is open, at the next open of one that is not. What is
@@ -1829,8 +1985,8 @@ int32_t cachefs_invalidate(struct cachefs_origin *origin,
 /**
  * Opens a file of an origin for cached reads.
  *
- * The origin is asked for the file's version each time; what the cache has of
- * another version is dropped. If a later read finds that the file has changed
+ * The origin is asked for the file's version as the option `validation` of origins
+ * says; what the cache has of another version is dropped. If a later read finds that the file has changed
  * since, the file moves on to the new version; one read never mixes two.
  *
  * origin  must not be NULL
@@ -1847,8 +2003,12 @@ int32_t cachefs_invalidate(struct cachefs_origin *origin,
  *   -EMFILE, -ENFILE  no descriptor is left
  *   -EOVERFLOW  the origin's `stat` gave a size of 2^63 or more
  *   -ELOOP   the file belongs to the cache directory
+ *   -ETIMEDOUT  the origin is on no device of this host and has not answered within
+ *            `origin_timeout_ms`
  *   -EBADF   not an open origin      -ESHUTDOWN  the cache is closed
  *   -ECHILD  see cachefs_cache_open()
+ * While an origin is left alone (see the option breaker_failures of origins), its last
+ * error is returned at once.
  *
  * Thread-safety: any thread. Blocks: as open(2) of the origin's file, or its `stat`.
  * Since: 0.1.
@@ -1909,6 +2069,35 @@ int32_t cachefs_file_residency(struct cachefs_file *file,
  * Thread-safety: any thread. Blocks: never. Since: 0.1.
  */
 int32_t cachefs_file_fd(struct cachefs_file *file);
+
+/**
+ * Keeps what is cached of a file from being evicted, and what is cached of it later,
+ * also when it changes and after a restart. Fetches nothing: see cachefs_fill().
+ *
+ * file  must not be NULL
+ *
+ * Returns 0, or a negative errno:
+ *   -ENOSPC   pinned files have as much of the cache as they may: see the option
+ *             pinned_percent
+ *   -ENODATA  nothing of the file is kept      -EAGAIN  it is not in the cache any
+ *             more: open it again
+ *   -EINVAL   NULL      -EBADF  not an open file      -ESHUTDOWN  the cache is closed
+ *   -ECHILD   see cachefs_cache_open()
+ *
+ * Thread-safety: any thread. Blocks: never. Since: 0.1.
+ */
+int32_t cachefs_file_pin(struct cachefs_file *file);
+
+/**
+ * Lets a file be evicted again.
+ *
+ * file  must not be NULL
+ *
+ * Returns 0, or a negative errno: as cachefs_file_pin(), but for -ENOSPC.
+ *
+ * Thread-safety: any thread. Blocks: never. Since: 0.1.
+ */
+int32_t cachefs_file_unpin(struct cachefs_file *file);
 
 /**
  * Closes a file. Requests on it go on to their completion.

@@ -18,6 +18,7 @@ mod power;
 mod qos;
 mod random;
 mod scenarios;
+mod sharing;
 mod volume;
 
 /// Expands each scenario into a test per door and engine; new objects are direct
@@ -117,6 +118,7 @@ scenarios! {
         a_fill_verifies_what_is_there_and_fetches_the_rest,
         torn_metadata_serves_no_wrong_byte, what_a_living_process_uses_is_not_taken_over;
     limits: the_cache_stays_within_its_capacity, the_least_recently_opened_file_is_evicted,
+        a_miss_says_that_there_was_no_room,
         a_file_larger_than_the_cache_is_still_read, a_full_queue_takes_no_more,
         callback_requests_are_limited;
     direct_copy: a_large_cold_file_is_copied_past_the_page_cache,
@@ -139,6 +141,16 @@ scenarios! {
         closing_ends_what_hangs_ahead, reads_ahead_leave_a_thread_to_readers;
     sharing: what_several_processes_miss_at_once_is_fetched_once,
         what_a_stopped_process_is_fetching_is_read_from_the_origin;
+    unreachable: what_fails_for_a_moment_is_tried_again,
+        what_keeps_failing_fails_after_its_retries,
+        what_tells_of_the_file_is_not_tried_again,
+        a_retry_that_waits_can_be_cancelled_and_has_its_time,
+        an_origin_that_is_down_is_left_alone_and_found_again,
+        a_file_of_an_origin_that_is_down_is_served_stale_within_its_limit,
+        a_stale_file_is_fresh_once_the_origin_answers,
+        what_is_missing_of_a_stale_file_is_an_error_and_not_an_end,
+        what_was_invalidated_is_not_served_stale,
+        an_origin_that_fails_at_random_gives_right_bytes_or_an_error;
     validation: a_believed_file_is_opened_without_asking,
         a_file_is_asked_for_again_after_its_time,
         what_is_missing_of_a_believed_file_is_of_the_version_that_is_there,

@@ -2,6 +2,9 @@
 #include "t.h"
 
 static const char *const KEYS[] = {
+    "validation",     "validate_ttl_ms", "negative_ttl_ms",  "retries",  "retry_first_ms",
+    "retry_max_ms",   "breaker_failures", "breaker_probe_ms", "stale_ms",
+    "quota_bytes",    "share_percent",
     "validation", "validate_ttl_ms", "negative_ttl_ms",
     "bytes_per_second", "operations_per_second", "weight",
 };

@@ -36,7 +36,7 @@ int main(void) {
     CHECK_OK(cachefs_read_async(file, buffer, SIZE, 0, t_complete, &completions, NULL));
     cachefs_completion completion = t_completion(&completions, 1);
     CHECK_EQ(completion.source, CACHEFS_SOURCE_BYPASS);
-    CHECK_EQ(completion.miss_reason, CACHEFS_MISS_NOT_ADMITTED);
+    CHECK_EQ(completion.miss_reason, CACHEFS_MISS_NOT_STORING);
     CHECK_EQ(t_residency(file).chunks_present, 0);
     CHECK_ERROR(cachefs_file_fd(file), -ENODATA);
 

@@ -24,7 +24,7 @@ int main(void) {
         CHECK_CONTENT(buffer, SIZE, SEED, 0);
         bypassed = completion.source == CACHEFS_SOURCE_BYPASS;
         if (bypassed) {
-            CHECK_EQ(completion.miss_reason, CACHEFS_MISS_NOT_ADMITTED);
+            CHECK_EQ(completion.miss_reason, CACHEFS_MISS_TOO_YOUNG);
             CHECK_EQ(t_residency(file).chunks_present, 0);
         }
         cachefs_file_close(file);

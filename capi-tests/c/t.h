@@ -248,6 +248,10 @@ T_HELPER cachefs_cache_options t_options(void) {
     CHECK_OK(cachefs_cache_options_init(&options, sizeof options));
     options.engine = t_engine();
     options.chunk_bytes = T_CHUNK;
+    /* The disk that the tests run on may be nearly full. */
+    options.space_run_percent = 3;
+    options.space_cull_percent = 2;
+    options.space_stop_percent = 1;
     return options;
 }
 

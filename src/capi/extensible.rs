@@ -42,6 +42,7 @@ extensible!(
     cachefs_origin_attr,
     cachefs_origin_ops,
     cachefs_origin_options,
+    cachefs_origin_report_info,
     cachefs_queue_options,
     cachefs_report,
     cachefs_residency,

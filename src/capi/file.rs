@@ -12,8 +12,8 @@ use std::os::fd::IntoRawFd;
 
 /// Opens a file of an origin for cached reads.
 ///
-/// The origin is asked for the file's version each time; what the cache has of
-/// another version is dropped. If a later read finds that the file has changed
+/// The origin is asked for the file's version as the option `validation` of origins
+/// says; what the cache has of another version is dropped. If a later read finds that the file has changed
 /// since, the file moves on to the new version; one read never mixes two.
 ///
 /// origin  must not be NULL
@@ -30,8 +30,12 @@ use std::os::fd::IntoRawFd;
 ///   -EMFILE, -ENFILE  no descriptor is left
 ///   -EOVERFLOW  the origin's `stat` gave a size of 2^63 or more
 ///   -ELOOP   the file belongs to the cache directory
+///   -ETIMEDOUT  the origin is on no device of this host and has not answered within
+///            `origin_timeout_ms`
 ///   -EBADF   not an open origin      -ESHUTDOWN  the cache is closed
 ///   -ECHILD  see cachefs_cache_open()
+/// While an origin is left alone (see the option breaker_failures of origins), its last
+/// error is returned at once.
 ///
 /// Thread-safety: any thread. Blocks: as open(2) of the origin's file, or its `stat`.
 /// Since: 0.1.
@@ -83,7 +87,7 @@ pub unsafe extern "C" fn cachefs_file_stat(
         let known = file.info();
         let value = cachefs_file_info {
             struct_size: 0,
-            reserved: 0,
+            flags: if known.stale { CACHEFS_FILE_STALE } else { 0 },
             size: known.token.size,
             mtime_ns: known.token.mtime_ns,
             ctime_ns: known.token.ctime_ns,
@@ -144,6 +148,37 @@ pub unsafe extern "C" fn cachefs_file_residency(
 #[unsafe(no_mangle)]
 pub extern "C" fn cachefs_file_fd(file: *mut cachefs_file) -> i32 {
     guard::count(|| Ok(File::get(file)?.descriptor()?.into_raw_fd()))
+}
+
+/// Keeps what is cached of a file from being evicted, and what is cached of it later,
+/// also when it changes and after a restart. Fetches nothing: see cachefs_fill().
+///
+/// file  must not be NULL
+///
+/// Returns 0, or a negative errno:
+///   -ENOSPC   pinned files have as much of the cache as they may: see the option
+///             pinned_percent
+///   -ENODATA  nothing of the file is kept      -EAGAIN  it is not in the cache any
+///             more: open it again
+///   -EINVAL   NULL      -EBADF  not an open file      -ESHUTDOWN  the cache is closed
+///   -ECHILD   see cachefs_cache_open()
+///
+/// Thread-safety: any thread. Blocks: never. Since: 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn cachefs_file_pin(file: *mut cachefs_file) -> i32 {
+    guard::status(|| File::get(file)?.pin())
+}
+
+/// Lets a file be evicted again.
+///
+/// file  must not be NULL
+///
+/// Returns 0, or a negative errno: as cachefs_file_pin(), but for -ENOSPC.
+///
+/// Thread-safety: any thread. Blocks: never. Since: 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn cachefs_file_unpin(file: *mut cachefs_file) -> i32 {
+    guard::status(|| File::get(file)?.unpin())
 }
 
 /// Closes a file. Requests on it go on to their completion.

@@ -1,14 +1,15 @@
 //! Origins.
 
 use super::cache::no_flags;
-use super::extensible::{copy_in, zeroed};
+use super::extensible::{copy_in, copy_out, zeroed};
 use super::guard;
 use super::handle::{Handle, PendingRead};
 use super::origin_options::given;
 use super::pointer::{Out, Owned, text};
 use super::types::*;
 use cachefs_core::{
-    Cache, CustomOrigin, Errno, Error, Origin, OriginRead, Result, TAG_BYTES_MAX, VersionToken,
+    Cache, Circuit, CustomOrigin, Errno, Error, Origin, OriginRead, Result, TAG_BYTES_MAX,
+    VersionToken,
 };
 use std::ffi::{CStr, OsStr, c_char, c_void};
 use std::os::unix::ffi::OsStrExt;
@@ -160,6 +161,45 @@ pub extern "C" fn cachefs_origin_close(origin: *mut cachefs_origin) {
             return Ok(());
         }
         Origin::retire(origin).map(drop)
+    })
+}
+
+/// Says whether an origin answers.
+///
+/// origin  must not be NULL
+/// report  must not be NULL; its struct_size set
+///
+/// Returns 0, or a negative errno:
+///   -EINVAL  NULL, or struct_size not set      -EBADF  not an open origin
+///   -E2BIG   struct_size above 4096            -ECHILD see cachefs_cache_open()
+///
+/// Thread-safety: any thread. Blocks: never. Since: 0.1.
+///
+/// # Safety
+/// `report` must be NULL or writable for as many bytes as its first field says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cachefs_origin_report(
+    origin: *mut cachefs_origin,
+    report: *mut cachefs_origin_report_info,
+) -> i32 {
+    guard::status(|| {
+        let known = Origin::get(origin)?.report();
+        let value = cachefs_origin_report_info {
+            struct_size: 0,
+            circuit: match known.circuit {
+                Circuit::Closed => CACHEFS_CIRCUIT_CLOSED,
+                Circuit::Open => CACHEFS_CIRCUIT_OPEN,
+                Circuit::HalfOpen => CACHEFS_CIRCUIT_HALF_OPEN,
+            },
+            circuit_since_ns: known.since.as_nanos() as u64,
+            failures: known.failures,
+            last_error_ns: known.last_error_at.as_nanos() as u64,
+            last_error: known.last_error.map_or(0, |errno| -errno.raw_os_error()),
+            reserved: 0,
+            retries: known.retries,
+        };
+        // SAFETY: the caller promises the structure.
+        unsafe { copy_out(report, &value) }
     })
 }
 

@@ -30,6 +30,14 @@ fn load(options: &cachefs_origin_options) -> Result<OriginOptions> {
         validation: options.validation.into(),
         validate_ttl_ms: options.validate_ttl_ms,
         negative_ttl_ms: options.negative_ttl_ms,
+        retries: options.retries,
+        retry_first_ms: options.retry_first_ms,
+        retry_max_ms: options.retry_max_ms,
+        breaker_failures: options.breaker_failures,
+        breaker_probe_ms: options.breaker_probe_ms,
+        stale_ms: options.stale_ms,
+        quota_bytes: options.quota_bytes,
+        share_percent: options.share_percent,
         bytes_per_second: options.bytes_per_second,
         operations_per_second: options.operations_per_second,
         weight: options.weight,
@@ -41,6 +49,14 @@ fn store(known: &OriginOptions, options: &mut cachefs_origin_options) {
     options.validation = known.validation as u32;
     options.validate_ttl_ms = known.validate_ttl_ms;
     options.negative_ttl_ms = known.negative_ttl_ms;
+    options.retries = known.retries;
+    options.retry_first_ms = known.retry_first_ms;
+    options.retry_max_ms = known.retry_max_ms;
+    options.breaker_failures = known.breaker_failures;
+    options.breaker_probe_ms = known.breaker_probe_ms;
+    options.stale_ms = known.stale_ms;
+    options.quota_bytes = known.quota_bytes;
+    options.share_percent = known.share_percent;
     options.bytes_per_second = known.bytes_per_second;
     options.operations_per_second = known.operations_per_second;
     options.weight = known.weight;

@@ -212,6 +212,7 @@ pub(crate) fn convert(completion: &Completion) -> cachefs_completion {
             Source::Miss => CACHEFS_SOURCE_MISS,
             Source::Mixed => CACHEFS_SOURCE_MIXED,
             Source::Bypass => CACHEFS_SOURCE_BYPASS,
+            Source::Stale => CACHEFS_SOURCE_STALE,
         },
         miss_reason: match completion.miss_reason {
             MissReason::None => CACHEFS_MISS_NONE,
@@ -220,6 +221,11 @@ pub(crate) fn convert(completion: &Completion) -> cachefs_completion {
             MissReason::NotAdmitted => CACHEFS_MISS_NOT_ADMITTED,
             MissReason::CacheError => CACHEFS_MISS_CACHE_ERROR,
             MissReason::FailedChecksum => CACHEFS_MISS_FAILED_CHECKSUM,
+            MissReason::Evicted => CACHEFS_MISS_EVICTED,
+            MissReason::NoRoom => CACHEFS_MISS_NO_ROOM,
+            MissReason::TooYoung => CACHEFS_MISS_TOO_YOUNG,
+            MissReason::NotStoring => CACHEFS_MISS_NOT_STORING,
+            MissReason::FetchedElsewhere => CACHEFS_MISS_FETCHED_ELSEWHERE,
         },
         reserved: [0; 5],
     }

@@ -377,6 +377,26 @@ pub struct cachefs_origin_options {
     /// Milliseconds for which a path that the origin does not have (-ENOENT, -ENOTDIR)
     /// is not looked for again; 0: it always is.
     pub negative_ttl_ms: u64,
+    /// Times that a read or an open is tried again whose origin could not be reached.
+    pub retries: u64,
+    /// Milliseconds before the first retry, at most; twice as many before each further one.
+    pub retry_first_ms: u64,
+    /// Milliseconds before any retry, at most.
+    pub retry_max_ms: u64,
+    /// Failures in a row after which the origin is left alone; 0: it never is.
+    pub breaker_failures: u64,
+    /// Milliseconds after which an origin that is left alone is asked once.
+    pub breaker_probe_ms: u64,
+    /// Milliseconds for which a file is served whose origin cannot be reached, since it
+    /// was last asked for; 0: it is not.
+    pub stale_ms: u64,
+    /// Bytes that the origin's files may take of the cache, in all processes together;
+    /// beyond that, its own are evicted. 0: as many as the cache has. The last one who
+    /// opens an origin sets it.
+    pub quota_bytes: u64,
+    /// Percent of the cache's capacity_bytes beyond which the origin's files are evicted
+    /// before those of others. 0: never. The last one who opens an origin sets it.
+    pub share_percent: u64,
     /// Bytes a second that are read from it; 0: no limit. Readers go first, and take up
     /// to a second's worth in advance.
     pub bytes_per_second: u64,
@@ -384,6 +404,35 @@ pub struct cachefs_origin_options {
     pub operations_per_second: u64,
     /// Its share of what several origins of the cache want at once.
     pub weight: u64,
+}
+
+/// cachefs_origin_report_info.circuit: every question is let through to the origin.
+pub const CACHEFS_CIRCUIT_CLOSED: u32 = 1;
+/// None is: what needs the origin fails at once, with its last error.
+pub const CACHEFS_CIRCUIT_OPEN: u32 = 2;
+/// One is, and tells about the others.
+pub const CACHEFS_CIRCUIT_HALF_OPEN: u32 = 3;
+
+/// What cachefs_origin_report() says. Times are nanoseconds of CLOCK_BOOTTIME; 0: never.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cachefs_origin_report_info {
+    /// sizeof(cachefs_origin_report_info) of the program.
+    pub struct_size: u32,
+    /// CACHEFS_CIRCUIT_…; a program must expect values it does not know.
+    pub circuit: u32,
+    /// When the circuit last changed.
+    pub circuit_since_ns: u64,
+    /// Times that the origin could not be reached, since it last answered.
+    pub failures: u64,
+    /// When it last could not be reached.
+    pub last_error_ns: u64,
+    /// The negative errno of that; 0: there was none.
+    pub last_error: i32,
+    /// Must be ignored.
+    pub reserved: u32,
+    /// Times that something was tried again.
+    pub retries: u64,
 }
 
 /// Bytes of an origin's opaque version tag.
@@ -458,14 +507,18 @@ pub struct cachefs_origin_ops {
 
 // --- files -------------------------------------------------------------------
 
+/// cachefs_file_info.flags: the origin could not be reached, and the file is what it was
+/// when it last could (see the option stale_ms of origins).
+pub const CACHEFS_FILE_STALE: u32 = 1;
+
 /// What cachefs_file_stat() says.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct cachefs_file_info {
     /// sizeof(cachefs_file_info) of the program.
     pub struct_size: u32,
-    /// Must be ignored.
-    pub reserved: u32,
+    /// CACHEFS_FILE_…; a program must ignore bits it does not know.
+    pub flags: u32,
     /// Bytes of the version that is open.
     pub size: u64,
     /// Nanoseconds since 1970.
@@ -508,6 +561,9 @@ pub const CACHEFS_SOURCE_MISS: u32 = 2;
 pub const CACHEFS_SOURCE_MIXED: u32 = 3;
 /// All bytes came from the origin, and none were kept.
 pub const CACHEFS_SOURCE_BYPASS: u32 = 4;
+/// All bytes came from the cache, and the origin could not be reached to ask whether they
+/// are still what it has (see the option stale_ms of origins).
+pub const CACHEFS_SOURCE_STALE: u32 = 5;
 
 /// cachefs_completion.miss_reason: there was no miss.
 pub const CACHEFS_MISS_NONE: u32 = 0;
@@ -515,13 +571,22 @@ pub const CACHEFS_MISS_NONE: u32 = 0;
 pub const CACHEFS_MISS_NEVER_CACHED: u32 = 1;
 /// The origin's file has another version than the cached one.
 pub const CACHEFS_MISS_VERSION_CHANGED: u32 = 2;
-/// The bytes were not kept: no room, a file changed too recently to be trusted,
-/// or a cache that stores nothing.
+/// The bytes were not kept, for a reason that has no name of its own.
 pub const CACHEFS_MISS_NOT_ADMITTED: u32 = 3;
 /// Cached bytes could not be read back.
 pub const CACHEFS_MISS_CACHE_ERROR: u32 = 4;
 /// What was cached was not what had been written; it was dropped and fetched again.
 pub const CACHEFS_MISS_FAILED_CHECKSUM: u32 = 5;
+/// The file was evicted, not long ago.
+pub const CACHEFS_MISS_EVICTED: u32 = 6;
+/// There was no room to keep the bytes.
+pub const CACHEFS_MISS_NO_ROOM: u32 = 7;
+/// The file changed too recently to be trusted, so the bytes were not kept.
+pub const CACHEFS_MISS_TOO_YOUNG: u32 = 8;
+/// The cache stores nothing now: see cachefs_cache_report().
+pub const CACHEFS_MISS_NOT_STORING: u32 = 9;
+/// Another process was getting the bytes, and took too long.
+pub const CACHEFS_MISS_FETCHED_ELSEWHERE: u32 = 10;
 
 /// The end of one request; given to callbacks and returned by queues.
 #[repr(C)]
@@ -732,6 +797,14 @@ pub struct cachefs_statistics {
     /// Opens of files that were not asked for at their origin, since what it had said
     /// before was still believed (see the option validation of origins).
     pub opens_unasked: u64,
+    /// Opens of files whose origin could not be reached, and that are served as they were
+    /// when it last was (see the option stale_ms of origins).
+    pub stale_opens: u64,
+    /// Those of `hits` that are of such files.
+    pub stale_reads: u64,
+    /// Times that a read or an open was tried again at its origin (see the option retries
+    /// of origins).
+    pub origin_retries: u64,
     /// Objects that the cache directory has room for.
     pub objects_max: u64,
     /// Bytes of pinned objects (now).

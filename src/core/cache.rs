@@ -160,6 +160,7 @@ impl Cache {
             closers: Workers::new("cachefs-close", CLOSERS_MAX),
             chunk_bytes,
             close_timeout: Duration::from_millis(config.close_timeout_ms),
+            origin_timeout: Duration::from_millis(config.origin_timeout_ms),
             store,
             invalidations,
             lease_bytes: config.lease_bytes,
@@ -216,6 +217,9 @@ impl Cache {
     }
 
     fn begin_origin(&self, name: Vec<u8>, kind: Kind, options: &OriginOptions) -> Origin {
+        if let Ok(store) = &self.shared.store {
+            store.limit_origin(&name, options.quota_bytes, options.share_percent);
+        }
         let origin = Origin::new(Arc::clone(&self.shared), name, kind, options);
         let mut all = self.origin_workers.lock();
         all.retain(|workers| !workers.is_over());
@@ -349,7 +353,7 @@ impl Cache {
             qos: Arc::clone(&self.shared.qos),
             fill_after_percent: config.fill_after_percent,
             direct_copy_bytes: config.direct_copy_bytes,
-            origin_timeout: Duration::from_millis(config.origin_timeout_ms),
+            origin_timeout: self.shared.origin_timeout,
             close_timeout: self.shared.close_timeout,
         };
         let method = Method::from_number(config.copy_method);

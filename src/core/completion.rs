@@ -24,6 +24,8 @@ pub enum Source {
     Mixed,
     /// The origin; none were kept.
     Bypass,
+    /// The cache; the origin could not be reached to ask for the version.
+    Stale,
 }
 
 /// Why bytes did not come from the cache.
@@ -35,12 +37,22 @@ pub enum MissReason {
     NeverCached,
     /// The origin's file has another version than the cached one.
     VersionChanged,
-    /// They were not kept: no room, too young to be trusted, or nothing is stored.
+    /// They were not kept, for a reason that has no name of its own.
     NotAdmitted,
     /// Cached bytes could not be read back.
     CacheError,
     /// What was cached is not what was written.
     FailedChecksum,
+    /// The file was evicted, not long ago.
+    Evicted,
+    /// There was no room to keep them.
+    NoRoom,
+    /// The file changed too recently to be trusted, so they were not kept.
+    TooYoung,
+    /// The cache stores nothing now: see its report.
+    NotStoring,
+    /// Another process was getting them, and took too long.
+    FetchedElsewhere,
 }
 
 /// The end of one request.

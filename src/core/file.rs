@@ -3,10 +3,11 @@
 use crate::completion::MissReason;
 use crate::error::{Errno, Error, Result};
 use crate::ids::Identity;
-use crate::origin::{Inner, Opened, Origin, Source};
+use crate::origin::{Inner, Opened, Origin, Source, is_unreachable};
 use crate::readahead::Ahead;
 use crate::shared::{Remains, Shared};
 use crate::store::{Object, Spot, Trust};
+use crate::sys;
 use crate::token::VersionToken;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -14,6 +15,7 @@ use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// A file. Clones are the same file.
 pub struct File(pub(crate) Arc<FileInner>);
@@ -55,6 +57,24 @@ pub(crate) struct FileInner {
     changes: AtomicU64,
     /// Of the moment when the version was last asked for.
     mark: AtomicU64,
+    stale: Stale,
+}
+
+/// Whether a file is served although its origin could not be reached.
+struct Stale {
+    /// Nanoseconds of the boot clock; 0: it is not.
+    until: AtomicU64,
+    /// `Inner::recoveries` of the moment when it could not.
+    recoveries: AtomicU64,
+}
+
+impl Stale {
+    fn new(until: Option<Duration>, origin: &Inner) -> Self {
+        Self {
+            until: AtomicU64::new(until.map_or(0, |until| until.as_nanos() as u64)),
+            recoveries: AtomicU64::new(origin.recoveries()),
+        }
+    }
 }
 
 /// One version of a file and its object.
@@ -99,6 +119,8 @@ pub struct FileInfo {
     pub token: VersionToken,
     /// Hash of the version.
     pub version: u64,
+    /// The origin could not be reached, and this is what it said last.
+    pub stale: bool,
 }
 
 /// How much of a file is in the cache.
@@ -161,6 +183,7 @@ impl Origin {
         let spot = inner.spot(path);
         let opened = inner.open(path, spot)?;
         let mark = opened.mark;
+        let stale = Stale::new(opened.stale_until, inner);
         let shard = inner.cache.shard_of(&opened.identity);
         let version = make_version(inner, opened, path);
         if let Some(object) = version.object.as_ref().filter(|_| inner.has_ttl()) {
@@ -177,6 +200,7 @@ impl Origin {
             moving: Mutex::new(()),
             changes: AtomicU64::new(0),
             mark: AtomicU64::new(mark.0),
+            stale,
         })))
     }
 }
@@ -193,6 +217,7 @@ impl File {
         FileInfo {
             token,
             version: token.hash(),
+            stale: self.0.is_stale(),
         }
     }
 
@@ -212,6 +237,26 @@ impl File {
             chunks_present,
             chunks_total,
             chunk_bytes,
+        }
+    }
+
+    /// Keeps what is cached of it from being evicted, also what comes later, and after a
+    /// restart. ENODATA: nothing of it is kept; ENOSPC: pinned files have as much as they
+    /// may; EAGAIN: it is not in the cache any more, open it again.
+    pub fn pin(&self) -> Result<()> {
+        self.set_pinned(true)
+    }
+
+    /// The reverse. Errors as of `pin`, but for ENOSPC.
+    pub fn unpin(&self) -> Result<()> {
+        self.set_pinned(false)
+    }
+
+    fn set_pinned(&self, pinned: bool) -> Result<()> {
+        self.check_open()?;
+        match &self.0.version().object {
+            Some(object) => object.pin(pinned),
+            None => Err(Error::new(Errno::NODATA, "nothing of the file is kept")),
         }
     }
 
@@ -245,7 +290,40 @@ impl FileInner {
     /// is not is left to its shard, which asks.
     #[inline]
     pub(crate) fn is_believed(&self) -> bool {
+        self.is_marked() && !self.is_stale()
+    }
+
+    #[inline]
+    fn is_marked(&self) -> bool {
         self.origin.mark(self.spot).0 == self.mark.load(Ordering::Acquire)
+    }
+
+    /// Whether it is served although its origin could not be reached.
+    #[inline]
+    pub(crate) fn is_stale(&self) -> bool {
+        self.stale.until.load(Ordering::Acquire) != 0
+    }
+
+    /// Whether it may go on to be served so: it was not invalidated, it is not too long
+    /// ago, and the origin has not answered since.
+    pub(crate) fn may_be_stale(&self) -> bool {
+        let recoveries = self.stale.recoveries.load(Ordering::Acquire);
+        recoveries == self.origin.recoveries() && self.is_stale_in_time()
+    }
+
+    /// The same when the origin was asked once more.
+    pub(crate) fn stays_stale(&self, errno: Errno) -> bool {
+        let stays = is_unreachable(errno) && self.is_stale_in_time();
+        if stays {
+            let recoveries = self.origin.recoveries();
+            self.stale.recoveries.store(recoveries, Ordering::Release);
+        }
+        stays
+    }
+
+    fn is_stale_in_time(&self) -> bool {
+        let until = self.stale.until.load(Ordering::Acquire);
+        self.is_marked() && sys::boot_time().as_nanos() < u128::from(until)
     }
 
     /// Moves on to the version that the origin has now, as the source of `seen` says.
@@ -291,6 +369,7 @@ impl FileInner {
             self.move_on(answer)
         };
         // Behind the version: who believes the file finds this one.
+        self.stale.until.store(0, Ordering::Release);
         self.mark.store(mark.0, Ordering::Release);
         version
     }
@@ -322,6 +401,16 @@ impl From<Opened> for Answer {
     }
 }
 
+/// Why nothing is kept of a file whose object cannot be had.
+fn reason_of(errno: Errno) -> MissReason {
+    match errno {
+        Errno::AGAIN | Errno::NOSPC | Errno::DQUOT => MissReason::NoRoom,
+        // Too large, or another one's hash is the same.
+        Errno::FBIG | Errno::EXIST => MissReason::NotAdmitted,
+        _ => MissReason::NotStoring,
+    }
+}
+
 /// A version with its object; without one if the cache cannot have it, which is
 /// never the reader's problem.
 fn make_version(origin: &Inner, answer: impl Into<Answer>, path: &[u8]) -> Version {
@@ -338,7 +427,7 @@ fn make_version(origin: &Inner, answer: impl Into<Answer>, path: &[u8]) -> Versi
                 "nothing is kept of {}: {error}",
                 String::from_utf8_lossy(path)
             );
-            (None, error.errno(), MissReason::NotAdmitted)
+            (None, error.errno(), reason_of(error.errno()))
         }
     };
     Version {

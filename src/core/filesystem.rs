@@ -2,6 +2,7 @@
 
 use crate::error::Errno;
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 
 /// How far its bytes are away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,40 @@ const ON_DEVICES: [u32; 17] = [
     0x5265_4973, // ReiserFS
 ];
 
+const EXT: u32 = 0xef53;
+/// File systems that always give away the blocks of a removed file so late: XFS keeps
+/// busy extents from data until the log is on the device, btrfs pins extents until the
+/// transaction is.
+const FREE_LATE: [u32; 2] = [0x5846_5342, 0x9123_683e];
+
+/// Whether the blocks of a removed file are given to another one only once its removal
+/// would outlive a crash of the host: else it may come back, with the other one's bytes.
+/// ext4 does so if it has a journal and was not mounted with data=writeback
+/// (Documentation/filesystems/ext4). Of others nothing is known.
+pub(crate) fn frees_late(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+    let kind = rustix::fs::fstatfs(fd)?.f_type as u32;
+    if kind != EXT {
+        return Ok(FREE_LATE.contains(&kind));
+    }
+    let device = rustix::fs::fstat(fd)?.st_dev;
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let link = std::fs::read_link(format!("/sys/dev/block/{major}:{minor}"));
+    let name = link
+        .ok()
+        .and_then(|link| Some(link.file_name()?.to_owned()));
+    let options = name.and_then(|name| {
+        let path = Path::new("/proc/fs/ext4").join(name).join("options");
+        std::fs::read_to_string(path).ok()
+    });
+    Ok(options.is_some_and(|options| orders_data(&options)))
+}
+
+/// By what ext4 tells of its options, which have no word of data without a journal.
+fn orders_data(options: &str) -> bool {
+    let mut options = options.lines();
+    options.any(|option| ["data=ordered", "data=journal"].contains(&option))
+}
+
 /// Where the file's bytes are.
 pub(crate) fn distance(fd: BorrowedFd<'_>) -> Result<Distance, Errno> {
     // The type has 32 bits; how wide its field is depends on the architecture.
@@ -80,6 +115,16 @@ mod tests {
         for kind in remote {
             assert_eq!(of_type(kind), Distance::Remote, "{kind:#x}");
         }
+    }
+
+    #[test]
+    fn ext4_gives_blocks_away_late_with_a_journal_and_ordered_data() {
+        assert!(orders_data("rw\nbarrier\ndata=ordered\ncommit=5\n"));
+        assert!(orders_data("rw\ndata=journal\n"));
+        assert!(!orders_data("rw\ndata=writeback\n"));
+        assert!(!orders_data("rw\nbarrier\n"), "without a journal");
+        let shm = File::open("/dev/shm").unwrap();
+        assert_eq!(frees_late(shm.as_fd()), Ok(false));
     }
 
     #[test]

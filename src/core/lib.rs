@@ -62,7 +62,9 @@ pub use io::{
 pub use io::{Faults, Injection, Manners, Rates, Simulation};
 pub use lease::Lease;
 pub use options::{OptionInfo, OptionType};
-pub use origin::{CustomOrigin, ORIGIN_OPTIONS, Origin, OriginOptions, OriginRead};
+pub use origin::{
+    Circuit, CustomOrigin, ORIGIN_OPTIONS, Origin, OriginOptions, OriginRead, OriginReport,
+};
 pub use queue::{Batch, Queue, QueueOptions};
 pub use request::{Item, Treatment, submit_batch};
 pub use stats::Stats;

@@ -21,6 +21,10 @@ pub const OPENERS_MAX: u32 = 4;
 pub const WARM_OBJECTS_MAX: usize = 64;
 /// Milliseconds for which they are, at most: meanwhile no process evicts them.
 pub const WARM_MS: u64 = 2_000;
+/// Times that one request is tried again at its origin.
+pub const ORIGIN_RETRIES_MAX: u64 = 64;
+/// Failures in a row that can be asked for before an origin is left alone.
+pub const BREAKER_FAILURES_MAX: u64 = 1_000_000;
 /// Milliseconds that an option of an origin can name: a year.
 pub const ORIGIN_MS_MAX: u64 = 366 * 86_400_000;
 /// Library threads of one cache.
@@ -71,6 +75,10 @@ pub const BUSY_MS_MAX: u64 = 100;
 pub const REPAIR_NAMES: usize = 64;
 /// Milliseconds that a reservation waits for another process that evicts.
 pub const EVICTOR_WAIT_MS_MAX: u64 = 50;
+/// Milliseconds for which objects are evicted beside the work in one go.
+pub const CULL_MS_MAX: u64 = 10;
+/// Milliseconds between two of these, for those who wait for room.
+pub const CULL_PAUSE_MS: u64 = 2;
 /// Times that room is made for one reservation, which others may be faster to take.
 pub const ROOM_TRIES_MAX: u32 = 16;
 /// Milliseconds between two looks at what others have left.

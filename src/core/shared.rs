@@ -50,6 +50,8 @@ pub(crate) struct Shared {
     pub(crate) closers: Workers<Remains>,
     pub(crate) chunk_bytes: u64,
     pub(crate) close_timeout: Duration,
+    /// How long an origin is waited for.
+    pub(crate) origin_timeout: Duration,
     /// Why nothing is stored, if nothing is.
     pub(crate) store: std::result::Result<Arc<Store>, Error>,
     pub(crate) invalidations: Invalidations,

@@ -127,6 +127,13 @@ counters! {
     /// Opens of files that were not asked for at their origin, since what it had said
     /// before was still believed (see the option validation of origins).
     opens_unasked,
+    /// Opens of files whose origin could not be reached, and that are served as they were
+    /// when it last was (see the option stale_ms of origins).
+    stale_opens,
+    /// Reads of such files that the cache alone served.
+    stale_reads,
+    /// Times that a request was tried again at its origin (see the option retries).
+    origin_retries,
     /// Reads of the cache device that failed. Their chunks are dropped.
     device_read_errors,
     /// Operations of the cache device that did not end in time.

@@ -239,6 +239,14 @@ pub struct BenchCache {
     #[arg(long = "row", value_name = "NAME",
           value_parser = clap::builder::PossibleValuesParser::new(bench::cache_rows()))]
     pub rows: Vec<String>,
+    /// Objects of a cache that has very many: each takes 8 KiB and two inodes
+    #[arg(long, value_name = "N", default_value_t = 1_000_000,
+          value_parser = clap::value_parser!(u64).range(1..=3_000_000))]
+    pub objects: u64,
+    /// How long the disk is watched
+    #[arg(long, value_name = "SECONDS", default_value_t = 20,
+          value_parser = clap::value_parser!(u16).range(1..=3600))]
+    pub seconds: u16,
     /// As for all.
     #[command(flatten)]
     pub run: BenchRun,

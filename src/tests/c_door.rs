@@ -1,6 +1,6 @@
 //! The C functions as a door: called as a C program calls them.
 
-use super::door::{Done, Door, LeaseDoor, Pending, QueueDoor, Settings};
+use super::door::{Done, Door, LeaseDoor, Pending, QueueDoor, SPACE, Settings};
 use super::log::log_callback;
 use super::origin::TestOrigin;
 use crate::capi::types::*;
@@ -108,6 +108,9 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
             EngineChoice::Psync => CACHEFS_ENGINE_PSYNC,
         };
         options.capacity_bytes = settings.capacity_bytes;
+        options.space_run_percent = SPACE[0];
+        options.space_cull_percent = SPACE[1];
+        options.space_stop_percent = SPACE[2];
         options.memory_bytes = settings.memory_bytes;
         options.lease_bytes = settings.lease_bytes;
         options.readahead = (!settings.readahead).into();
@@ -187,6 +190,9 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
             readahead_bytes: value.readahead_bytes,
             negative_hits: value.negative_hits,
             opens_unasked: value.opens_unasked,
+            stale_opens: value.stale_opens,
+            stale_reads: value.stale_reads,
+            origin_retries: value.origin_retries,
             objects_max: value.objects_max,
             pinned_bytes: value.pinned_bytes,
             evictions_ahead: value.evictions_ahead,

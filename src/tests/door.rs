@@ -9,6 +9,10 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
+/// Percents of the file system that are to be free (space_run_percent and so on): the
+/// disk that the tests run on may be nearly full.
+pub(crate) const SPACE: [u32; 3] = [3, 2, 1];
+
 /// What scenarios ask of a cache.
 #[derive(Clone, Copy)]
 pub(crate) struct Settings {

@@ -15,6 +15,7 @@ pub(crate) mod readahead;
 pub(crate) mod reading;
 pub(crate) mod reboots;
 pub(crate) mod sharing;
+pub(crate) mod unreachable;
 pub(crate) mod validation;
 pub(crate) mod versions;
 pub(crate) mod waiting;

@@ -11,6 +11,7 @@ mod table;
 pub mod traces;
 
 use crate::config::Config;
+use crate::error::Errno;
 use crate::ids::Key;
 use crate::limits::BLOCK_BYTES;
 use crate::stats::Stats;
@@ -35,6 +36,8 @@ pub(crate) struct Accounts {
     table: Table,
     capacity_blocks: u64,
     /// Percents of the limits at which evicting beside the work ends and begins.
+    /// Blocks that pinned objects may have.
+    pinned_blocks_max: u64,
     run_percent: u64,
     cull_percent: u64,
 }
@@ -48,6 +51,7 @@ pub(crate) struct Newcomer<'a> {
     pub(crate) bytes: u64,
     /// The name of its origin.
     pub(crate) origin: &'a [u8],
+    pub(crate) pinned: bool,
 }
 
 /// How near the directory is to its limits.
@@ -68,6 +72,8 @@ pub(crate) enum Room {
     Granted,
     /// Something has to go first.
     Full,
+    /// Something of its own origin has to go first.
+    OverQuota,
     /// The object is no longer in the directory, or nobody knows what is there.
     Refused,
 }
@@ -83,6 +89,7 @@ impl Accounts {
         Self {
             table,
             capacity_blocks: capacity_bytes / BLOCK_BYTES,
+            pinned_blocks_max: capacity_bytes / 100 * config.pinned_percent / BLOCK_BYTES,
             run_percent: config.capacity_run_percent,
             cull_percent: config.capacity_cull_percent,
         }
@@ -102,6 +109,10 @@ impl Accounts {
                 return Some(known.handle);
             }
             self.table.remove(known.handle);
+            // It is the file that was pinned, and not its version.
+            let pinned = newcomer.pinned || known.state.is_pinned();
+            let state = self.state_of(newcomer).with_pinned(pinned);
+            return s3fifo::enter(&self.table, key, nonce, state);
         }
         s3fifo::enter(&self.table, key, nonce, self.state_of(newcomer))
     }
@@ -110,6 +121,7 @@ impl Accounts {
         State::default()
             .with_blocks(blocks_of(newcomer.bytes))
             .with_origin(self.table.origin(newcomer.origin))
+            .with_pinned(newcomer.pinned)
     }
 
     /// Enters an object that was found, in place of an older one of its key, and gives it
@@ -131,6 +143,12 @@ impl Accounts {
         self.table.queue_anew();
     }
 
+    /// Whether an object that was entered just now had been evicted not long ago.
+    pub(crate) fn came_back(&self, handle: Handle) -> bool {
+        let entry = self.table.get(handle);
+        entry.is_some_and(|entry| entry.state.is_long())
+    }
+
     /// Counts a use of an object that is known.
     pub(crate) fn used(&self, key: Key, nonce: u64) -> Option<Handle> {
         let known = self.known(key, nonce)?;
@@ -148,6 +166,16 @@ impl Accounts {
             return Room::Refused;
         }
         let blocks = blocks_of(bytes);
+        let Some(state) = self.table.get(handle).map(|entry| entry.state) else {
+            return Room::Refused;
+        };
+        if self.table.origin_excess(state.origin(), blocks) > 0 {
+            return Room::OverQuota;
+        }
+        let pinned = self.table.totals().pinned_blocks;
+        if state.is_pinned() && pinned.saturating_add(blocks) > self.pinned_blocks_max {
+            return Room::Refused;
+        }
         match self.table.reserve(handle, blocks, self.capacity_blocks) {
             Ok(()) => Room::Granted,
             Err(true) => Room::Full,
@@ -161,7 +189,9 @@ impl Accounts {
         let blocks = totals.blocks.saturating_add(blocks_of(bytes));
         if self.table.standing() == Standing::Unknown {
             Room::Refused
-        } else if blocks <= self.capacity_blocks && totals.objects + objects <= self.objects_max() {
+        } else if blocks <= self.capacity_blocks
+            && totals.objects.saturating_add(objects) <= self.objects_max()
+        {
             Room::Granted
         } else {
             Room::Full
@@ -214,11 +244,75 @@ impl Accounts {
         s3fifo::evicted(&self.table, entry.handle, entry.key);
     }
 
+    /// Keeps an object from being evicted, or no longer. ENOSPC: pinned objects have as
+    /// much as they may; ENOENT: it is no longer in the directory.
+    pub(crate) fn pin(&self, handle: Handle, pinned: bool) -> Result<(), Errno> {
+        let before = self.table.get(handle).ok_or(Errno::NOENT)?.state;
+        if before.is_pinned() == pinned {
+            return Ok(());
+        }
+        let set = |pinned| {
+            let change = |state: State| state.with_pinned(pinned);
+            self.table.update(handle, change).ok_or(Errno::NOENT)
+        };
+        let after = set(pinned)?;
+        if pinned && self.table.totals().pinned_blocks > self.pinned_blocks_max {
+            let after = set(false)?;
+            self.table.enter(after.is_long(), handle);
+            return Err(Errno::NOSPC);
+        }
+        if !pinned {
+            self.table.enter(after.is_long(), handle);
+        }
+        Ok(())
+    }
+
+    /// Whether an object is kept from being evicted.
+    pub(crate) fn is_pinned(&self, handle: Handle) -> bool {
+        let entry = self.table.get(handle);
+        entry.is_some_and(|entry| entry.state.is_pinned())
+    }
+
+    /// Limits what objects of an origin may take; 0: no limit. The share counts in
+    /// percent of the whole.
+    pub(crate) fn limit_origin(&self, origin: &[u8], quota_bytes: u64, share_percent: u64) {
+        let share = self.capacity_blocks / 100 * share_percent;
+        let index = self.table.origin(origin);
+        self.table
+            .limit_origin(index, quota_bytes.div_ceil(BLOCK_BYTES), share);
+    }
+
+    /// Whether an object's origin has room for so much more.
+    pub(crate) fn is_within_quota(&self, handle: Handle, bytes: u64) -> bool {
+        let entry = self.table.get(handle);
+        entry.is_none_or(|entry| {
+            let origin = entry.state.origin();
+            self.table.origin_excess(origin, blocks_of(bytes)) == 0
+        })
+    }
+
+    /// The next to be evicted of an object's origin, which has too much. Only for the
+    /// evictor.
+    pub(crate) fn victim_beside(
+        &self,
+        handle: Handle,
+        mut may_go: impl FnMut(Key) -> bool,
+    ) -> Option<Entry> {
+        let origin = self.table.get(handle)?.state.origin();
+        s3fifo::next_of(&self.table, origin, |entry| may_go(entry.key))
+    }
+
     /// The next to be evicted, of those that may. Only for the evictor; it stays the
     /// next until it is evicted or kept.
     pub(crate) fn victim(&self, mut may_go: impl FnMut(Key) -> bool) -> Option<Entry> {
         if self.table.is_crowded() {
             self.table.queue_anew();
+        }
+        if let Some((origin, _)) = self.table.above_share() {
+            let own = s3fifo::next_of(&self.table, origin, |entry| may_go(entry.key));
+            if own.is_some() {
+                return own;
+            }
         }
         s3fifo::next(&self.table, |entry| may_go(entry.key))
     }

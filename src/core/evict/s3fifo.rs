@@ -65,6 +65,31 @@ pub(super) fn next(table: &Table, mut may_go: impl FnMut(&Entry) -> bool) -> Opt
     None
 }
 
+/// The next to go of one origin. The others keep their places: only uses are taken off
+/// those of its own that it passes over, as a round of the queue would.
+pub(super) fn next_of(
+    table: &Table,
+    origin: u64,
+    mut may_go: impl FnMut(&Entry) -> bool,
+) -> Option<Entry> {
+    for _ in 0..=USES_MAX {
+        for entry in table.queued(false).chain(table.queued(true)) {
+            if entry.state.origin() != origin {
+                continue;
+            }
+            if entry.state.uses() == 0 {
+                if may_go(&entry) {
+                    return Some(entry);
+                }
+            } else {
+                let used = |state: State| state.with_uses(state.uses().saturating_sub(1));
+                table.update(entry.handle, used);
+            }
+        }
+    }
+    None
+}
+
 /// Takes the first of a queue to the end of the long one.
 fn go_round(table: &Table, handle: Handle, was_long: bool) {
     let used = |state: State| {
@@ -84,7 +109,14 @@ fn go_round(table: &Table, handle: Handle, was_long: bool) {
 
 /// The next could not go after all.
 pub(super) fn keep(table: &Table, entry: &Entry) {
-    go_round(table, entry.handle, entry.state.is_long());
+    let is_long = entry.state.is_long();
+    match table.head(is_long) {
+        Head::Entry(head) if head.handle == entry.handle => {
+            go_round(table, entry.handle, is_long);
+        }
+        // It was the next of its origin only.
+        _ => drop(table.touch(entry.handle)),
+    }
 }
 
 /// An object has been evicted.

@@ -3,6 +3,7 @@
 #[cfg(any(test, feature = "sim"))]
 use super::sim::Simulation;
 use crate::error::Errno;
+use crate::filesystem;
 use std::os::fd::BorrowedFd;
 
 /// Where files are.
@@ -19,6 +20,16 @@ impl Disk {
         Self {
             host: Some(host.clone()),
         }
+    }
+
+    /// Whether a file that was removed never comes back with the bytes of another one
+    /// after a crash of the host.
+    pub(crate) fn frees_late(&self, file: BorrowedFd<'_>) -> bool {
+        #[cfg(any(test, feature = "sim"))]
+        if self.host.is_some() {
+            return true;
+        }
+        filesystem::frees_late(file).unwrap_or(false)
     }
 
     /// Returns once all that was written to the file before, by whomever, would be

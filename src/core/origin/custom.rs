@@ -1,6 +1,7 @@
 //! An origin that is somebody's code.
 
 use super::Source;
+use super::asking::Asking;
 use crate::buf::PoolBuf;
 use crate::error::{Errno, Error, Result};
 use crate::exec::{FetchId, Message, Port};
@@ -152,6 +153,8 @@ pub(crate) struct OpenReply {
 pub(crate) enum OriginJob {
     /// Of the code, or of a file system.
     Open(OpenReply),
+    /// The same for a thread that waits.
+    Ask(Arc<Asking>),
     Read(Arc<dyn CustomOrigin>, OriginRead),
     Stat(Arc<dyn CustomOrigin>, Arc<CString>, StatReply),
 }
@@ -160,9 +163,10 @@ impl Job for OriginJob {
     fn run(self) {
         match self {
             OriginJob::Open(OpenReply { port, file }) => {
-                let opened = Box::new(file.origin.ask(&file.path, file.spot));
+                let opened = Box::new(file.origin.ask_once(&file.path, file.spot));
                 drop(port.post(Message::Opened(file, opened)));
             }
+            OriginJob::Ask(asking) => asking.ask(),
             OriginJob::Read(code, read) => code.read(read),
             OriginJob::Stat(code, path, reply) => {
                 let result = code.stat(&path);

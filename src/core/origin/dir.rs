@@ -73,6 +73,11 @@ impl Directory {
         })
     }
 
+    /// Whether what is asked of it ends: it is on a device of this host.
+    pub(super) fn is_near(&self) -> bool {
+        self.near
+    }
+
     pub(crate) fn name(&self) -> Vec<u8> {
         self.path.as_os_str().as_bytes().to_vec()
     }

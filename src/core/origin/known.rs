@@ -21,6 +21,8 @@ pub(crate) struct Known {
     /// For how long a version is believed; None: not at all.
     ttl: Option<Duration>,
     negative_ttl: Duration,
+    /// For how long it is better than nothing.
+    stale: Duration,
 }
 
 /// What an origin has said of a path.
@@ -70,6 +72,7 @@ impl Known {
                 Validation::Never => Some(Duration::MAX),
             },
             negative_ttl: Duration::from_millis(options.negative_ttl_ms),
+            stale: Duration::from_millis(options.stale_ms),
         }
     }
 
@@ -99,6 +102,21 @@ impl Known {
         }
     }
 
+    /// What a path was when the origin was last reached, and until when that is better
+    /// than nothing.
+    pub(super) fn stale(&self, path: &[u8], mark: Mark) -> Option<(Arc<Validated>, Duration)> {
+        let answer = self.paths.get(path).filter(|answer| answer.mark == mark)?;
+        let until = answer.at + self.stale;
+        match answer.said {
+            Said::File(validated) if sys::boot_time() < until => Some((validated, until)),
+            _ => None,
+        }
+    }
+
+    fn keeps_files(&self) -> bool {
+        self.ttl.is_some() || !self.stale.is_zero()
+    }
+
     /// The origin has answered a question that was asked after `mark` was sampled.
     pub(super) fn learn(
         &self,
@@ -107,7 +125,7 @@ impl Known {
         answer: Result<(&Arc<Identity>, &VersionToken), &Error>,
     ) {
         let said = match answer {
-            Ok((identity, token)) if self.ttl.is_some() => Said::File(Arc::new(Validated {
+            Ok((identity, token)) if self.keeps_files() => Said::File(Arc::new(Validated {
                 identity: Arc::clone(identity),
                 token: *token,
             })),
@@ -124,7 +142,7 @@ impl Known {
     }
 
     fn forget(&self, path: &[u8]) {
-        if self.ttl.is_some() || !self.negative_ttl.is_zero() {
+        if self.keeps_files() || !self.negative_ttl.is_zero() {
             self.paths.remove(path);
         }
     }

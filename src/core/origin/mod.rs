@@ -6,30 +6,41 @@
 //! | `custom` | somebody's code |
 //! | `options` | how an origin is treated |
 //! | `known` | what it has said of its paths, for as long as that is believed |
+//! | `health` | whether it answers |
+//! | `asking` | a thread that waits for its answer, and not for ever |
 //! | `path` | one name for a path that can be written in several ways |
 
+mod asking;
 mod custom;
 mod dir;
+mod health;
 mod known;
 mod options;
 mod path;
 
-use crate::error::{Errno, Error, Result};
+use crate::error::{Context, Errno, Error, Result};
+use crate::exec::on_shard;
 use crate::ids::Identity;
 use crate::limits::{OPENERS_MAX, PATH_BYTES_MAX};
 use crate::qos::Bucket;
 use crate::shared::Shared;
 use crate::store::{Mark, Spot};
+use crate::sys;
 use crate::token::VersionToken;
 use crate::workers::Workers;
 use std::borrow::Cow;
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
+use asking::Asking;
 pub(crate) use custom::{Custom, OpenReply, OriginJob, ReadReply, StatReply};
 pub use custom::{CustomOrigin, OriginRead};
 pub(crate) use dir::Directory;
+use health::Health;
+pub(crate) use health::is_unreachable;
+pub use health::{Circuit, OriginReport};
 use known::{Belief, Known};
 pub use options::{ORIGIN_OPTIONS, OriginOptions};
 
@@ -43,6 +54,8 @@ pub(crate) struct Inner {
     name: Vec<u8>,
     kind: Kind,
     known: Known,
+    health: Health,
+    pub(crate) retrying: Retrying,
     /// What may be read of it.
     pub(crate) quota: Bucket,
     /// See the option `weight`.
@@ -78,6 +91,39 @@ pub(crate) struct Opened {
     pub(crate) token: VersionToken,
     /// Of before it was asked.
     pub(crate) mark: Mark,
+    /// The origin could not be reached, and this is what it said last: until when that is
+    /// served, by the boot clock.
+    pub(crate) stale_until: Option<Duration>,
+}
+
+/// How often and when a request is tried again.
+#[derive(Clone, Copy)]
+pub(crate) struct Retrying {
+    pub(crate) times: u32,
+    first: Duration,
+    longest: Duration,
+}
+
+impl Retrying {
+    fn new(options: &OriginOptions) -> Self {
+        Self {
+            times: options.retries as u32,
+            first: Duration::from_millis(options.retry_first_ms),
+            longest: Duration::from_millis(options.retry_max_ms),
+        }
+    }
+
+    /// The pause before the retry of this number, from 1: anything up to a limit, which
+    /// doubles each time. So many who failed together do not come back together.
+    pub(crate) fn pause(&self, number: u32) -> Duration {
+        let doubled = 2u32.saturating_pow(number.saturating_sub(1));
+        let limit = self.first.saturating_mul(doubled).min(self.longest);
+        let mut random = [0xff; 4];
+        if let Err(errno) = sys::random(&mut random) {
+            tracing::debug!("a retry waits as long as it may: {errno}");
+        }
+        limit.mul_f64(f64::from(u32::from_le_bytes(random)) / f64::from(u32::MAX))
+    }
 }
 
 impl Source {
@@ -114,12 +160,15 @@ impl Origin {
         kind: Kind,
         options: &OriginOptions,
     ) -> Self {
+        let health = Health::new(&name, options);
         let openers = cache.logged(|| Arc::new(Workers::new("cachefs-open", OPENERS_MAX)));
         Self(Arc::new(Inner {
             cache,
             name,
             kind,
             known: Known::new(options),
+            health,
+            retrying: Retrying::new(options),
             quota: Bucket::new(options.bytes_per_second, options.operations_per_second),
             weight: options.weight,
             openers,
@@ -129,6 +178,11 @@ impl Origin {
     /// The name that its objects carry.
     pub fn name(&self) -> &[u8] {
         &self.0.name
+    }
+
+    /// Whether it answers.
+    pub fn report(&self) -> OriginReport {
+        self.0.health.report()
     }
 
     /// From now on, what is known of a path counts no more, for any process that uses
@@ -178,11 +232,14 @@ impl Inner {
 
     /// Opens a file and samples its version, unless what the origin has said before is
     /// still believed.
-    pub(crate) fn open(&self, path: &[u8], spot: Spot) -> Result<Opened> {
+    pub(crate) fn open(self: &Arc<Self>, path: &[u8], spot: Spot) -> Result<Opened> {
         let mark = self.mark(spot);
         let counters = &self.cache.counters;
         match self.known.belief(&self.plain(path), mark) {
-            Belief::Nothing => self.ask(path, spot),
+            Belief::Nothing => {
+                let asked = self.ask(path, spot);
+                asked.or_else(|error| self.last_known(path, mark, error))
+            }
             Belief::File(validated) => {
                 counters.opens_unasked.add(1);
                 Ok(Opened {
@@ -190,6 +247,7 @@ impl Inner {
                     identity: Arc::clone(&validated.identity),
                     token: validated.token,
                     mark,
+                    stale_until: None,
                 })
             }
             Belief::Absent(error) => {
@@ -199,8 +257,104 @@ impl Inner {
         }
     }
 
-    /// Opens a file and samples its version.
-    pub(crate) fn ask(&self, path: &[u8], spot: Spot) -> Result<Opened> {
+    /// What an origin said that cannot be reached, if that is not too long ago.
+    fn last_known(&self, path: &[u8], mark: Mark, error: Error) -> Result<Opened> {
+        if !is_unreachable(error.errno()) {
+            return Err(error);
+        }
+        let known = self.known.stale(&self.plain(path), mark);
+        let (validated, until) = known.ok_or(error)?;
+        self.cache.counters.stale_opens.add(1);
+        Ok(Opened {
+            source: None,
+            identity: Arc::clone(&validated.identity),
+            token: validated.token,
+            mark,
+            stale_until: Some(until),
+        })
+    }
+
+    /// Whether the origin may be asked now. Err: it fails, with this.
+    pub(crate) fn admit(&self) -> std::result::Result<(), Errno> {
+        self.health.admit(sys::boot_time())
+    }
+
+    /// The origin is not left alone.
+    pub(crate) fn is_in_reach(&self) -> bool {
+        self.health.is_closed()
+    }
+
+    /// The origin was asked for something.
+    pub(crate) fn told<T>(&self, answer: &std::result::Result<T, Errno>) {
+        self.health.told(
+            match answer {
+                Err(errno) if is_unreachable(*errno) => Err(*errno),
+                _ => Ok(()),
+            },
+            sys::boot_time(),
+        );
+    }
+
+    /// A request is tried again.
+    pub(crate) fn retried(&self) {
+        self.cache.counters.origin_retries.add(1);
+        self.health.retried();
+    }
+
+    /// Another number whenever the origin answers after a failure.
+    pub(crate) fn recoveries(&self) -> u64 {
+        self.health.recoveries()
+    }
+
+    /// Opens a file and samples its version; tries again as its options say. Blocks.
+    pub(crate) fn ask(self: &Arc<Self>, path: &[u8], spot: Spot) -> Result<Opened> {
+        let mut tried = 0;
+        loop {
+            let asked = self.ask_in_time(path, spot);
+            let failed = asked.as_ref().err();
+            let unreached = failed.is_some_and(|error| is_unreachable(error.errno()));
+            // A library thread must not sleep.
+            let ends = !unreached || !self.is_in_reach() || on_shard() || self.cache.is_closed();
+            if ends || tried >= self.retrying.times {
+                return asked;
+            }
+            tried += 1;
+            self.retried();
+            std::thread::sleep(self.retrying.pause(tried));
+        }
+    }
+
+    /// The same as `ask_once`, within a limit where a file system may never answer. What
+    /// code does is its own affair: it is called on this thread.
+    fn ask_in_time(self: &Arc<Self>, path: &[u8], spot: Spot) -> Result<Opened> {
+        let is_near = |directory: &Directory| directory.is_near();
+        match &self.kind {
+            Kind::Directory(directory) if !is_near(directory) => {}
+            _ => return self.ask_once(path, spot),
+        }
+        // Before a thread is taken up by it.
+        self.admit_open(path)?;
+        let asking = Asking::new(self, path, spot);
+        match self.openers.submit(OriginJob::Ask(Arc::clone(&asking))) {
+            Ok(()) => asking.wait(self.cache.origin_timeout),
+            Err(_) => self.ask_once(path, spot),
+        }
+    }
+
+    fn admit_open(&self, path: &[u8]) -> Result<()> {
+        self.admit().context(|| {
+            let path = String::from_utf8_lossy(path);
+            format!("open {path}: its origin is left alone for a while")
+        })
+    }
+
+    /// Opens a file and samples its version, unless the origin is left alone.
+    pub(crate) fn ask_once(&self, path: &[u8], spot: Spot) -> Result<Opened> {
+        self.admit_open(path)?;
+        self.ask_admitted(path, spot)
+    }
+
+    fn ask_admitted(&self, path: &[u8], spot: Spot) -> Result<Opened> {
         let mark = self.mark(spot);
         let opened = self
             .open_source(path)
@@ -209,7 +363,9 @@ impl Inner {
                 identity: Arc::new(identity),
                 token,
                 mark,
+                stale_until: None,
             });
+        self.told(&opened.as_ref().map_err(Error::errno));
         let answer = opened.as_ref();
         let answer = answer.map(|opened| (&opened.identity, &opened.token));
         self.known.learn(&self.plain(path), mark, answer);

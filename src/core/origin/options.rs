@@ -1,7 +1,9 @@
 //! How an origin is treated: one table of keys for every way to say it.
 
 use crate::error::Result;
-use crate::limits::{ORIGIN_MS_MAX, QOS_RATE_MAX, WEIGHT_MAX};
+use crate::limits::{
+    BREAKER_FAILURES_MAX, ORIGIN_MS_MAX, ORIGIN_RETRIES_MAX, QOS_RATE_MAX, WEIGHT_MAX,
+};
 use crate::options::OptionType::{Choice, Number, Size};
 use crate::options::{Field, OptionInfo, option, parse};
 
@@ -14,6 +16,22 @@ pub struct OriginOptions {
     pub validate_ttl_ms: u64,
     /// See the key `negative_ttl_ms`.
     pub negative_ttl_ms: u64,
+    /// See the key `retries`.
+    pub retries: u64,
+    /// See the key `retry_first_ms`.
+    pub retry_first_ms: u64,
+    /// See the key `retry_max_ms`.
+    pub retry_max_ms: u64,
+    /// See the key `breaker_failures`.
+    pub breaker_failures: u64,
+    /// See the key `breaker_probe_ms`.
+    pub breaker_probe_ms: u64,
+    /// See the key `stale_ms`.
+    pub stale_ms: u64,
+    /// See the key `quota_bytes`.
+    pub quota_bytes: u64,
+    /// See the key `share_percent`.
+    pub share_percent: u64,
     /// See the key `bytes_per_second`.
     pub bytes_per_second: u64,
     /// See the key `operations_per_second`.
@@ -45,6 +63,63 @@ pub static ORIGIN_OPTIONS: &[OptionInfo<OriginOptions>] = &[
         0,
         0..=ORIGIN_MS_MAX,
         "Milliseconds for which a path that the origin does not have is not looked for again."
+    ),
+    option!(
+        retries,
+        Number,
+        0,
+        0..=ORIGIN_RETRIES_MAX,
+        "Times that a read is tried again whose origin could not be reached."
+    ),
+    option!(
+        retry_first_ms,
+        Number,
+        100,
+        1..=3_600_000,
+        "Milliseconds before the first time, at most; twice as many before each further one."
+    ),
+    option!(
+        retry_max_ms,
+        Number,
+        5_000,
+        1..=3_600_000,
+        "Milliseconds before any of them, at most."
+    ),
+    option!(
+        breaker_failures,
+        Number,
+        0,
+        0..=BREAKER_FAILURES_MAX,
+        "Failures in a row after which the origin is left alone; 0: it never is."
+    ),
+    option!(
+        breaker_probe_ms,
+        Number,
+        1_000,
+        1..=ORIGIN_MS_MAX,
+        "Milliseconds after which an origin that is left alone is asked once."
+    ),
+    option!(
+        stale_ms,
+        Number,
+        0,
+        0..=ORIGIN_MS_MAX,
+        "Milliseconds for which a cached file is served whose origin cannot be reached, since \
+         it was last asked for."
+    ),
+    option!(
+        quota_bytes,
+        Size,
+        0,
+        0..=u64::MAX >> 1,
+        "Bytes that the origin's files may take of the cache; beyond, its own go. 0: all of it."
+    ),
+    option!(
+        share_percent,
+        Number,
+        0,
+        0..=100,
+        "Percent of capacity_bytes beyond which the origin's files go first. 0: never."
     ),
     option!(
         bytes_per_second,

@@ -117,6 +117,9 @@ impl Shard {
         version: &Arc<Version>,
         chunk: u64,
     ) -> Option<()> {
+        if !file.origin.is_in_reach() {
+            return None;
+        }
         let object = self.may_store(version).ok()?;
         if !self.is_wanted(&object, chunk) {
             return None;

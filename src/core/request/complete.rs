@@ -26,6 +26,8 @@ impl Request {
         let delivered = if result.is_ok() { bytes } else { 0 };
         let source = if delivered == 0 {
             Source::None
+        } else if self.from_origin == 0 && self.file.is_stale() {
+            Source::Stale
         } else if self.from_origin == 0 {
             Source::Hit
         } else if self.from_cache > 0 {
@@ -73,6 +75,10 @@ pub(crate) fn count(completion: &Completion, bypassed: bool, counters: &Counters
         match (completion.result, completion.source) {
             (Err(_), _) => counters.errors.add(1),
             (Ok(_), Source::None | Source::Hit) => counters.hits.add(1),
+            (Ok(_), Source::Stale) => {
+                counters.hits.add(1);
+                counters.stale_reads.add(1);
+            }
             (Ok(_), _) if bypassed => counters.bypasses.add(1),
             (Ok(_), _) => counters.misses.add(1),
         }

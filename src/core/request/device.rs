@@ -106,7 +106,7 @@ impl Shard {
         let chunk = object.geometry().chunk_of(wanted.start);
         if object.has(chunk) {
             // The device has it, and may not give it: nothing is stored again.
-            self.bypass(waiter);
+            self.bypass(waiter, MissReason::CacheError);
         } else {
             self.fetch_again(waiter, chunk);
         }
@@ -136,8 +136,7 @@ impl Shard {
             length,
         };
         request.cursor += length;
-        request.miss_reason = MissReason::CacheError;
-        self.bypass(waiter);
+        self.bypass(waiter, MissReason::CacheError);
     }
 
     /// When the device hangs that is given a fetch now.
@@ -163,8 +162,7 @@ impl Shard {
         for waiter in waiters {
             let request = &mut self.requests[waiter.request];
             request.outstanding -= 1;
-            request.miss_reason = MissReason::CacheError;
-            self.bypass(waiter);
+            self.bypass(waiter, MissReason::CacheError);
         }
     }
 }

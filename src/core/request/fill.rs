@@ -330,6 +330,7 @@ impl Shard {
         };
         match read {
             Ok(count) => {
+                fetch.file.origin.told(&read);
                 self.counters.bytes_from_origin.add(count as u64);
                 // A file that has become shorter is another version; one that
                 // has not gave less than it has.
@@ -349,7 +350,10 @@ impl Shard {
                 };
                 self.check_version(slot);
             }
-            Err(errno) => self.fail_fetch(slot, errno),
+            Err(errno) => {
+                fetch.file.origin.told(&read);
+                self.fail_fetch(slot, errno);
+            }
         }
     }
 
@@ -386,6 +390,7 @@ impl Shard {
             self.drop_fetch(slot);
             return;
         };
+        fetch.file.origin.told(&token);
         match token {
             Err(errno) => self.fail_fetch(slot, errno),
             Ok(token) if token != fetch.version.token => {
@@ -529,7 +534,7 @@ impl Shard {
         if self.fetches[slot].is_ahead() {
             return self.prefetch_failed(slot, errno);
         }
-        self.end_fetch(slot, |request, _| request.fail(errno));
+        self.end_fetch(slot, |request, _| request.origin_failed(errno));
     }
 
     /// Ends a fetch and tells each request that still waits for it.
@@ -590,6 +595,7 @@ impl Shard {
     fn give_up(&mut self, slot: usize) {
         self.blame_prefetch(slot);
         let fetch = &mut self.fetches[slot];
+        fetch.file.origin.told::<()>(&Err(Errno::TIMEDOUT));
         tracing::warn!(
             "the origin has not answered a read of {} bytes at {} in time",
             fetch.length,
@@ -597,13 +603,13 @@ impl Shard {
         );
         if fetch.has_lent_memory() {
             for waiter in &fetch.waiters {
-                self.requests[waiter.request].fail(Errno::TIMEDOUT);
+                self.requests[waiter.request].origin_failed(Errno::TIMEDOUT);
             }
             return self.detach(slot);
         }
         let waiters = std::mem::take(&mut fetch.waiters);
         self.detach(slot);
-        self.tell_waiters(waiters, |request, _| request.fail(Errno::TIMEDOUT));
+        self.tell_waiters(waiters, |request, _| request.origin_failed(Errno::TIMEDOUT));
     }
 
     /// Takes a request that ends early out of the fetches that it waits for. Of

@@ -21,8 +21,22 @@ enum Admission {
     Present,
     /// Another process is fetching it.
     Elsewhere,
-    /// It may not; says to a fill why.
-    Refused(Errno),
+    /// It may not.
+    Refused(Refused),
+}
+
+/// Why a chunk is not stored.
+pub(super) struct Refused {
+    /// As a fill is told.
+    pub(super) errno: Errno,
+    /// As a read is told.
+    reason: MissReason,
+}
+
+impl Refused {
+    fn new(errno: Errno, reason: MissReason) -> Self {
+        Self { errno, reason }
+    }
 }
 
 impl Request {
@@ -82,7 +96,15 @@ impl Shard {
         let trusts = request.version.trust() != Trust::None;
         let doubted = trusts && object.is_some_and(|object| object.doubts(chunk));
         if request.is_unasked() {
+            request.lacks_source = true;
             self.reach(slot);
+            return false;
+        }
+        if let Err(errno) = request.file.origin.admit() {
+            if request.outstanding == 0 {
+                request.fail(errno);
+            }
+            // Else what is under way may tell that the origin answers again.
             return false;
         }
         if self.copies(slot) && !doubted {
@@ -97,7 +119,7 @@ impl Shard {
             let file = Arc::clone(&self.requests[slot].file);
             self.requests[slot].cursor += waiter.length;
             self.passed_by(&file, chunk, waiter.length);
-            self.bypass(waiter);
+            self.bypass(waiter, MissReason::NotAdmitted);
             return true;
         }
         let admission = self.admit(slot, chunk);
@@ -136,10 +158,11 @@ impl Shard {
         match admission {
             Admission::Granted(claim) => self.lead(waiter, Some(chunk), Some(claim)),
             // A fill that stores nothing would only cost the origin.
-            Admission::Refused(errno) if request.operation == Operation::Fill => {
-                request.fail(errno);
+            Admission::Refused(refused) if request.operation == Operation::Fill => {
+                request.fail(refused.errno);
             }
-            _ => self.bypass(waiter),
+            Admission::Refused(refused) => self.bypass(waiter, refused.reason),
+            _ => self.bypass(waiter, MissReason::FetchedElsewhere),
         }
     }
 
@@ -153,19 +176,24 @@ impl Shard {
     }
 
     /// Has a request begin anew that was opened without asking, and waited for what
-    /// others were getting, in vain.
+    /// others were getting, in vain; or fail if the origin is left alone. False: it may
+    /// go on.
     fn ask_first(&mut self, slot: usize) -> bool {
-        let unasked = self.requests[slot].is_unasked();
-        if unasked {
-            self.requests[slot].restart(Again::Unasked);
-            self.advance(slot);
+        let request = &mut self.requests[slot];
+        if request.is_unasked() {
+            request.restart(Again::Unasked);
+        } else if let Err(errno) = request.file.origin.admit() {
+            request.fail(errno);
+        } else {
+            return false;
         }
-        unasked
+        self.advance(slot);
+        true
     }
 
     /// Has a request get its bytes from the origin without keeping them; the
     /// cursor has passed them.
-    pub(super) fn bypass(&mut self, waiter: Waiter) {
+    pub(super) fn bypass(&mut self, waiter: Waiter, reason: MissReason) {
         if self.ask_first(waiter.request) {
             return;
         }
@@ -174,7 +202,7 @@ impl Shard {
             return self.advance(waiter.request);
         }
         if request.miss_reason != MissReason::CacheError {
-            request.miss_reason = MissReason::NotAdmitted;
+            request.miss_reason = reason;
         }
         self.lead(waiter, None, None);
     }
@@ -184,7 +212,7 @@ impl Shard {
         let request = &self.requests[slot];
         let object = match self.may_store(&request.version) {
             Ok(object) => object,
-            Err(errno) => return Admission::Refused(errno),
+            Err(refused) => return Admission::Refused(refused),
         };
         let admission = reserve_claimed(&object, chunk);
         if !matches!(admission, Admission::Elsewhere) {
@@ -202,15 +230,18 @@ impl Shard {
     }
 
     /// Where the chunks of a version may be stored, or why not.
-    pub(super) fn may_store(&self, version: &Version) -> Result<Arc<Object>, Errno> {
-        let object = version.object.as_ref().ok_or(version.refusal)?;
+    pub(super) fn may_store(&self, version: &Version) -> Result<Arc<Object>, Refused> {
+        let Some(object) = &version.object else {
+            return Err(Refused::new(version.refusal, version.reason));
+        };
         if version.token.racy_for_ns().is_some() {
-            return Err(Errno::AGAIN);
+            return Err(Refused::new(Errno::AGAIN, MissReason::TooYoung));
         }
         if object.is_broken() {
-            return Err(Errno::IO);
+            return Err(Refused::new(Errno::IO, MissReason::CacheError));
         }
-        object.store().health.may_store()?;
+        let may_store = object.store().health.may_store();
+        may_store.map_err(|errno| Refused::new(errno, MissReason::NotStoring))?;
         Ok(Arc::clone(object))
     }
 
@@ -283,14 +314,18 @@ fn reserve_claimed(object: &Arc<Object>, chunk: u64) -> Admission {
     let claim = match Claim::take(object, offset, length) {
         Ok(claim) => claim,
         Err(Errno::AGAIN) => return Admission::Elsewhere,
-        Err(errno) => return Admission::Refused(errno),
+        Err(errno) => return Admission::Refused(Refused::new(errno, MissReason::CacheError)),
     };
     // Whoever had the claim before has published it.
     if object.has(chunk) {
         return Admission::Present;
     }
     if !object.reserve(length) {
-        return Admission::Refused(Errno::NOSPC);
+        let reason = match object.store().waits_for() {
+            Some(_) => MissReason::NotStoring,
+            None => MissReason::NoRoom,
+        };
+        return Admission::Refused(Refused::new(Errno::NOSPC, reason));
     }
     Admission::Granted(claim)
 }

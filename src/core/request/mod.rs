@@ -41,6 +41,7 @@ use crate::exec::Shard;
 use crate::file::{FileInner, Version};
 use crate::io::{Op, Priority, Terms, Verb};
 use crate::limits::{CLAIM_WAIT_MS, RACY_WINDOW_WHOLE_SECONDS_NS, VERSION_RETRIES_MAX};
+use crate::origin::is_unreachable;
 use crate::store::{Direct, Object, Trust};
 use crate::token::VersionToken;
 use plan::Step;
@@ -177,6 +178,8 @@ enum Again {
     Moved,
     /// The origin has to be asked for the file first.
     Unasked,
+    /// The origin could not be reached: it is tried again after a pause.
+    Unreached,
     /// Cached bytes could not be read back.
     Unreadable,
     /// The same, and it is not known of which chunk.
@@ -217,6 +220,10 @@ pub(crate) struct Request {
     failure: Option<Errno>,
     again: Option<Again>,
     retries: u32,
+    /// Times that it was tried again since its origin could not be reached.
+    tried: u32,
+    /// Something is missing, so that only the origin can help.
+    lacks_source: bool,
     /// Since when it waits for what another process is getting.
     claimed_since: Option<Instant>,
     /// What is known of the file to copy.
@@ -249,8 +256,30 @@ impl Request {
         self.failure.get_or_insert(errno);
     }
 
+    /// The origin did not give what it was asked for.
+    fn origin_failed(&mut self, errno: Errno) {
+        let origin = &self.file.origin;
+        let may_retry = self.tried < origin.retrying.times && origin.is_in_reach();
+        if may_retry && is_unreachable(errno) {
+            // A handle may be stale for ever: the file is opened anew.
+            self.unsure = true;
+            self.restart(Again::Unreached);
+        } else {
+            self.fail(errno);
+        }
+    }
+
     fn restart(&mut self, again: Again) {
         self.again.get_or_insert(again);
+    }
+
+    /// How long it waits before it is tried again: not beyond its own time.
+    fn retry_pause(&self) -> Duration {
+        let origin = &self.file.origin;
+        origin.retried();
+        let pause = origin.retrying.pause(self.tried);
+        let left = |until: Instant| until.saturating_duration_since(Instant::now());
+        self.until.map_or(pause, |until| pause.min(left(until)))
     }
 
     /// Forgets what has been done for it.
@@ -319,6 +348,9 @@ impl Shard {
     /// What may be wrong is not served: the origin is asked first.
     fn ask_unless_believed(&mut self, slot: usize) {
         let request = &self.requests[slot];
+        if request.file.may_be_stale() && request.tried == 0 {
+            return;
+        }
         if request.unsure || !request.file.is_believed() {
             self.reach(slot);
         }
@@ -405,7 +437,7 @@ impl Shard {
     fn begin_again(&mut self, slot: usize, again: Again) {
         let request = &mut self.requests[slot];
         // Others may hold their claims for as long as they like.
-        let waits = matches!(again, Again::Claimed | Again::Anew);
+        let waits = matches!(again, Again::Claimed | Again::Anew | Again::Unreached);
         request.retries += u32::from(!waits);
         if request.retries > VERSION_RETRIES_MAX {
             // A file that changes faster than it can be read has no version
@@ -427,11 +459,15 @@ impl Shard {
             Again::Unreadable => request.miss_reason = MissReason::CacheError,
             Again::Unclear => request.careful = true,
             Again::Claimed | Again::Anew => {}
+            Again::Unreached => request.tried += 1,
         }
         if !matches!(again, Again::Claimed) {
             request.rewind();
         }
-        let pause = waits.then_some(Duration::from_millis(CLAIM_WAIT_MS));
+        let pause = match again {
+            Again::Unreached => Some(request.retry_pause()),
+            _ => waits.then_some(Duration::from_millis(CLAIM_WAIT_MS)),
+        };
         match request.must_wait().or(pause) {
             Some(delay) => {
                 let request = self.take_out(slot);

@@ -3,7 +3,7 @@
 //! invalidated. A thread of the origin's asks; several requests wait for one answer.
 
 use super::{Again, Shard};
-use crate::error::{Errno, Error, Result};
+use crate::error::{Errno, Error};
 use crate::file::FileInner;
 use crate::origin::{OpenReply, Opened, OriginJob};
 use std::collections::HashMap;
@@ -75,7 +75,7 @@ impl Shard {
     }
 
     /// The origin has answered, or cannot be asked.
-    pub(crate) fn opened(&mut self, file: &Arc<FileInner>, opened: Result<Opened>) {
+    pub(crate) fn opened(&mut self, file: &Arc<FileInner>, opened: Result<Opened, Error>) {
         let reach = self.reaching.0.remove(&address(file));
         let waiters = reach.map(|reach| reach.waiters).unwrap_or_default();
         let asked = opened.map(|opened| file.asked(opened));
@@ -87,7 +87,10 @@ impl Shard {
                     request.version = Arc::clone(version);
                 }
                 Ok(_) => request.restart(Again::Moved),
-                Err(error) => request.fail(while_reading(error)),
+                Err(error) if !request.lacks_source && file.stays_stale(error.errno()) => {
+                    request.version = file.version();
+                }
+                Err(error) => request.origin_failed(while_reading(error)),
             }
             self.advance(slot);
         }
@@ -112,7 +115,9 @@ impl Shard {
     pub(crate) fn expire_reaching(&mut self, now: Instant) {
         for slot in self.reaching.take(|_, deadline| deadline <= now) {
             self.stop_reaching(slot);
-            self.requests[slot].fail(Errno::TIMEDOUT);
+            let request = &mut self.requests[slot];
+            request.file.origin.told::<()>(&Err(Errno::TIMEDOUT));
+            request.origin_failed(Errno::TIMEDOUT);
             self.advance(slot);
         }
     }

@@ -113,6 +113,8 @@ pub(super) fn new_request(file: &Arc<FileInner>, new: NewRequest) -> Box<Request
         failure: None,
         again: None,
         retries: 0,
+        tried: 0,
+        lacks_source: false,
         claimed_since: None,
         survey: None,
         surveying: false,

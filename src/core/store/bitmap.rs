@@ -18,6 +18,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// The mode of an object that is filled past the page cache.
 const DIRECT_FOR_NOW: u64 = 1;
+/// The mode of one that is never evicted.
+pub(super) const PINNED: u64 = 2;
 
 /// Chunks that were present and not durable when they were looked for.
 pub(super) struct Unsynced {
@@ -164,12 +166,27 @@ impl Bitmap {
     /// Whether the data file is read and written past the page cache until every
     /// chunk is present.
     pub(crate) fn is_direct_for_now(&self) -> bool {
-        u64::from_le(self.mode().load(Ordering::Acquire)) == DIRECT_FOR_NOW
+        u64::from_le(self.mode().load(Ordering::Acquire)) & DIRECT_FOR_NOW != 0
     }
 
     /// From now on it is. Only for an object of which no chunk is present.
     pub(crate) fn become_direct(&self) {
-        self.mode().store(DIRECT_FOR_NOW.to_le(), Ordering::Release);
+        let bit = DIRECT_FOR_NOW.to_le();
+        self.mode().fetch_or(bit, Ordering::AcqRel);
+    }
+
+    /// Says whether it is never evicted, for a table that was lost.
+    pub(crate) fn pin(&self, pinned: bool) {
+        let bit = PINNED.to_le();
+        if pinned {
+            self.mode().fetch_or(bit, Ordering::AcqRel);
+        } else {
+            self.mode().fetch_and(!bit, Ordering::AcqRel);
+        }
+    }
+
+    pub(crate) fn is_pinned(&self) -> bool {
+        u64::from_le(self.mode().load(Ordering::Acquire)) & PINNED != 0
     }
 
     /// It is not any more, if every chunk is present.
@@ -180,7 +197,8 @@ impl Bitmap {
         // Of two that publish the last two chunks at once, one must see both.
         fence(Ordering::SeqCst);
         if self.is_complete() {
-            self.mode().store(0, Ordering::Release);
+            let bit = DIRECT_FOR_NOW.to_le();
+            self.mode().fetch_and(!bit, Ordering::AcqRel);
         }
     }
 
@@ -250,6 +268,27 @@ impl Bitmap {
         assert!(chunk < self.regions.chunks);
         let bits = self.durable_if_sound(chunk / 64);
         bits.is_none_or(|bits| bits & 1 << (chunk % 64) != 0)
+    }
+
+    /// Makes all durable bits unsound, as [`Self::suspend_durable`] does those of a word.
+    /// False: there were none.
+    pub(super) fn suspend_all_durable(&self) -> bool {
+        let some = |index: &u64| self.durable_if_sound(*index) != Some(0);
+        let mut words = (0..self.regions.words()).filter(some).peekable();
+        let is_any = words.peek().is_some();
+        words.for_each(|index| {
+            self.suspend_durable(index * 64);
+        });
+        is_any
+    }
+
+    /// The device does not have any of them any more.
+    pub(super) fn clear_all_durable(&self) {
+        for index in 0..self.regions.words() {
+            if self.durable_if_sound(index).is_none() {
+                self.put_durable(index, 0);
+            }
+        }
     }
 
     /// Makes the word of a chunk's durable bit unsound, until [`Self::resume_durable`]:
@@ -541,6 +580,8 @@ mod tests {
             assert_eq!(bitmap.durable(0), 0, "bit {bit} is not what was written");
             word.fetch_xor(1u64.to_le() << (bit % 64), Ordering::Relaxed);
         }
+        let other = super::tests::file();
+        assert!(!map(&other, 130).suspend_all_durable());
         assert!(bitmap.may_be_durable(63) && !bitmap.may_be_durable(2));
         let rest = bitmap.suspend_durable(63);
         assert!(bitmap.may_be_durable(63) && bitmap.may_be_durable(2));
@@ -552,6 +593,11 @@ mod tests {
         bitmap.publish(63, Some(7));
         assert!(bitmap.has(63) && !bitmap.doubts(63) && !bitmap.may_be_durable(63));
         assert_eq!(bitmap.unsynced(1).words, [(0, 1 << 63)]);
+        assert!(bitmap.suspend_all_durable() && bitmap.may_be_durable(2));
+        bitmap.clear_all_durable();
+        assert!(!bitmap.may_be_durable(1) && !bitmap.may_be_durable(2));
+        bitmap.resume_durable(63, 0b11);
+        bitmap.resume_durable(64, 1);
         bitmap.publish(2, None);
         bitmap.keep_only_durable();
         assert_eq!((bitmap.count(), bitmap.has(2)), (3, false));

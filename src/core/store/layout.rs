@@ -15,7 +15,7 @@
 //! | 156..160 | flags: bit 0, the object is direct; the others are zero |
 //! | 160..168 | offset of the bits, a multiple of 8 |
 //! | 168..176 | XXH3 of the header with this field, the boot id and the mode zero |
-//! | 176..184 | mode: 1, direct until every chunk is present; else 0 |
+//! | 176..184 | mode: bit 0, direct until every chunk is present; bit 1, pinned |
 //! | 184..192 | zero |
 //! | 192.. | origin, file id, path |
 //!

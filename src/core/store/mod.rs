@@ -138,6 +138,8 @@ pub(crate) struct Store {
     counters: Arc<Counters>,
     memory: Option<Memory>,
     condemned: Condemned,
+    /// Durable bits are set and believed: what was evicted stays so.
+    trusts_durable: bool,
     disk: Disk,
     warm: Warm,
     /// None: nothing is synced.
@@ -235,6 +237,7 @@ impl Store {
             counters,
             warm: Warm::default(),
             memory: Memory::open(config, directory.chunk_bytes, directory.elsewhere),
+            trusts_durable: host.disk.frees_late(directory.objects.as_fd()),
             directory,
             condemned: Condemned::default(),
             disk: host.disk,
@@ -356,6 +359,11 @@ impl Store {
             if sys::try_lock(metadata.as_fd(), Lock::Exclusive).is_err() {
                 return Ok(Found::Unusable);
             }
+            if !self.trusts_durable && bitmap.suspend_all_durable() {
+                let synced = self.disk.sync(metadata.as_fd());
+                synced.context(|| format!("sync {name}"))?;
+                bitmap.clear_all_durable();
+            }
             self.doubt(&header, &bitmap, &data);
             sys::try_lock(metadata.as_fd(), Lock::Shared).context(|| format!("lock {name}"))?;
         }
@@ -456,21 +464,30 @@ impl Store {
             self.unlink(&key.metadata_name());
             self.unlink(&key.data_name(nonce));
         }
-        Ok((self.make(key, header)?, reason))
+        let object = self.make(key, header)?;
+        let came_back = |handle| self.accounts.came_back(handle);
+        let reason = match reason {
+            MissReason::NeverCached if object.account.is_some_and(came_back) => MissReason::Evicted,
+            other => other,
+        };
+        Ok((object, reason))
     }
 
     /// Makes an object: first its slot, so that no file is without one; the metadata
     /// gets its name last.
     fn make(self: &Arc<Self>, key: Key, header: Header) -> Result<Object> {
         let nonce = header.nonce;
-        let newcomer = newcomer(&header, header.file_bytes());
+        let newcomer = newcomer(&header, header.file_bytes(), false);
         let Some(handle) = self.accounts.enter(&newcomer) else {
             let text = "the cache has as many objects as it may have";
-            return Err(Error::new(Errno::NOSPC, text));
+            return Err(Error::new(Errno::AGAIN, text));
         };
         match self.make_files(key, header) {
             Ok(mut object) => {
                 object.account = Some(handle);
+                if self.accounts.is_pinned(handle) {
+                    object.note_pin(true);
+                }
                 Ok(object)
             }
             Err(error) => {
@@ -594,7 +611,7 @@ impl Store {
         // The table was lost, or whoever has the object open has removed it.
         let _bucket = self.lock_bucket(key).ok()?;
         let bytes = object.header.file_bytes() + object.room_taken();
-        let newcomer = newcomer(&object.header, bytes);
+        let newcomer = newcomer(&object.header, bytes, object.is_noted_as_pinned());
         (object.is_named()).then(|| self.accounts.enter(&newcomer))?
     }
 
@@ -617,12 +634,13 @@ impl Store {
 }
 
 /// What the table is told of an object that takes so many bytes.
-fn newcomer(header: &Header, bytes: u64) -> Newcomer<'_> {
+fn newcomer(header: &Header, bytes: u64, pinned: bool) -> Newcomer<'_> {
     Newcomer {
         key: header.identity.key(),
         nonce: header.nonce,
         bytes,
         origin: &header.identity.origin,
+        pinned,
     }
 }
 

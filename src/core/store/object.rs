@@ -202,6 +202,33 @@ impl Object {
         self.store.release(self, bytes);
     }
 
+    /// Has its metadata say whether it is pinned, for a table that was lost.
+    pub(super) fn note_pin(&self, pinned: bool) {
+        self.bitmap.pin(pinned);
+    }
+
+    pub(super) fn is_noted_as_pinned(&self) -> bool {
+        self.bitmap.is_pinned()
+    }
+
+    /// Keeps it from being evicted, or no longer. ENOSPC: pinned objects have as much as
+    /// they may; EAGAIN: it is not in the directory any more.
+    pub(crate) fn pin(&self, pinned: bool) -> Result<()> {
+        let gone = || Error::new(Errno::AGAIN, "the file is not in the cache any more");
+        let handle = self.account.ok_or_else(gone)?;
+        match self.store.pin(handle, pinned) {
+            Ok(()) => {
+                self.note_pin(pinned);
+                Ok(())
+            }
+            Err(Errno::NOSPC) => {
+                let text = "pinned files have as much as they may (pinned_percent)";
+                Err(Error::new(Errno::NOSPC, text))
+            }
+            Err(_) => Err(gone()),
+        }
+    }
+
     /// Whether its metadata still has a name.
     pub(super) fn is_named(&self) -> bool {
         rustix::fs::fstat(self.stored.metadata()).is_ok_and(|stat| stat.st_nlink > 0)

@@ -1,11 +1,14 @@
 //! Room in the cache directory: reserved, given back, made by evicting.
 
+use super::slots::Held;
 use super::space::Need;
 use super::{Lock, Object, Store, on_disk, read_header};
 use crate::error::{Errno, Error, Result};
-use crate::evict::{Entry, Level, Room, Standing};
+use crate::evict::{Entry, Handle, Level, Room, Standing};
 use crate::ids::Key;
-use crate::limits::{EVICT_SKIPS_MAX, EVICTOR_WAIT_MS_MAX, ROOM_TRIES_MAX};
+use crate::limits::{
+    CULL_MS_MAX, CULL_PAUSE_MS, EVICT_SKIPS_MAX, EVICTOR_WAIT_MS_MAX, ROOM_TRIES_MAX,
+};
 use crate::sys;
 use parking_lot::MutexGuard;
 use rustix::fs::OFlags;
@@ -17,9 +20,19 @@ const OBJECT_INODES: u64 = 2;
 
 /// The right to evict: of one thread of one process.
 pub(super) struct Evictor<'a> {
-    /// Given back before the thread's.
-    _process: super::slots::Held<'a>,
-    _thread: MutexGuard<'a, ()>,
+    process: Option<Held<'a>>,
+    thread: Option<MutexGuard<'a, ()>>,
+}
+
+impl Drop for Evictor<'_> {
+    fn drop(&mut self) {
+        drop(self.process.take());
+        // Whoever waits longest is next: the one that evicts beside the work comes again
+        // at once.
+        if let Some(thread) = self.thread.take() {
+            MutexGuard::unlock_fair(thread);
+        }
+    }
 }
 
 impl Store {
@@ -43,7 +56,8 @@ impl Store {
                 }
                 Room::Refused => return false,
                 Room::Full if self.make_room(on_disk(bytes), 0) => {}
-                Room::Full => return false,
+                Room::OverQuota if self.make_room_beside(handle, on_disk(bytes)) => {}
+                Room::Full | Room::OverQuota => return false,
             }
         }
         false
@@ -90,7 +104,7 @@ impl Store {
         for _ in 0..ROOM_TRIES_MAX {
             match self.accounts.has_room(on_disk(bytes), 1) {
                 Room::Granted => return Ok(()),
-                Room::Refused => break,
+                Room::Refused | Room::OverQuota => break,
                 Room::Full if self.make_room(on_disk(bytes), 1) => {}
                 Room::Full => {
                     let text = "there is no room for one more object: all are in use";
@@ -105,10 +119,16 @@ impl Store {
     /// The right to evict, once whoever has it is done. None: that takes too long.
     pub(super) fn evictor(&self) -> Option<Evictor<'_>> {
         let deadline = Instant::now() + Duration::from_millis(EVICTOR_WAIT_MS_MAX);
-        let _thread = self.evicting.try_lock_until(deadline)?;
+        let Some(thread) = self.evicting.try_lock_until(deadline) else {
+            self.counters.eviction_waits.add(1);
+            return None;
+        };
         loop {
-            if let Some(_process) = self.membership.evictor() {
-                return Some(Evictor { _process, _thread });
+            if let Some(process) = self.membership.evictor() {
+                return Some(Evictor {
+                    process: Some(process),
+                    thread: Some(thread),
+                });
             }
             if Instant::now() >= deadline {
                 self.counters.eviction_waits.add(1);
@@ -128,7 +148,7 @@ impl Store {
         while skipped < EVICT_SKIPS_MAX {
             match self.accounts.has_room(bytes, objects) {
                 Room::Granted => return true,
-                Room::Refused => return false,
+                Room::Refused | Room::OverQuota => return false,
                 Room::Full => {}
             }
             let Some(entry) = self.accounts.victim(|key| !self.is_open(key)) else {
@@ -142,6 +162,38 @@ impl Store {
             skipped += usize::from(!self.evict(&entry));
         }
         false
+    }
+
+    /// Evicts objects of the same origin until that has room for so much. False: the
+    /// rest is in use, or another one evicts.
+    fn make_room_beside(&self, handle: Handle, bytes: u64) -> bool {
+        let Some(_evictor) = self.evictor() else {
+            return false;
+        };
+        let mut skipped = 0;
+        while skipped < EVICT_SKIPS_MAX {
+            if self.accounts.is_within_quota(handle, bytes) {
+                return true;
+            }
+            let may_go = |key| !self.is_open(key);
+            let Some(entry) = self.accounts.victim_beside(handle, may_go) else {
+                return false;
+            };
+            skipped += usize::from(!self.evict(&entry));
+        }
+        false
+    }
+
+    /// See [`crate::evict::Accounts::pin`]. Whoever pins has it open, so that nobody is
+    /// evicting it.
+    pub(super) fn pin(&self, handle: Handle, pinned: bool) -> std::result::Result<(), Errno> {
+        self.accounts.pin(handle, pinned)
+    }
+
+    /// Limits what objects of an origin may take: see its options.
+    pub(crate) fn limit_origin(&self, origin: &[u8], quota_bytes: u64, share_percent: u64) {
+        self.accounts
+            .limit_origin(origin, quota_bytes, share_percent);
     }
 
     /// Whether this process has an object open, or is about to.
@@ -162,25 +214,35 @@ impl Store {
         }
         let mut skipped = 0;
         while skipped < EVICT_SKIPS_MAX && !over() {
-            // For one object at a time: who waits for room comes in between.
+            // Who waits for room comes in between, also one of another process.
+            std::thread::sleep(Duration::from_millis(CULL_PAUSE_MS));
             let Some(_evictor) = self.evictor() else {
                 return;
             };
-            if self.accounts.level() == Level::Low && self.space.need() == Need::Nothing {
-                return;
-            }
-            let Some(entry) = self.accounts.victim(|key| !self.is_open(key)) else {
-                return;
-            };
-            if self.evict(&entry) {
-                self.counters.evictions_ahead.add(1);
-                if self.space.need() != Need::Nothing {
-                    self.space.look(&self.directory.root);
+            let until = Instant::now() + Duration::from_millis(CULL_MS_MAX);
+            while Instant::now() < until {
+                if self.cull_one(&mut skipped).is_none() {
+                    return;
                 }
-            } else {
-                skipped += 1;
             }
         }
+    }
+
+    /// Evicts one object, or passes it over. None: there is no need to, or nothing more.
+    fn cull_one(&self, skipped: &mut usize) -> Option<()> {
+        if self.accounts.level() == Level::Low && self.space.need() == Need::Nothing {
+            return None;
+        }
+        let entry = self.accounts.victim(|key| !self.is_open(key))?;
+        if self.evict(&entry) {
+            self.counters.evictions_ahead.add(1);
+            if self.space.need() != Need::Nothing {
+                self.space.look(&self.directory.root);
+            }
+        } else {
+            *skipped += 1;
+        }
+        (*skipped < EVICT_SKIPS_MAX).then_some(())
     }
 
     /// Removes an object unless somebody uses it: then its turn comes later.

@@ -223,10 +223,14 @@ impl Stored {
                 let synced = disk.sync(self.metadata.as_fd());
                 synced.context(|| "sync the metadata of a cached file")?;
             }
-            store
-                .counters
-                .chunks_durable
-                .add(bitmap.set_durable(&unsynced));
+            if store.trusts_durable {
+                let times = rustix::fs::fstat(&self.metadata);
+                let fresh = bitmap.set_durable(&unsynced);
+                store.counters.chunks_durable.add(fresh);
+                if let Ok(times) = times {
+                    self.keep_times(&times);
+                }
+            }
         }
         let synced = disk.sync(self.metadata.as_fd());
         synced.context(|| "sync the metadata of a cached file")?;
@@ -234,10 +238,22 @@ impl Stored {
             store.sync_names(disk, self.key)?;
             self.named.store(true, Ordering::Relaxed);
         }
-        Ok(match unsynced.is_all {
+        Ok(match unsynced.is_all || !store.trusts_durable {
             true => Synced::All,
             false => Synced::InPart,
         })
+    }
+
+    /// Changes through a mapping are uses to the file system, and not to eviction.
+    fn keep_times(&self, was: &rustix::fs::Stat) {
+        let time = |tv_sec, tv_nsec| rustix::fs::Timespec { tv_sec, tv_nsec };
+        let times = rustix::fs::Timestamps {
+            last_access: time(was.st_atime, was.st_atime_nsec as _),
+            last_modification: time(was.st_mtime, was.st_mtime_nsec as _),
+        };
+        if let Err(errno) = rustix::fs::futimens(&self.metadata, &times) {
+            tracing::debug!("cannot set the times of metadata: {errno}");
+        }
     }
 
     fn wait(self: &Arc<Self>, store: &Store) {

@@ -133,9 +133,15 @@ impl Found {
             let way = WAYS[random.below(3) as usize];
             let bytes = cache.read_by(way, &file, *size as usize, 0).unwrap();
             let right = expected(number, 0, *size);
-            let wrong = bytes.iter().zip(&right).position(|(is, be)| is != be);
-            assert_eq!(wrong, None, "the first wrong byte of {number}, {way:?}");
-            assert_eq!(bytes.len(), right.len());
+            assert_eq!(bytes.len(), right.len(), "of {number}, {way:?}");
+            let chunks = |bytes: &[u8]| bytes.chunks(CHUNK as usize).map(<[u8]>::to_vec).collect();
+            let (is, be): (Vec<_>, Vec<_>) = (chunks(&bytes), chunks(&right));
+            for (chunk, (is, be)) in is.iter().zip(&be).enumerate() {
+                let wrong = is.iter().zip(be).position(|(is, be)| is != be);
+                let shown = wrong.map(|at| (at, &is[at..is.len().min(at + 16)]));
+                let stats = cache.stats();
+                assert_eq!(shown, None, "chunk {chunk} of {number}, {way:?}, {stats:?}");
+            }
         }
         let stats = cache.stats();
         self.verified += stats.chunks_verified;
@@ -149,7 +155,7 @@ impl Found {
 /// Lets a cache work on a disk, and cuts the power `cuts` times. False, said: there is
 /// no such disk to be had.
 fn run(program: &[&str], mount: &str, cuts: u64, found: &mut Found) -> bool {
-    let mut random = Random::of(found.missing);
+    let mut random = Random::of(mount.len() as u64);
     let place = Place::new();
     for (number, size) in SIZES.iter().enumerate() {
         let bytes = content(number as u64, 0, *size as usize);
@@ -220,14 +226,15 @@ fn what_a_power_cut_left_is_never_wrong() {
     }
     let asked = std::env::var(CUTS_VARIABLE).ok();
     let cuts: u64 = asked.map_or(CUTS, |text| text.parse().unwrap());
-    let mut found = Found::default();
     let ext4 = ["mkfs.ext4", "-q", "-F", "-b", "4096"];
+    // With the second one, removed files come back with the bytes of others.
     for mount in ["loop", "loop,data=writeback"] {
+        let mut found = Found::default();
         if !run(&ext4, mount, cuts, &mut found) {
             return;
         }
+        eprintln!("{cuts} cuts with {mount}: {found:?}");
+        assert_eq!(found.durable > 0, mount == "loop", "{found:?}");
+        assert!(found.missing > 0, "nothing was lost: {found:?}");
     }
-    eprintln!("{cuts} cuts of two disks: {found:?}");
-    assert!(found.durable > 0, "nothing was durable: {found:?}");
-    assert!(found.missing > 0, "nothing was lost: {found:?}");
 }

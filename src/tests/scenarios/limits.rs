@@ -1,6 +1,7 @@
 //! Limits hold, at the limit.
 
-use crate::tests::door::{Door, LIMIT, Place, QueueDoor, Settings, WAYS};
+use crate::capi::types::{CACHEFS_MISS_NEVER_CACHED, CACHEFS_MISS_NO_ROOM};
+use crate::tests::door::{Ask, Door, LIMIT, Place, QueueDoor, Settings, WAYS};
 use crate::tests::origin::{TestOrigin, content, grow_old};
 use cachefs_core::EngineChoice;
 use std::os::unix::fs::MetadataExt;
@@ -150,4 +151,26 @@ pub(crate) fn callback_requests_are_limited<D: Door>(engine: EngineChoice) {
     }
     let again = cache.read_async(&file, 1, 0).unwrap();
     assert_eq!(again.done.recv_timeout(LIMIT).unwrap().1.result, 1);
+}
+
+pub(crate) fn a_miss_says_that_there_was_no_room<D: Door>(engine: EngineChoice) {
+    let place = Place::new();
+    let mut settings = Settings::new(engine);
+    settings.capacity_bytes = 4 * MIB;
+    settings.chunk_bytes = MIB;
+    settings.readahead = false;
+    let cache = D::open(&place.cache(), &settings).unwrap();
+    let origin = cache.custom("code", Arc::new(TestOrigin::new(6 * MIB)));
+    let file = cache.file(&origin, b"file").unwrap();
+    let read = |chunk: u64| {
+        let asks = [Ask {
+            file: &file,
+            length: 10,
+            offset: chunk * MIB,
+        }];
+        cache.batch(&asks).pop().unwrap().1.miss_reason
+    };
+    let reasons: Vec<u32> = (0..6).map(read).collect();
+    assert_eq!(reasons[0], CACHEFS_MISS_NEVER_CACHED);
+    assert_eq!(reasons[5], CACHEFS_MISS_NO_ROOM, "{reasons:?}");
 }

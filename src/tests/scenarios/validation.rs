@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-const CHUNK: u64 = 64 << 10;
-const SIZE: u64 = 4 * CHUNK;
+pub(super) const CHUNK: u64 = 64 << 10;
+pub(super) const SIZE: u64 = 4 * CHUNK;
 
-fn settings(engine: EngineChoice) -> Settings {
+pub(super) fn settings(engine: EngineChoice) -> Settings {
     Settings {
         chunk_bytes: CHUNK,
         readahead: false,
@@ -20,7 +20,7 @@ fn settings(engine: EngineChoice) -> Settings {
     }
 }
 
-fn options(pairs: &[(&str, &str)]) -> OriginOptions {
+pub(super) fn options(pairs: &[(&str, &str)]) -> OriginOptions {
     let mut options = OriginOptions::default();
     for (key, value) in pairs {
         options.set(key, value).unwrap();
@@ -33,15 +33,15 @@ fn never() -> OriginOptions {
 }
 
 /// A cache and an origin of code, whose file is trusted at once.
-struct Stage<D: Door> {
-    cache: D,
-    code: Arc<TestOrigin>,
-    origin: D::Origin,
+pub(super) struct Stage<D: Door> {
+    pub(super) cache: D,
+    pub(super) code: Arc<TestOrigin>,
+    pub(super) origin: D::Origin,
     _place: Place,
 }
 
 impl<D: Door> Stage<D> {
-    fn new(settings: Settings, options: &OriginOptions) -> Self {
+    pub(super) fn new(settings: Settings, options: &OriginOptions) -> Self {
         let place = Place::new();
         let cache = D::open(&place.cache(), &settings).unwrap();
         let code = Arc::new(TestOrigin::new(SIZE));
@@ -54,29 +54,29 @@ impl<D: Door> Stage<D> {
         }
     }
 
-    fn open(&self) -> D::File {
+    pub(super) fn open(&self) -> D::File {
         self.cache.file(&self.origin, b"file").unwrap()
     }
 
-    fn stats(&self) -> u64 {
+    pub(super) fn stats(&self) -> u64 {
         self.code.stats.load(Ordering::SeqCst)
     }
 
-    fn change(&self, version: i64) {
+    pub(super) fn change(&self, version: i64) {
         self.code.version.store(version, Ordering::SeqCst);
     }
 
-    fn read(&self, way: Way, file: &D::File, chunk: u64) -> Result<Vec<u8>, i32> {
+    pub(super) fn read(&self, way: Way, file: &D::File, chunk: u64) -> Result<Vec<u8>, i32> {
         let range = (CHUNK as usize, chunk * CHUNK);
         self.cache.read_by(way, file, range.0, range.1)
     }
 }
 
-fn chunk_of(version: u64, chunk: u64) -> Vec<u8> {
+pub(super) fn chunk_of(version: u64, chunk: u64) -> Vec<u8> {
     content(version, chunk * CHUNK, CHUNK as usize)
 }
 
-fn errno(result: Result<Vec<u8>, i32>) -> Option<i32> {
+pub(super) fn errno(result: Result<Vec<u8>, i32>) -> Option<i32> {
     result.err()
 }
 

@@ -9,7 +9,8 @@
 //! | 32..40 | XXH3 of the bytes before |
 //! | 64..512 | words that change: [`Word`] |
 //! | 1024..3072 | 256 words: of each process that uses it, a number; 0: free |
-//! | 4096..8192 | 256 times 16 bytes, of each origin: hash of its name, blocks |
+//! | 4096..8192 | 128 times 32 bytes, of each origin: hash of its name, blocks, blocks that
+//! it may have, blocks from which on its objects go first; 0: no limit |
 //! | 8192.. | slots of 32 bytes: two words of key, nonce, state |
 //! | then | places of the short queue, of the long one, fingerprints: 8 bytes each |
 //!
@@ -30,12 +31,12 @@ pub(super) const SLOT_BYTES: u64 = 32;
 /// Processes that use one table at once.
 pub(crate) const PROCESSES_MAX: u64 = 256;
 /// Origins that are told apart.
-pub(super) const ORIGINS_MAX: u64 = 256;
+pub(super) const ORIGINS_MAX: u64 = 128;
 /// Fingerprints that lie together.
 pub(super) const CELLS_TOGETHER: u64 = 8;
 
 const _: () = assert!(PROCESSES + PROCESSES_MAX * 8 <= ORIGINS);
-const _: () = assert!(ORIGINS + ORIGINS_MAX * 16 <= HEADER_BYTES);
+const _: () = assert!(ORIGINS + ORIGINS_MAX * 32 <= HEADER_BYTES);
 
 /// What changes in the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,9 +98,9 @@ impl Sizes {
         PROCESSES + index * 8
     }
 
-    /// The hash of an origin; its blocks follow.
+    /// The hash of an origin; three words follow.
     pub(super) fn origin(&self, index: u64) -> u64 {
-        ORIGINS + index * 16
+        ORIGINS + index % ORIGINS_MAX * 32
     }
 
     pub(super) fn slot(&self, slot: u64) -> u64 {

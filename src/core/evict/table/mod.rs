@@ -314,7 +314,45 @@ impl Table {
     }
 
     fn origin_blocks(&self, index: u64) -> &AtomicU64 {
-        self.memory.word(self.sizes.origin(index % ORIGINS_MAX) + 8)
+        self.memory.word(self.sizes.origin(index) + 8)
+    }
+
+    fn origin_limit(&self, index: u64) -> &AtomicU64 {
+        self.memory.word(self.sizes.origin(index) + 16)
+    }
+
+    fn origin_share(&self, index: u64) -> &AtomicU64 {
+        self.memory.word(self.sizes.origin(index) + 24)
+    }
+
+    /// Sets how many blocks an origin may have, and from how many on its objects go
+    /// first; 0: no limit.
+    pub(crate) fn limit_origin(&self, index: u64, limit: u64, share: u64) {
+        // Those that are not told apart share none.
+        if index < ORIGINS_MAX - 1 {
+            self.origin_limit(index).store(limit, Ordering::Release);
+            self.origin_share(index).store(share, Ordering::Release);
+        }
+    }
+
+    /// Blocks that an origin has beyond what it may, if it gets so many more.
+    pub(crate) fn origin_excess(&self, index: u64, more: u64) -> u64 {
+        let limit = self.origin_limit(index).load(Ordering::Acquire);
+        let blocks = self.origin_blocks(index).load(Ordering::Acquire);
+        match limit {
+            0 => 0,
+            limit => blocks.saturating_add(more).saturating_sub(limit),
+        }
+    }
+
+    /// The origin that has most beyond its share, and how much that is.
+    pub(crate) fn above_share(&self) -> Option<(u64, u64)> {
+        let excess = |index| {
+            let share = self.origin_share(index).load(Ordering::Acquire);
+            let blocks = self.origin_blocks(index).load(Ordering::Acquire);
+            (share > 0 && blocks > share).then(|| (index, blocks - share))
+        };
+        (0..ORIGINS_MAX).filter_map(excess).max_by_key(|one| one.1)
     }
 
     /// The number of an origin. The last one is that of all that are too many.

@@ -103,6 +103,22 @@ impl Table {
         Head::Stale
     }
 
+    /// Entries of a queue from its head on, as they are now. Only for the evictor.
+    pub(in crate::evict) fn queued(&self, is_long: bool) -> impl Iterator<Item = Entry> {
+        let head = self.ends(is_long).0.load(Ordering::Acquire);
+        (0..self.length(is_long)).filter_map(move |step| {
+            let (place, lap) = self.place(is_long, head.wrapping_add(step));
+            let value = place.load(Ordering::Acquire);
+            let handle = Handle {
+                slot: (value & ((1 << GENERATION) - 1)) as u32,
+                generation: (value >> GENERATION) as u16,
+            };
+            let entry = self.get(handle).filter(|_| value >> LAP == lap)?;
+            let state = entry.state;
+            (state.is_long() == is_long && !state.is_pinned()).then_some(entry)
+        })
+    }
+
     /// Takes the first of a queue off. Only for the evictor.
     pub(in crate::evict) fn advance(&self, is_long: bool) {
         self.ends(is_long).0.fetch_add(1, Ordering::AcqRel);
@@ -160,8 +176,8 @@ impl Table {
     pub(in crate::evict) fn remember(&self, key: Key) {
         let fingerprint = fingerprint(key);
         // From 1 on: a cell of zeros is empty.
-        let serial = self.word(Word::GoneSerial).fetch_add(1, Ordering::AcqRel) + 1;
-        let serial = serial as u32;
+        let serial = self.word(Word::GoneSerial).fetch_add(1, Ordering::AcqRel);
+        let serial = serial.wrapping_add(1) as u32;
         let age = |cell: &&AtomicU64| {
             let value = cell.load(Ordering::Acquire);
             if value == 0 {

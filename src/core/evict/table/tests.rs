@@ -225,7 +225,7 @@ fn any_damage_is_survived_and_put_right() {
             let handle = s3fifo::enter(&table, key(number), number, State::default()).unwrap();
             table.reserve(handle, 4, 1000).unwrap();
         }
-        // Behind the part that has a checksum.
+        // Behind the part that has a checksum; words at their limits are the worst.
         let words = sizes.file_bytes() / 8;
         for _ in 0..1 + numbers.below(200) {
             let word = table.memory.word((8 + numbers.below(words - 8)) * 8);

@@ -3,7 +3,7 @@
 use super::way::Way;
 use super::{Copy, Failure, Shard, State};
 use crate::buf::Buffer;
-use crate::completion::Operation;
+use crate::completion::{MissReason, Operation};
 use crate::error::{Errno, Error, describe};
 use crate::exec::OpTarget;
 use crate::file::Version;
@@ -149,10 +149,11 @@ impl Shard {
             return self.drop_copy(slot);
         }
         let waiters = std::mem::take(&mut copy.waiters);
+        copy.file.origin.told(&token);
         match token {
             Err(errno) => {
                 self.drop_copy(slot);
-                self.fail_waiters(waiters, errno);
+                self.not_given(waiters, errno);
             }
             Ok(token) if token != copy.version.token => {
                 self.counters.stale_fetches.add(1);
@@ -165,9 +166,10 @@ impl Shard {
             Ok(_) => match copy.unless_changed {
                 None => self.publish_copy(slot, waiters),
                 Some(errno) => {
+                    copy.file.origin.told::<()>(&Err(errno));
                     tracing::error!("the origin did not give what it has: {}", describe(errno));
                     self.drop_copy(slot);
-                    self.fail_waiters(waiters, errno);
+                    self.not_given(waiters, errno);
                 }
             },
         }
@@ -218,7 +220,7 @@ impl Shard {
         self.fail_waiters(fills, errno);
         for waiter in reads {
             self.requests[waiter.request].outstanding -= 1;
-            self.bypass(waiter);
+            self.bypass(waiter, MissReason::CacheError);
         }
     }
 
@@ -228,8 +230,13 @@ impl Shard {
         self.fail_waiters(fills, Errno::TIMEDOUT);
         for waiter in reads {
             self.requests[waiter.request].outstanding -= 1;
-            self.bypass(waiter);
+            self.bypass(waiter, MissReason::NotAdmitted);
         }
+    }
+
+    /// The origin could not give it.
+    fn not_given(&mut self, waiters: Vec<Waiter>, errno: Errno) {
+        self.tell_waiters(waiters, |request, _| request.origin_failed(errno));
     }
 
     fn fail_waiters(&mut self, waiters: Vec<Waiter>, errno: Errno) {

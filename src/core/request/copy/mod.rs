@@ -235,8 +235,8 @@ impl Shard {
     pub(super) fn copy(&mut self, slot: usize, chunk: u64) -> bool {
         let object = match self.may_store(&self.requests[slot].version) {
             Ok(object) => object,
-            Err(errno) => {
-                self.requests[slot].fail(errno);
+            Err(refused) => {
+                self.requests[slot].fail(refused.errno);
                 return true;
             }
         };
@@ -580,7 +580,7 @@ impl Shard {
             request.fail(Errno::TIMEDOUT);
         } else {
             request.cursor += waiter.length;
-            self.bypass(waiter);
+            self.bypass(waiter, MissReason::NotAdmitted);
         }
     }
 
@@ -651,7 +651,8 @@ impl Shard {
                 let request = &mut self.requests[one.request];
                 request.outstanding -= 1;
                 request.surveying = false;
-                request.fail(Errno::TIMEDOUT);
+                request.file.origin.told::<()>(&Err(Errno::TIMEDOUT));
+                request.origin_failed(Errno::TIMEDOUT);
                 self.advance(one.request);
             }
         }

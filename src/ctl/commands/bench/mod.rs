@@ -3,7 +3,8 @@
 //! | file | what it does |
 //! |---|---|
 //! | `rows` | the rows, and what they are run on |
-//! | `direct`, `cached`, `copy`, `opened`, `idle`, `cold`, `tail` | measure one kind of row each |
+//! | `direct`, `cached`, `copy`, `opened`, `idle`, `many`, `disk` | measure one kind of row each |
+//! | `cold`, `tail` | the same: first reads, and hits beside fills |
 //! | `slow` | an origin that takes its time |
 //! | `subject`, `reader` | a cached file, and the ways to read it |
 //! | `scratch`, `child` | a directory for files, and other programs in it |
@@ -18,8 +19,10 @@ mod cold;
 mod copy;
 mod cost;
 mod direct;
+mod disk;
 mod fio;
 mod idle;
+mod many;
 mod opened;
 mod pairs;
 mod reader;
@@ -62,11 +65,22 @@ pub fn run(context: &Context, bench: &Bench) -> Outcome {
     match bench {
         Bench::Engine(args) => {
             let rows = choose(&ENGINE_ROWS, &args.rows);
-            run_rows(context, &args.run, &rows, (args.size, args.idle))
+            let extent = Extent {
+                size: args.size,
+                idle: args.idle,
+                ..Extent::default()
+            };
+            run_rows(context, &args.run, &rows, extent)
         }
         Bench::Cache(args) => {
             let rows = choose(&CACHE_ROWS, &args.rows);
-            run_rows(context, &args.run, &rows, (args.size, 0))
+            let extent = Extent {
+                size: args.size,
+                objects: args.objects,
+                mixed_seconds: args.seconds.into(),
+                ..Extent::default()
+            };
+            run_rows(context, &args.run, &rows, extent)
         }
     }
 }
@@ -83,8 +97,20 @@ struct Report {
     rows: Vec<RowReport>,
 }
 
-/// `extent`: bytes of the file, and seconds of watching.
-fn run_rows(context: &Context, args: &BenchRun, rows: &[&Row], extent: (u64, u16)) -> Outcome {
+/// How much is measured.
+#[derive(Clone, Copy, Default)]
+struct Extent {
+    /// Bytes of the file.
+    size: u64,
+    /// Seconds that the idle engine is watched.
+    idle: u16,
+    /// Objects of a cache that has very many.
+    objects: u64,
+    /// Seconds that the disk is watched.
+    mixed_seconds: u64,
+}
+
+fn run_rows(context: &Context, args: &BenchRun, rows: &[&Row], extent: Extent) -> Outcome {
     let bed = make_bed(context, args, rows, extent).map_err(whole_failure)?;
     let setting = setting(&bed)?;
     if !args.json {
@@ -136,8 +162,9 @@ fn make_bed(
     context: &Context,
     args: &BenchRun,
     rows: &[&Row],
-    (size, idle): (u64, u16),
+    extent: Extent,
 ) -> Result<Bed, Trouble> {
+    let size = extent.size;
     let stop = Stop::on_signals().map_err(Trouble::io("handle signals"))?;
     // A file and its copy at once.
     let copies = |row: &&Row| [COPY, P99].contains(&row.name) || row.name.starts_with(COLD);
@@ -151,7 +178,9 @@ fn make_bed(
         config: context.config.clone(),
         pairs: args.pairs,
         size,
-        idle,
+        idle: extent.idle,
+        objects: extent.objects,
+        mixed_seconds: extent.mixed_seconds,
         origin,
     })
 }

@@ -4,7 +4,7 @@ use super::report::Measured;
 use super::scratch::Scratch;
 use super::subject::Subject;
 use super::trouble::Trouble;
-use super::{cached, cold, copy, direct, idle, opened, tail};
+use super::{cached, cold, copy, direct, disk, idle, many, opened, tail};
 use cachefs_core::Config;
 use std::path::PathBuf;
 
@@ -21,6 +21,10 @@ pub struct Bed {
     pub pairs: u16,
     /// Bytes of the file that is copied.
     pub size: u64,
+    /// Objects of a cache that has very many.
+    pub objects: u64,
+    /// Seconds that the disk is watched.
+    pub mixed_seconds: u64,
     /// Seconds that the idle engine is watched.
     pub idle: u16,
     /// Where the file that is read comes from.
@@ -55,7 +59,7 @@ pub struct Row {
 }
 
 /// Those of the cache, in the order in which they are run.
-pub static CACHE_ROWS: [Row; 6] = [
+pub static CACHE_ROWS: [Row; 10] = [
     Row {
         name: "lease",
         title: "4 KiB in locked memory leased, located and released, against pread",
@@ -65,6 +69,26 @@ pub static CACHE_ROWS: [Row; 6] = [
         name: "open-hit",
         title: "cached files opened, looked at and closed, against open, fstat and close",
         run: opened::hits,
+    },
+    Row {
+        name: "lookup",
+        title: "opens of cached files among very many objects, against among a thousand",
+        run: many::lookup,
+    },
+    Row {
+        name: "open",
+        title: "a cache with very many objects, opened until its first hit",
+        run: many::first_hit,
+    },
+    Row {
+        name: "memory",
+        title: "private memory of a process that has a cache with very many objects open",
+        run: many::memory,
+    },
+    Row {
+        name: "disk",
+        title: "what a cache takes at most while two fill and read all at once",
+        run: disk::run,
     },
     Row {
         name: "cold-limited",
