@@ -9,7 +9,11 @@ use std::fs;
 use std::path::Path;
 
 const HEADER: &str = "../include/cachefs.h";
-const TYPES: [&str; 2] = ["../src/capi/types.rs", "../src/capi/types/origins.rs"];
+const TYPES: [&str; 3] = [
+    "../src/capi/types.rs",
+    "../src/capi/types/origins.rs",
+    "../src/capi/types/statistics.rs",
+];
 
 fn main() {
     println!("cargo::rerun-if-changed={HEADER}");
