@@ -160,6 +160,21 @@
 #define CACHEFS_OPTION_SET 5
 
 /**
+ * cachefs_cache_options.fill_priority: below what the thread has.
+ */
+#define CACHEFS_FILL_PRIORITY_LOW 0
+
+/**
+ * When the device has nothing else to do.
+ */
+#define CACHEFS_FILL_PRIORITY_IDLE 1
+
+/**
+ * As the thread has it.
+ */
+#define CACHEFS_FILL_PRIORITY_NONE 2
+
+/**
  * cachefs_report.state: reads are served from the cache and fill it.
  */
 #define CACHEFS_STATE_NORMAL 1
@@ -382,7 +397,8 @@
 #define CACHEFS_MISS_VERSION_CHANGED 2
 
 /**
- * The bytes were not kept, for a reason that has no name of its own.
+ * The bytes were not kept: fills take what they may already, or for a reason that has
+ * no name of its own.
  */
 #define CACHEFS_MISS_NOT_ADMITTED 3
 
@@ -587,6 +603,29 @@ typedef struct cachefs_cache_options {
      * Chunks of one request that are fetched at the same time.
      */
     uint32_t fill_depth;
+    /**
+     * Bytes a second that fills write to the cache; 0: no limit. Readers do not wait
+     * for it: what they get is not kept then, and filled later.
+     */
+    uint64_t fill_bytes_per_second;
+    /**
+     * The same in writes, of up to a chunk each.
+     */
+    uint64_t fill_operations_per_second;
+    /**
+     * Fills become fewer while hits take more than this percentage of what they take
+     * without fills; a large number: they never do.
+     */
+    uint32_t fill_latency_percent;
+    /**
+     * CACHEFS_FILL_PRIORITY_…, for devices whose scheduler knows priorities.
+     */
+    uint32_t fill_priority;
+    /**
+     * Percentage of a file that is cached from which on all of it is fetched, when
+     * nobody reads; 0: never.
+     */
+    uint32_t fill_after_percent;
     /**
      * Callback reads and fills that may be in flight at once, over the cache.
      */
@@ -872,6 +911,19 @@ typedef struct cachefs_origin_options {
      * before those of others. 0: never. The last one who opens an origin sets it.
      */
     uint64_t share_percent;
+    /**
+     * Bytes a second that are read from it; 0: no limit. Readers go first, and take up
+     * to a second's worth in advance.
+     */
+    uint64_t bytes_per_second;
+    /**
+     * The same in reads of it, of up to a chunk each.
+     */
+    uint64_t operations_per_second;
+    /**
+     * Its share of what several origins of the cache want at once.
+     */
+    uint64_t weight;
 } cachefs_origin_options;
 
 /**
@@ -1419,6 +1471,26 @@ typedef struct cachefs_statistics {
      * Probes of the cache device.
      */
     uint64_t device_probes;
+    /**
+     * Bytes of reads that were not kept since fills are limited, or write too slowly.
+     */
+    uint64_t bytes_passed_by;
+    /**
+     * Bytes that were fetched when nobody read: what had passed by, and rests of files.
+     */
+    uint64_t bytes_filled_later;
+    /**
+     * Times that a fetch or a fill had to wait for what its origin, or fills, may take.
+     */
+    uint64_t throttled;
+    /**
+     * Nanoseconds that they waited.
+     */
+    uint64_t throttled_ns;
+    /**
+     * Chunks that one fill may have under way, now: see fill_latency_percent.
+     */
+    uint64_t fill_depth;
 } cachefs_statistics;
 
 /**

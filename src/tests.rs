@@ -15,6 +15,7 @@ mod killing;
 mod log;
 mod origin;
 mod power;
+mod qos;
 mod random;
 mod scenarios;
 mod sharing;

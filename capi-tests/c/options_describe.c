@@ -12,7 +12,9 @@ static const char *const KEYS[] = {
     "capacity_run_percent", "capacity_cull_percent", "space_run_percent",
     "space_cull_percent", "space_stop_percent", "inodes_run_percent",
     "inodes_cull_percent", "inodes_stop_percent", "pinned_percent",
-    "device_timeout_ms",
+    "device_timeout_ms", "durable", "sync_interval_ms",
+    "fill_bytes_per_second", "fill_operations_per_second", "fill_latency_percent",
+    "fill_priority", "fill_after_percent",
 };
 
 enum { KEY_COUNT = sizeof KEYS / sizeof KEYS[0] };

@@ -5,6 +5,7 @@ static const char *const KEYS[] = {
     "validation",     "validate_ttl_ms", "negative_ttl_ms",  "retries",  "retry_first_ms",
     "retry_max_ms",   "breaker_failures", "breaker_probe_ms", "stale_ms",
     "quota_bytes",    "share_percent",
+    "bytes_per_second", "operations_per_second", "weight",
 };
 
 enum { KEY_COUNT = sizeof KEYS / sizeof KEYS[0] };

@@ -10,17 +10,17 @@ _Static_assert(sizeof(void *) == 8, "these are the sizes on 64-bit machines");
 _Static_assert(sizeof(cachefs_completion) == 64, "never grows: queues return arrays of it");
 _Static_assert(sizeof(cachefs_request) == 64, "grows by request_size of cachefs_queue_push");
 
-_Static_assert(sizeof(cachefs_cache_options) == 232, "");
+_Static_assert(sizeof(cachefs_cache_options) == 264, "");
 _Static_assert(sizeof(cachefs_option_info) == 40, "");
 _Static_assert(sizeof(cachefs_report) == 2096, "");
 _Static_assert(sizeof(cachefs_origin_attr) == 88, "");
 _Static_assert(sizeof(cachefs_origin_ops) == 40, "");
-_Static_assert(sizeof(cachefs_origin_options) == 96, "");
+_Static_assert(sizeof(cachefs_origin_options) == 120, "");
 _Static_assert(sizeof(cachefs_origin_report_info) == 48, "");
 _Static_assert(sizeof(cachefs_file_info) == 48, "");
 _Static_assert(sizeof(cachefs_residency) == 40, "");
 _Static_assert(sizeof(cachefs_queue_options) == 16, "");
-_Static_assert(sizeof(cachefs_statistics) == 400, "");
+_Static_assert(sizeof(cachefs_statistics) == 440, "");
 _Static_assert(sizeof(cachefs_latency) == 48, "never grows: it is a part of others");
 _Static_assert(sizeof(cachefs_engine_statistics) == 360, "");
 

@@ -46,6 +46,11 @@ pub(super) fn config(options: &cachefs_cache_options) -> Result<Config> {
         queue_depth: options.queue_depth.into(),
         psync_threads: options.psync_threads.into(),
         fill_depth: options.fill_depth.into(),
+        fill_bytes_per_second: options.fill_bytes_per_second,
+        fill_operations_per_second: options.fill_operations_per_second,
+        fill_latency_percent: options.fill_latency_percent.into(),
+        fill_priority: options.fill_priority.into(),
+        fill_after_percent: options.fill_after_percent.into(),
         async_limit: options.async_limit.into(),
         origin_timeout_ms: options.origin_timeout_ms.into(),
         device_timeout_ms: options.device_timeout_ms.into(),
@@ -86,6 +91,11 @@ fn store(config: &Config, options: &mut cachefs_cache_options) {
     options.queue_depth = config.queue_depth as u32;
     options.psync_threads = config.psync_threads as u32;
     options.fill_depth = config.fill_depth as u32;
+    options.fill_bytes_per_second = config.fill_bytes_per_second;
+    options.fill_operations_per_second = config.fill_operations_per_second;
+    options.fill_latency_percent = config.fill_latency_percent as u32;
+    options.fill_priority = config.fill_priority as u32;
+    options.fill_after_percent = config.fill_after_percent as u32;
     options.async_limit = config.async_limit as u32;
     options.origin_timeout_ms = config.origin_timeout_ms as u32;
     options.device_timeout_ms = config.device_timeout_ms as u32;

@@ -38,6 +38,9 @@ fn load(options: &cachefs_origin_options) -> Result<OriginOptions> {
         stale_ms: options.stale_ms,
         quota_bytes: options.quota_bytes,
         share_percent: options.share_percent,
+        bytes_per_second: options.bytes_per_second,
+        operations_per_second: options.operations_per_second,
+        weight: options.weight,
     })
 }
 
@@ -54,6 +57,9 @@ fn store(known: &OriginOptions, options: &mut cachefs_origin_options) {
     options.stale_ms = known.stale_ms;
     options.quota_bytes = known.quota_bytes;
     options.share_percent = known.share_percent;
+    options.bytes_per_second = known.bytes_per_second;
+    options.operations_per_second = known.operations_per_second;
+    options.weight = known.weight;
 }
 
 /// Sets every option of an origin to its default.

@@ -77,6 +77,11 @@ pub unsafe extern "C" fn cachefs_stats(
             device_hangs: stats.device_hangs,
             device_changes: stats.device_changes,
             device_probes: stats.device_probes,
+            bytes_passed_by: stats.bytes_passed_by,
+            bytes_filled_later: stats.bytes_filled_later,
+            throttled: stats.throttled,
+            throttled_ns: stats.throttled_ns,
+            fill_depth: stats.fill_depth,
         };
         // SAFETY: the caller promises the structure.
         unsafe { copy_out(statistics, &value) }

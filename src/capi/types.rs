@@ -130,6 +130,19 @@ pub struct cachefs_cache_options {
     pub psync_threads: u32,
     /// Chunks of one request that are fetched at the same time.
     pub fill_depth: u32,
+    /// Bytes a second that fills write to the cache; 0: no limit. Readers do not wait
+    /// for it: what they get is not kept then, and filled later.
+    pub fill_bytes_per_second: u64,
+    /// The same in writes, of up to a chunk each.
+    pub fill_operations_per_second: u64,
+    /// Fills become fewer while hits take more than this percentage of what they take
+    /// without fills; a large number: they never do.
+    pub fill_latency_percent: u32,
+    /// CACHEFS_FILL_PRIORITY_…, for devices whose scheduler knows priorities.
+    pub fill_priority: u32,
+    /// Percentage of a file that is cached from which on all of it is fetched, when
+    /// nobody reads; 0: never.
+    pub fill_after_percent: u32,
     /// Callback reads and fills that may be in flight at once, over the cache.
     pub async_limit: u32,
     /// Milliseconds after which a read that the origin does not answer fails with -ETIMEDOUT.
@@ -235,6 +248,13 @@ pub struct cachefs_option_info {
 }
 
 // --- report ------------------------------------------------------------------
+
+/// cachefs_cache_options.fill_priority: below what the thread has.
+pub const CACHEFS_FILL_PRIORITY_LOW: u32 = 0;
+/// When the device has nothing else to do.
+pub const CACHEFS_FILL_PRIORITY_IDLE: u32 = 1;
+/// As the thread has it.
+pub const CACHEFS_FILL_PRIORITY_NONE: u32 = 2;
 
 /// cachefs_report.state: reads are served from the cache and fill it.
 pub const CACHEFS_STATE_NORMAL: u32 = 1;
@@ -377,6 +397,13 @@ pub struct cachefs_origin_options {
     /// Percent of the cache's capacity_bytes beyond which the origin's files are evicted
     /// before those of others. 0: never. The last one who opens an origin sets it.
     pub share_percent: u64,
+    /// Bytes a second that are read from it; 0: no limit. Readers go first, and take up
+    /// to a second's worth in advance.
+    pub bytes_per_second: u64,
+    /// The same in reads of it, of up to a chunk each.
+    pub operations_per_second: u64,
+    /// Its share of what several origins of the cache want at once.
+    pub weight: u64,
 }
 
 /// cachefs_origin_report_info.circuit: every question is let through to the origin.
@@ -544,7 +571,8 @@ pub const CACHEFS_MISS_NONE: u32 = 0;
 pub const CACHEFS_MISS_NEVER_CACHED: u32 = 1;
 /// The origin's file has another version than the cached one.
 pub const CACHEFS_MISS_VERSION_CHANGED: u32 = 2;
-/// The bytes were not kept, for a reason that has no name of its own.
+/// The bytes were not kept: fills take what they may already, or for a reason that has
+/// no name of its own.
 pub const CACHEFS_MISS_NOT_ADMITTED: u32 = 3;
 /// Cached bytes could not be read back.
 pub const CACHEFS_MISS_CACHE_ERROR: u32 = 4;
@@ -799,6 +827,16 @@ pub struct cachefs_statistics {
     pub device_changes: u64,
     /// Probes of the cache device.
     pub device_probes: u64,
+    /// Bytes of reads that were not kept since fills are limited, or write too slowly.
+    pub bytes_passed_by: u64,
+    /// Bytes that were fetched when nobody read: what had passed by, and rests of files.
+    pub bytes_filled_later: u64,
+    /// Times that a fetch or a fill had to wait for what its origin, or fills, may take.
+    pub throttled: u64,
+    /// Nanoseconds that they waited.
+    pub throttled_ns: u64,
+    /// Chunks that one fill may have under way, now: see fill_latency_percent.
+    pub fill_depth: u64,
 }
 
 /// Latencies of one kind of operation, from its start to its end.

@@ -13,6 +13,7 @@ use crate::limits::{
     BOUNCE_BUFFERS, CLOSERS_MAX, ORIGIN_NAME_BYTES_MAX, POOL_BUFFERS_MIN, READAHEAD_WAITS_SHARE,
 };
 use crate::origin::{Custom, CustomOrigin, Directory, Kind, Origin, OriginJob, OriginOptions};
+use crate::qos::Qos;
 use crate::queue::{Queue, QueueOptions};
 use crate::readahead::{Budget, Places};
 use crate::request::{self, Copying, Method};
@@ -164,6 +165,7 @@ impl Cache {
             invalidations,
             lease_bytes: config.lease_bytes,
             readahead: Arc::new(Budget::new(config.readahead_limit())),
+            qos: Arc::new(Qos::new(&config)),
             async_limit: config.async_limit,
             async_in_flight: AtomicU64::new(0),
             ids: AtomicU64::new(1),
@@ -274,6 +276,7 @@ impl Cache {
             store.tell(&mut stats);
         }
         stats.readahead_bytes = self.shared.readahead.used();
+        stats.fill_depth = self.shared.qos.pace.depth().into();
         stats
     }
 
@@ -347,6 +350,8 @@ impl Cache {
             chunk_bytes: self.shared.chunk_bytes,
             reads_wait_in_kernel: kind == EngineKind::Uring,
             prefetch_places: Places::new(waits.max(1) as u32),
+            qos: Arc::clone(&self.shared.qos),
+            fill_after_percent: config.fill_after_percent,
             direct_copy_bytes: config.direct_copy_bytes,
             origin_timeout: self.shared.origin_timeout,
             close_timeout: self.shared.close_timeout,

@@ -37,7 +37,8 @@ pub enum MissReason {
     NeverCached,
     /// The origin's file has another version than the cached one.
     VersionChanged,
-    /// They were not kept, for a reason that has no name of its own.
+    /// They were not kept: fills take what they may already (docs/qos.md), or for a reason
+    /// that has no name of its own.
     NotAdmitted,
     /// Cached bytes could not be read back.
     CacheError,

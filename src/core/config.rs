@@ -5,8 +5,8 @@ use crate::error::{Errno, Error, Result};
 use crate::io::{EngineChoice, EngineOptions, FEATURE_NAMES, FeatureSet};
 use crate::limits::{
     CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, IO_WORKERS_MAX, LEASE_BYTES_MAX, LEASE_UNIT_BYTES,
-    OBJECT_BYTES_MAX, OBJECTS_MAX, PROCESSORS_MAX, QUEUE_DEPTH_MAX, SPIN_PROCESSORS_MIN,
-    SPIN_US_DEFAULT, SPIN_US_MAX, THREADS_MAX,
+    OBJECT_BYTES_MAX, OBJECTS_MAX, PROCESSORS_MAX, QOS_RATE_MAX, QUEUE_DEPTH_MAX,
+    SPIN_PROCESSORS_MIN, SPIN_US_DEFAULT, SPIN_US_MAX, THREADS_MAX,
 };
 use crate::options::OptionType::{Choice, Number, Processor, Set, Size};
 use crate::options::{BOOL, Field, GIB, KIB, MIB, OptionInfo, option, parse};
@@ -85,6 +85,16 @@ pub struct Config {
     pub withhold: u64,
     /// See the key `fill_depth`.
     pub fill_depth: u64,
+    /// See the key `fill_bytes_per_second`.
+    pub fill_bytes_per_second: u64,
+    /// See the key `fill_operations_per_second`.
+    pub fill_operations_per_second: u64,
+    /// See the key `fill_latency_percent`.
+    pub fill_latency_percent: u64,
+    /// See the key `fill_priority`: 0 low, 1 idle, 2 none.
+    pub fill_priority: u64,
+    /// See the key `fill_after_percent`.
+    pub fill_after_percent: u64,
     /// See the key `async_limit`.
     pub async_limit: u64,
     /// See the key `origin_timeout_ms`.
@@ -363,6 +373,41 @@ pub static OPTIONS: &[OptionInfo<Config>] = &[
         8,
         1..=256,
         "Chunks of one request that are fetched at the same time."
+    ),
+    option!(
+        fill_bytes_per_second,
+        Size,
+        0,
+        0..=QOS_RATE_MAX,
+        "Bytes a second that fills write to the cache; 0: no limit. Readers do not wait for it."
+    ),
+    option!(
+        fill_operations_per_second,
+        Number,
+        0,
+        0..=QOS_RATE_MAX,
+        "The same in writes of up to a chunk."
+    ),
+    option!(
+        fill_latency_percent,
+        Number,
+        200,
+        101..=1_000_000,
+        "Fills become fewer while hits take more than this percentage of what they take alone."
+    ),
+    option!(
+        fill_priority,
+        Choice(&["low", "idle", "none"]),
+        0,
+        0..=2,
+        "I/O priority of fills at the cache device, for schedulers that know priorities."
+    ),
+    option!(
+        fill_after_percent,
+        Number,
+        0,
+        0..=100,
+        "Percentage of a file from which on all of it is fetched, when nobody reads; 0: never."
     ),
     option!(
         async_limit,

@@ -35,6 +35,7 @@ mod log;
 mod memory;
 mod options;
 mod origin;
+mod qos;
 mod queue;
 mod readahead;
 mod request;

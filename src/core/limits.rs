@@ -211,6 +211,30 @@ pub const CONDEMNED_CHUNKS_MAX: usize = 64;
 pub const SYNC_WORDS_MAX: usize = 1 << 16;
 /// Bytes that a slow disk writes in a millisecond: what can be synced at the close.
 pub const SYNC_BYTES_PER_MS: u64 = 32 << 10;
+/// Milliseconds of its rate that a bucket saves while nobody takes from it.
+pub const QOS_CREDIT_MS: u64 = 100;
+/// Milliseconds of an origin's rate that readers may take in advance.
+pub const QOS_READERS_AHEAD_MS: u64 = 1_000;
+/// Milliseconds over which the shortest hit is looked for.
+pub const QOS_WINDOW_MS: u64 = 100;
+/// Such windows after which hits without fills are known anew: half a minute.
+pub const QOS_BASELINE_WINDOWS: u32 = 300;
+/// Nanoseconds that hits may always take longer than without fills.
+pub const QOS_SLACK_NS: u64 = 50_000;
+/// Of so many hits of a thread, the time of one is taken.
+pub const QOS_HIT_SAMPLES: u32 = 64;
+/// Of what waits, so many are looked at for whose turn it is.
+pub const QOS_WAITING_MAX: usize = 256;
+/// Ranges of files that are filled later, at most, of one library thread.
+pub const LATER_RANGES_MAX: usize = 4096;
+/// Milliseconds without a read at a library thread after which it fills them.
+pub const LATER_IDLE_MS: u64 = 100;
+/// Rates of bytes and operations, at most: more is no limit.
+pub const QOS_RATE_MAX: u64 = 1 << 40;
+/// Weight of an origin, at most.
+pub const WEIGHT_MAX: u64 = 10_000;
+/// Milliseconds for which what was fetched ahead, and nobody has read, counts.
+pub const READAHEAD_UNREAD_MS: u64 = 10_000;
 /// Segments of one vectored read, as IOV_MAX of the kernel.
 pub const SEGMENTS_MAX: usize = 1024;
 

@@ -381,6 +381,11 @@ impl Queue {
             for outcome in outcomes.drain(..) {
                 self.hit_ended(outcome, now, &mut served);
             }
+            let pace = &self.shared.qos.pace;
+            if served.shortest_ns != u64::MAX {
+                pace.hit(served.shortest_ns);
+            }
+            pace.look(now);
             count_hits(served, &self.shared.counters);
         }
         self.outcomes = outcomes;
@@ -402,6 +407,7 @@ impl Queue {
                 let latency_ns = now.saturating_duration_since(hit.started).as_nanos() as u64;
                 served.hits += 1;
                 served.bytes += count as u64;
+                served.shortest_ns = served.shortest_ns.min(latency_ns);
                 self.files.release(hit.file);
                 self.ready
                     .push_back(hit_completion(hit.tag, count as u64, latency_ns));

@@ -6,6 +6,7 @@ use crate::exec::{Message, Port};
 use crate::ids::Identity;
 use crate::io::EngineFactory;
 use crate::origin::Source;
+use crate::qos::Qos;
 use crate::readahead::Budget;
 use crate::request::{CopyWorkers, Remote};
 use crate::stats::Counters;
@@ -58,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) lease_bytes: u64,
     /// Of what may be ahead of readers.
     pub(crate) readahead: Arc<Budget>,
+    /// How fast fills may be.
+    pub(crate) qos: Arc<Qos>,
     pub(crate) async_limit: u64,
     pub(crate) async_in_flight: AtomicU64,
     pub(crate) ids: AtomicU64,

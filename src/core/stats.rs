@@ -12,6 +12,8 @@ macro_rules! counters {
             pub memory_bytes: u64,
             /// Bytes that are on their way ahead of readers, or there and not read (now).
             pub readahead_bytes: u64,
+            /// Chunks that one fill may have under way (now).
+            pub fill_depth: u64,
             /// Bytes in the cache directory, those being written included (now).
             pub cached_bytes: u64,
             /// Objects in the cache directory (now).
@@ -37,6 +39,7 @@ macro_rules! counters {
                     $($name: self.$name.get(),)*
                     memory_bytes: 0,
                     readahead_bytes: 0,
+                    fill_depth: 0,
                     cached_bytes: 0,
                     cached_objects: 0,
                     objects_max: 0,
@@ -137,6 +140,14 @@ counters! {
     device_changes,
     /// Probes of the cache device.
     device_probes,
+    /// Bytes of reads that were not kept since fills are limited, or write too slowly.
+    bytes_passed_by,
+    /// Bytes that were fetched when nobody read: what had passed by, and rests of files.
+    bytes_filled_later,
+    /// Times that a fetch or a fill had to wait for what its origin, or fills, may take.
+    throttled,
+    /// Nanoseconds that they waited.
+    throttled_ns,
 }
 
 impl Counters {

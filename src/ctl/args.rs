@@ -232,7 +232,7 @@ pub struct BenchEngine {
 /// See [`Bench::Cache`].
 #[derive(clap::Args)]
 pub struct BenchCache {
-    /// Size of the file that is read, up to 1 GiB
+    /// Size of the cold files; what is read in memory has up to 1 GiB of it
     #[arg(long, value_name = "BYTES", default_value = "1GiB", value_parser = options::size)]
     pub size: u64,
     /// Run only this row; can be repeated

@@ -203,6 +203,11 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
             device_hangs: value.device_hangs,
             device_changes: value.device_changes,
             device_probes: value.device_probes,
+            bytes_passed_by: value.bytes_passed_by,
+            bytes_filled_later: value.bytes_filled_later,
+            throttled: value.throttled,
+            throttled_ns: value.throttled_ns,
+            fill_depth: value.fill_depth,
             cached_bytes: value.cached_bytes,
             cached_objects: value.cached_objects,
         }

@@ -42,6 +42,11 @@ impl Pool {
         self.0.memory.pages()
     }
 
+    /// How many are free.
+    pub(crate) fn free(&self) -> usize {
+        self.0.free.lock().len()
+    }
+
     /// A free buffer, or None. Its bytes are whatever was there before.
     pub(crate) fn take(&self) -> Option<PoolBuf> {
         self.take_leaving(0)

@@ -7,10 +7,14 @@ use super::{FetchId, Message, Port};
 use crate::buf::Pool;
 use crate::completion::Completion;
 use crate::error::Errno;
+use crate::file::FileInner;
 use crate::io::{Engine, Op, Outcome, Wait, Which};
 use crate::limits::WARM_MS;
+use crate::qos::{Qos, Shares};
 use crate::readahead::Places;
-use crate::request::{Bounce, Copying, Fetch, Flight, Part, Reaching, Request, Sink};
+use crate::request::{
+    Bounce, Copying, Fetch, Flight, Later, Part, Paused, Reaching, Request, Sink,
+};
 use crate::stats::Counters;
 use crate::store::Store;
 use slab::Slab;
@@ -39,6 +43,9 @@ pub(crate) struct ShardConfig {
     pub(crate) reads_wait_in_kernel: bool,
     /// For reads ahead that take one.
     pub(crate) prefetch_places: Arc<Places>,
+    pub(crate) qos: Arc<Qos>,
+    /// See the option of this name.
+    pub(crate) fill_after_percent: u64,
     /// Bytes from which on a file that is copied whole is written past the page cache.
     pub(crate) direct_copy_bytes: u64,
     pub(crate) origin_timeout: Duration,
@@ -121,6 +128,18 @@ pub(crate) struct Shard {
     pub(crate) bounces: Slab<Bounce>,
     /// Bounces that wait for a buffer, the oldest first.
     pub(crate) waiting_bounces: VecDeque<usize>,
+    /// Fetches whose write to the cache is under way.
+    pub(crate) storing: usize,
+    /// Fills that wait for what may be read or written.
+    pub(crate) paused: Vec<Paused>,
+    /// When a fetch that waits for the same may go on.
+    pub(crate) feed_at: Option<Instant>,
+    /// Whose turn it is.
+    pub(crate) shares: Shares,
+    pub(crate) later: Later,
+    /// Files with chunks that came ahead, and when to look whether they were read: the
+    /// earliest first, but for moments.
+    pub(crate) unread: VecDeque<(Instant, Weak<FileInner>)>,
     /// When a fetch last moved on: what waits for buffers has no time of its own.
     pub(crate) progress: Instant,
     /// Fills of files that are too young to be trusted yet.
@@ -162,6 +181,12 @@ impl Shard {
             starved: VecDeque::new(),
             bounces: Slab::new(),
             waiting_bounces: VecDeque::new(),
+            storing: 0,
+            paused: Vec::new(),
+            feed_at: None,
+            shares: Shares::default(),
+            later: Later::new(),
+            unread: VecDeque::new(),
             progress: Instant::now(),
             delayed: Vec::new(),
             finished: Vec::new(),
@@ -305,6 +330,10 @@ impl Shard {
         self.feed_waiting();
         self.feed_copies();
         let now = Instant::now();
+        self.config.qos.pace.look(now);
+        self.resume(now);
+        self.feed_later(now);
+        self.reclaim_unread(now);
         self.cool_down(now);
         while let Some(index) = self.delayed.iter().position(|(at, _)| *at <= now) {
             let (_, request) = self.delayed.swap_remove(index);
@@ -356,6 +385,7 @@ impl Shard {
         self.abandon_fetches(slot);
         self.abandon_bounces(slot);
         self.leave_copies(slot);
+        self.leave_pause(slot);
         self.leave_reaching(slot);
         let tag = Target::Request(slot).tag();
         let (out, keep): (VecDeque<_>, _) = self
@@ -380,6 +410,7 @@ impl Shard {
         for slot in slots {
             self.abandon(slot, Errno::CANCELED);
         }
+        self.later.forget();
         self.close_fetches();
         self.close_copies();
     }
@@ -426,6 +457,9 @@ impl Shard {
             .chain(self.reaching.next_deadline())
             .chain(self.cool.as_ref().map(|(at, _)| *at))
             .chain(self.next_device_deadline())
+            .chain(self.next_turn())
+            .chain(self.later.next_look())
+            .chain(self.unread.front().map(|(at, _)| *at))
             .chain(self.closing);
         all.min()
     }
@@ -469,6 +503,9 @@ impl Shard {
             if let Target::Request(slot) = Target::of(tag) {
                 self.requests[slot].not_begun(1);
             }
+        }
+        for paused in std::mem::take(&mut self.paused) {
+            self.requests[paused.request].outstanding -= 1;
         }
         self.abandon_copies();
         self.abandon_reaching();

@@ -22,6 +22,7 @@ use crate::error::{Context, Errno, Error, Result};
 use crate::exec::on_shard;
 use crate::ids::Identity;
 use crate::limits::{OPENERS_MAX, PATH_BYTES_MAX};
+use crate::qos::Bucket;
 use crate::shared::Shared;
 use crate::store::{Mark, Spot};
 use crate::sys;
@@ -55,6 +56,10 @@ pub(crate) struct Inner {
     known: Known,
     health: Health,
     pub(crate) retrying: Retrying,
+    /// What may be read of it.
+    pub(crate) quota: Bucket,
+    /// See the option `weight`.
+    pub(crate) weight: u64,
     /// Open files for library threads, which must not wait for it.
     openers: Arc<Workers<OriginJob>>,
 }
@@ -164,6 +169,8 @@ impl Origin {
             known: Known::new(options),
             health,
             retrying: Retrying::new(options),
+            quota: Bucket::new(options.bytes_per_second, options.operations_per_second),
+            weight: options.weight,
             openers,
         }))
     }

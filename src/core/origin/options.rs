@@ -1,7 +1,9 @@
 //! How an origin is treated: one table of keys for every way to say it.
 
 use crate::error::Result;
-use crate::limits::{BREAKER_FAILURES_MAX, ORIGIN_MS_MAX, ORIGIN_RETRIES_MAX};
+use crate::limits::{
+    BREAKER_FAILURES_MAX, ORIGIN_MS_MAX, ORIGIN_RETRIES_MAX, QOS_RATE_MAX, WEIGHT_MAX,
+};
 use crate::options::OptionType::{Choice, Number, Size};
 use crate::options::{Field, OptionInfo, option, parse};
 
@@ -30,6 +32,12 @@ pub struct OriginOptions {
     pub quota_bytes: u64,
     /// See the key `share_percent`.
     pub share_percent: u64,
+    /// See the key `bytes_per_second`.
+    pub bytes_per_second: u64,
+    /// See the key `operations_per_second`.
+    pub operations_per_second: u64,
+    /// See the key `weight`.
+    pub weight: u64,
 }
 
 /// Every option of an origin, in the order in which they are listed to people.
@@ -112,6 +120,27 @@ pub static ORIGIN_OPTIONS: &[OptionInfo<OriginOptions>] = &[
         0,
         0..=100,
         "Percent of capacity_bytes beyond which the origin's files go first. 0: never."
+    ),
+    option!(
+        bytes_per_second,
+        Size,
+        0,
+        0..=QOS_RATE_MAX,
+        "Bytes a second that are read from the origin; 0: no limit. Readers go first."
+    ),
+    option!(
+        operations_per_second,
+        Number,
+        0,
+        0..=QOS_RATE_MAX,
+        "The same in reads of the origin, of up to a chunk."
+    ),
+    option!(
+        weight,
+        Number,
+        100,
+        1..=WEIGHT_MAX,
+        "Its share of what several origins of a cache want at once."
     ),
 ];
 

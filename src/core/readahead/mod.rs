@@ -13,7 +13,8 @@ use parking_lot::{Mutex, MutexGuard};
 use predictor::{Predictor, Watch};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 pub(crate) use budget::{Budget, Place, Places};
 
@@ -29,6 +30,10 @@ pub(crate) struct Ahead {
     /// The chunk within which hits have nothing to tell, or one of the above.
     watch: AtomicU64,
     state: Mutex<State>,
+    /// All of the file was asked for.
+    whole: AtomicBool,
+    /// Its shard looks for what came and is not read.
+    watched: AtomicBool,
 }
 
 #[derive(Default)]
@@ -65,6 +70,8 @@ impl Ahead {
             chunk_shift: chunk_bytes.trailing_zeros(),
             watch: AtomicU64::new(NOTHING),
             state: Mutex::default(),
+            whole: AtomicBool::new(false),
+            watched: AtomicBool::new(false),
         }
     }
 
@@ -122,9 +129,27 @@ impl Ahead {
     }
 
     /// A chunk has come. False: for nothing.
-    pub(crate) fn arrived(&self, chunk: u64) -> bool {
-        let arrived = |one: &mut Predictor| one.arrived(chunk, &self.budget);
+    pub(crate) fn arrived(&self, chunk: u64, now: Instant) -> bool {
+        let arrived = |one: &mut Predictor| one.arrived(chunk, now, &self.budget);
         self.state().predictor.as_deref_mut().is_some_and(arrived)
+    }
+
+    /// Whether somebody has to look for what is not read, who does not yet.
+    pub(crate) fn is_to_be_watched(&self) -> bool {
+        !self.watched.swap(true, Ordering::Relaxed)
+    }
+
+    /// What came before `limit` and was not read counts no more: its bytes, and when the
+    /// oldest of the others came. None: there are no others to be watched.
+    pub(crate) fn reclaim(&self, limit: Instant) -> (u64, Option<Instant>) {
+        let mut state = self.state();
+        let reclaim = |one: &mut Predictor| one.reclaim(limit, &self.budget);
+        let (unused, oldest) = state.predictor.as_deref_mut().map_or((0, None), reclaim);
+        if oldest.is_none() {
+            // Under the lock, so that what comes now is watched anew.
+            self.watched.store(false, Ordering::Relaxed);
+        }
+        (unused, oldest)
     }
 
     /// A chunk is not fetched now.
@@ -148,6 +173,11 @@ impl Ahead {
         self.watch.store(NOTHING, Ordering::Relaxed);
         let predictor = state.predictor.take();
         predictor.map_or((false, 0), |mut one| one.close(&self.budget))
+    }
+
+    /// Asks for all of the file; whether it is the first time.
+    pub(crate) fn asks_whole(&self) -> bool {
+        !self.whole.swap(true, Ordering::Relaxed)
     }
 
     /// Whether the file is closed.

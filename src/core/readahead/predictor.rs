@@ -11,6 +11,7 @@ use crate::limits::{
 };
 use std::collections::HashMap;
 use std::ops::Range;
+use std::time::Instant;
 
 /// What became of a chunk that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ enum Fate {
 struct Prefetched {
     run: u64,
     fate: Fate,
+    /// When it came, of one that nobody has read.
+    came: Option<Instant>,
 }
 
 /// What is to be done after a read.
@@ -149,11 +152,12 @@ impl Predictor {
     }
 
     /// A chunk has come. False: nobody is waiting for it any more.
-    pub(super) fn arrived(&mut self, chunk: u64, budget: &Budget) -> bool {
+    pub(super) fn arrived(&mut self, chunk: u64, now: Instant, budget: &Budget) -> bool {
         match self.chunks.get_mut(&chunk) {
             None => false,
             Some(one) if one.fate == Fate::Coming => {
                 one.fate = Fate::Unread;
+                one.came = Some(now);
                 true
             }
             Some(_) => {
@@ -161,6 +165,15 @@ impl Predictor {
                 true
             }
         }
+    }
+
+    /// Chunks that came before `limit` and that nobody has read count no more: their
+    /// bytes, and when the oldest of the others came.
+    pub(super) fn reclaim(&mut self, limit: Instant, budget: &Budget) -> (u64, Option<Instant>) {
+        let is_old = |one: &Prefetched| one.came.is_some_and(|came| came <= limit);
+        let unused = self.give_up(budget, |one, _| one.fate == Fate::Unread && is_old(one));
+        let unread = self.chunks.values().filter(|one| one.fate == Fate::Unread);
+        (unused, unread.filter_map(|one| one.came).min())
     }
 
     /// A chunk is not fetched now: it may be asked for again.
@@ -382,7 +395,8 @@ impl Predictor {
                     break 'plan;
                 }
                 let fate = Fate::Coming;
-                self.chunks.insert(chunk, Prefetched { run: run.id, fate });
+                let (run, came) = (run.id, None);
+                self.chunks.insert(chunk, Prefetched { run, fate, came });
                 fetch.push(chunk);
             }
             run.planned += 1;

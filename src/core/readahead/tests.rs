@@ -6,6 +6,8 @@ use crate::limits::{
     READAHEAD_HEAD_BYTES, READAHEAD_IDLE_READS, READAHEAD_RUN_BYTES_MAX, READAHEAD_WATCH_READS,
 };
 
+use std::time::{Duration, Instant};
+
 const CHUNK: u64 = 64 << 10;
 /// Behind the head of the file.
 const FROM: u64 = 100 * CHUNK;
@@ -17,6 +19,7 @@ struct Reader {
     budget: Budget,
     size: u64,
     unused: u64,
+    now: Instant,
 }
 
 impl Reader {
@@ -26,6 +29,7 @@ impl Reader {
             budget: Budget::new(1 << 40),
             size: SIZE,
             unused: 0,
+            now: Instant::now(),
         }
     }
 
@@ -48,7 +52,7 @@ impl Reader {
 
     fn arrive(&mut self, chunks: &[u64]) {
         for chunk in chunks {
-            assert!(self.predictor.arrived(*chunk, &self.budget));
+            assert!(self.predictor.arrived(*chunk, self.now, &self.budget));
         }
     }
 
@@ -282,7 +286,7 @@ fn a_chunk_that_was_read_on_its_way_is_not_unused() {
     let closed = reader.predictor.close(&reader.budget);
     assert_eq!(closed, (true, CHUNK), "105 had come, 104 had not");
     assert_eq!(reader.budget.used(), 0);
-    assert!(!reader.predictor.arrived(104, &reader.budget));
+    assert!(!reader.predictor.arrived(104, reader.now, &reader.budget));
 }
 
 #[test]
@@ -302,4 +306,27 @@ fn hits_are_watched_after_a_miss_only() {
         .map(|n| hit(&mut reader.predictor, n))
         .collect();
     assert_eq!(watched.last(), Some(&Watch::Nothing));
+}
+
+#[test]
+fn what_came_long_ago_and_is_not_read_gives_its_share_back() {
+    let mut reader = Reader::new();
+    let begun = reader.now;
+    let early = reader.run(FROM, CHUNK, 3).len() as u64;
+    assert!(early > 0);
+    reader.now += Duration::from_secs(5);
+    let late = reader.read_only(FROM + 3 * CHUNK, CHUNK);
+    reader.arrive(&late);
+    let unread = reader.budget.used() / CHUNK;
+    let before = begun - Duration::from_nanos(1);
+    let (unused, oldest) = reader.predictor.reclaim(before, &reader.budget);
+    assert_eq!((unused, oldest), (0, Some(begun)), "nothing is old");
+    let (unused, oldest) = reader.predictor.reclaim(begun, &reader.budget);
+    assert_eq!(unused, (unread - late.len() as u64) * CHUNK);
+    assert_eq!(reader.budget.used(), late.len() as u64 * CHUNK);
+    assert_eq!(oldest, (!late.is_empty()).then_some(reader.now));
+    let (_, oldest) = reader.predictor.reclaim(reader.now, &reader.budget);
+    assert_eq!((oldest, reader.budget.used()), (None, 0));
+    // It goes on as before.
+    assert!(!reader.run(FROM + 200 * CHUNK, CHUNK, 3).is_empty());
 }

@@ -12,17 +12,23 @@ use crate::error::{Errno, describe};
 use crate::exec::Message;
 use crate::file::{FileInner, Version};
 use crate::io::Priority;
-use crate::limits::{BOUNCE_BUFFERS, READAHEAD_POOL_SPARE};
+use crate::limits::{BOUNCE_BUFFERS, READAHEAD_POOL_SPARE, READAHEAD_UNREAD_MS};
 use crate::origin::Source;
 use crate::readahead::{Place, Seen};
-use crate::store::Object;
+use crate::store::{Claim, Object};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// After so long, what came and was not read counts no more.
+const UNREAD: Duration = Duration::from_millis(READAHEAD_UNREAD_MS);
 
 /// What a fetch ahead has.
 pub(super) struct Ahead {
     pub(super) chunk: u64,
     /// Its place at the origin, until that has answered.
     pub(super) place: Option<Place>,
+    /// It is of no run of reads: see `later`.
+    pub(super) later: bool,
 }
 
 impl Version {
@@ -111,18 +117,45 @@ impl Shard {
         version: &Arc<Version>,
         chunk: u64,
     ) -> Option<()> {
-        let source = version.source.as_deref()?;
         if !file.origin.is_in_reach() {
             return None;
         }
         let object = self.may_store(version).ok()?;
-        let flight = (object.header.nonce, chunk);
-        if object.has(chunk) || object.doubts(chunk) || self.flights.contains_key(&flight) {
+        if !self.is_wanted(&object, chunk) {
             return None;
         }
-        let place = self.place_for(file, source)?;
+        if self.fill_waits(file, Instant::now()).is_some() {
+            self.counters.throttled.add(1);
+            return None;
+        }
+        let place = self.place_for(file, version)?;
         let buffer = self.spare_buffer()?;
         let claim = self.admit_ahead(&object, chunk)?;
+        let ahead = Ahead {
+            chunk,
+            place,
+            later: false,
+        };
+        self.fetch_for_nobody((file, version), ahead, (claim, buffer));
+        Some(())
+    }
+
+    /// Whether a chunk is neither there nor on its way.
+    pub(super) fn is_wanted(&self, object: &Object, chunk: u64) -> bool {
+        let flight = (object.header.nonce, chunk);
+        !object.has(chunk) && !object.doubts(chunk) && !self.flights.contains_key(&flight)
+    }
+
+    /// Begins a fetch of a chunk that may be stored.
+    pub(super) fn fetch_for_nobody(
+        &mut self,
+        (file, version): (&Arc<FileInner>, &Arc<Version>),
+        ahead: Ahead,
+        (claim, buffer): (Claim, PoolBuf),
+    ) {
+        let object = version.object.as_ref().expect("it may be stored");
+        let chunk = ahead.chunk;
+        let flight = (object.header.nonce, chunk);
         let (offset, length) = object.geometry().extent(chunk);
         self.fetch_serial += 1;
         let fetch = self.fetches.insert(Fetch {
@@ -130,9 +163,10 @@ impl Shard {
             file: Arc::clone(file),
             version: Arc::clone(version),
             chunk: Some(chunk),
-            ahead: Some(Ahead { chunk, place }),
+            ahead: Some(ahead),
             doubted: false,
             late: false,
+            throttled: None,
             priority: Priority::BACKGROUND,
             flight: Some(flight),
             offset,
@@ -147,12 +181,11 @@ impl Shard {
         });
         self.flights.insert(flight, Flight::Fetch(fetch));
         self.read_origin(fetch, buffer);
-        Some(())
     }
 
     /// A place at the origin, if it needs one; None: what is left is for readers.
-    fn place_for(&self, file: &FileInner, source: &Source) -> Option<Option<Place>> {
-        let places = match source {
+    pub(super) fn place_for(&self, file: &FileInner, version: &Version) -> Option<Option<Place>> {
+        let places = match version.source.as_deref()? {
             // Nothing of this host but the disk is taken up by it.
             Source::Descriptor {
                 elsewhere: false, ..
@@ -167,7 +200,7 @@ impl Shard {
     }
 
     /// A buffer that nobody else will miss.
-    fn spare_buffer(&self) -> Option<PoolBuf> {
+    pub(super) fn spare_buffer(&self) -> Option<PoolBuf> {
         if !self.starved.is_empty() || !self.waiting_bounces.is_empty() || !self.is_flowing() {
             return None;
         }
@@ -182,9 +215,35 @@ impl Shard {
             return;
         };
         let bytes = fetch.length as u64;
+        if ahead.later {
+            return self.counters.bytes_filled_later.add(bytes);
+        }
         self.counters.bytes_prefetched.add(bytes);
-        if !fetch.file.ahead.arrived(ahead.chunk) && fetch.waiters.is_empty() {
+        let now = Instant::now();
+        if fetch.file.ahead.arrived(ahead.chunk, now) {
+            if fetch.file.ahead.is_to_be_watched() {
+                let file = Arc::downgrade(&fetch.file);
+                self.unread.push_back((now + UNREAD, file));
+            }
+        } else if fetch.waiters.is_empty() {
             self.counters.bytes_prefetched_unused.add(bytes);
+        }
+    }
+
+    /// Takes back what counts for chunks that nobody reads.
+    pub(crate) fn reclaim_unread(&mut self, now: Instant) {
+        while self.unread.front().is_some_and(|(at, _)| *at <= now) {
+            let (_, file) = self.unread.pop_front().expect("looked at above");
+            let Some(file) = file.upgrade() else {
+                continue;
+            };
+            let limit = now.checked_sub(UNREAD).unwrap_or(now);
+            let (unused, oldest) = file.ahead.reclaim(limit);
+            self.counters.bytes_prefetched_unused.add(unused);
+            if let Some(came) = oldest {
+                let at = came.max(limit) + UNREAD;
+                self.unread.push_back((at, Arc::downgrade(&file)));
+            }
         }
     }
 

@@ -87,10 +87,21 @@ pub(crate) fn count(completion: &Completion, bypassed: bool, counters: &Counters
 }
 
 /// Reads that were served whole from the cache, not counted yet.
-#[derive(Default)]
 pub(crate) struct Served {
     pub(crate) hits: u64,
     pub(crate) bytes: u64,
+    /// The least that one of them took, in ns.
+    pub(crate) shortest_ns: u64,
+}
+
+impl Default for Served {
+    fn default() -> Self {
+        Self {
+            hits: 0,
+            bytes: 0,
+            shortest_ns: u64::MAX,
+        }
+    }
 }
 
 /// Counts the end of reads whose beginning was counted in `in_flight`.

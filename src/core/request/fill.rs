@@ -99,6 +99,8 @@ pub(crate) struct Fetch {
     pub(super) doubted: bool,
     /// It is being stored, and the device has not answered in time.
     pub(super) late: bool,
+    /// Since when it waits for what its origin may be asked for.
+    pub(super) throttled: Option<Instant>,
     pub(crate) waiters: Vec<Waiter>,
     /// When whoever waits is told that the origin does not answer, or the cache device.
     pub(crate) deadline: Option<Instant>,
@@ -180,31 +182,12 @@ impl Shard {
         BOUNCE_BUFFERS + (self.config.pool_buffers / STORE_POOL_SPARE).max(1)
     }
 
-    /// A fetch that has waited for a buffer, and one for it. Those that will be stored,
-    /// or are read from the cache, leave some to the others.
-    fn next_fed(&mut self) -> Option<(usize, PoolBuf)> {
-        let is_kept = |slot: usize| self.fetches[slot].chunk.is_some();
-        let first = *self.starved.front()?;
-        let leave = if is_kept(first) {
-            self.spare_of_stored()
-        } else {
-            BOUNCE_BUFFERS
-        };
-        let (index, buffer) = match self.pool.take_leaving(leave) {
-            Some(buffer) => (0, buffer),
-            None => {
-                let passes = self.starved.iter().position(|slot| !is_kept(*slot))?;
-                (passes, self.pool.take_leaving(BOUNCE_BUFFERS)?)
-            }
-        };
-        let slot = self.starved.remove(index).expect("it is there");
-        Some((slot, buffer))
-    }
-
     fn begin_read(&mut self, slot: usize) -> &Fetch {
         self.progress = Instant::now();
         self.counters.origin_reads.add(1);
         let fetch = &mut self.fetches[slot];
+        let quota = &fetch.file.origin.quota;
+        quota.take(fetch.length as u64, 1, self.progress);
         fetch.state = State::Reading;
         fetch.deadline = Some(self.progress + self.config.origin_timeout);
         fetch
@@ -449,13 +432,23 @@ impl Shard {
         self.prefetched(slot);
         let fetch = &mut self.fetches[slot];
         let object = fetch.chunk.and(fetch.version.object.as_ref());
+        let qos = &self.config.qos;
         let write = object.map(|object| {
+            let terms = Terms {
+                priority: qos.priority_of(fetch.priority),
+                ..fetch.terms()
+            };
+            qos.fills.take(fetch.length as u64, 1, Instant::now());
             let bytes = (good, fetch.length);
-            store_op(object, bytes, fetch.offset, fetch.terms())
+            store_op(object, bytes, fetch.offset, terms)
         });
         self.deliver(slot);
         match write {
-            Some(op) => self.push(OpTarget::Fetch(slot), op),
+            Some(op) => {
+                self.storing += 1;
+                self.config.qos.pace.fills();
+                self.push(OpTarget::Fetch(slot), op);
+            }
             None => self.drop_fetch(slot),
         }
     }
@@ -503,6 +496,7 @@ impl Shard {
     /// `whole` bytes have been written to the object, or could not be. Only fills
     /// still wait.
     fn fetch_stored(&mut self, slot: usize, written: Result<usize, Errno>) {
+        self.storing -= 1;
         let fetch = &mut self.fetches[slot];
         let object = fetch.version.object.as_ref().expect("it was being stored");
         let failure = match written {
@@ -516,6 +510,10 @@ impl Shard {
                 let good = fetch.good.as_ref().expect("it was written");
                 object.publish(chunk, Some(checksum(good.bytes(fetch.length))));
                 self.counters.chunks_stored.add(1);
+                if fetch.ahead.is_none() {
+                    let (file, object) = (Arc::clone(&fetch.file), Arc::clone(object));
+                    self.maybe_fill_whole(&file, &object);
+                }
             }
             Some(errno) => {
                 self.counters.store_errors.add(1);
@@ -560,6 +558,9 @@ impl Shard {
     pub(super) fn drop_fetch(&mut self, slot: usize) {
         let mut fetch = self.fetches.remove(slot);
         fetch.give_back_room();
+        if fetch.ahead.as_ref().is_some_and(|ahead| ahead.later) {
+            self.later.under_way -= 1;
+        }
         if let Some(flight) = fetch.flight {
             self.flights.remove(&flight);
         }

@@ -8,6 +8,7 @@ use crate::completion::{MissReason, Operation};
 use crate::error::Errno;
 use crate::file::Version;
 use crate::limits::CLAIM_PATIENCE_MS;
+use crate::qos::READERS_AHEAD;
 use crate::store::{Claim, Object, Trust};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -112,6 +113,13 @@ impl Shard {
         if doubted {
             self.requests[slot].cursor += waiter.length;
             self.lead(waiter, Some(chunk), None);
+            return true;
+        }
+        if self.passes_by(slot) {
+            let file = Arc::clone(&self.requests[slot].file);
+            self.requests[slot].cursor += waiter.length;
+            self.passed_by(&file, chunk, waiter.length);
+            self.bypass(waiter, MissReason::NotAdmitted);
             return true;
         }
         let admission = self.admit(slot, chunk);
@@ -255,7 +263,10 @@ impl Shard {
         let flight = object
             .zip(chunk)
             .map(|(object, chunk)| (object.header.nonce, chunk));
-        let lent = if chunk.is_none() {
+        let quota = &request.file.origin.quota;
+        let goes_straight =
+            || chunk.is_none() && quota.waits(Instant::now(), READERS_AHEAD).is_none();
+        let lent = if goes_straight() {
             request.straight_memory(&waiter)
         } else {
             None
@@ -278,6 +289,7 @@ impl Shard {
             state: State::Starved,
             doubted,
             late: false,
+            throttled: None,
             waiters: vec![waiter],
             deadline: None,
         });

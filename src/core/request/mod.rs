@@ -22,7 +22,9 @@ mod complete;
 mod copy;
 mod device;
 mod fill;
+mod gate;
 mod hit;
+mod later;
 mod miss;
 mod plan;
 mod reach;
@@ -52,7 +54,9 @@ pub(crate) use bounce::Bounce;
 pub(crate) use complete::{Served, count, count_hits, hit_completion};
 pub(crate) use copy::{CopyWorkers, Copying, Failure, Flight, Method, Part, Survey, workers};
 pub(crate) use fill::Fetch;
+pub(crate) use gate::Paused;
 pub(crate) use hit::{from_memory, straight, unreadable};
+pub(crate) use later::Later;
 pub(crate) use reach::Reaching;
 pub(crate) use sink::{Remote, Sink};
 pub(crate) use submit::{NewRequest, submit};
@@ -333,6 +337,9 @@ impl Shard {
     /// Takes a request in.
     pub(crate) fn start(&mut self, request: Request) {
         self.timed += usize::from(request.until.is_some());
+        if request.operation == Operation::Read {
+            self.later.put_off(request.started);
+        }
         let slot = self.requests.insert(request);
         self.ask_unless_believed(slot);
         self.advance(slot);
@@ -416,7 +423,10 @@ impl Shard {
     /// Pieces that a request has under way at most. Of a copy, some are written
     /// and wait for others, so that their version is asked for once.
     fn depth(&self, slot: usize) -> u32 {
-        let depth = self.config.fill_depth;
+        let depth = match self.requests[slot].operation {
+            Operation::Read => self.config.fill_depth,
+            Operation::Fill => self.config.qos.pace.depth(),
+        };
         if self.copies(slot) {
             depth + depth / 2
         } else {

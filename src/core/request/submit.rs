@@ -194,8 +194,13 @@ impl FileInner {
     pub(crate) fn read(self: &Arc<Self>, segments: &[Lent], offset: u64) -> Result<u64> {
         self.origin.cache.check_open()?;
         let asked = total(segments);
+        let pace = &self.origin.cache.qos.pace;
+        let begun = pace.sample();
         let careful = match self.read_at_once(segments, offset, asked) {
             Here::Read(length) => {
+                if let Some(begun) = begun {
+                    pace.took(begun);
+                }
                 self.origin.cache.counters.hit_at_once(length);
                 self.saw_hit(offset, length);
                 return Ok(length);

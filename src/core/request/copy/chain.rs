@@ -95,7 +95,11 @@ impl Shard {
 
     /// Gives buffers and pipes to the copies that wait for one.
     pub(crate) fn feed_copies(&mut self) {
-        while let Some(&slot) = self.copying.waiting.front() {
+        loop {
+            self.turn_copies();
+            let Some(&slot) = self.copying.waiting.front() else {
+                return;
+            };
             let started = match self.copying.copies[slot].way {
                 Way::Splice => self.start_splices(slot),
                 _ => self.start_ring(slot),
@@ -114,6 +118,8 @@ impl Shard {
         copy.state = State::Working;
         copy.begun = self.progress;
         copy.deadline = Some(self.progress + self.config.origin_timeout);
+        let (file, bytes) = (Arc::clone(&copy.file), copy.extent().1);
+        self.served(&file, bytes);
     }
 
     fn start_ring(&mut self, slot: usize) -> bool {

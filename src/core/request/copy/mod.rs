@@ -206,6 +206,22 @@ impl Copying {
         copies.chain(surveys).min()
     }
 
+    /// How many wait for a buffer or a pipe.
+    pub(super) fn waiting_count(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Their files, in order.
+    pub(super) fn waiting_files(&self) -> impl Iterator<Item = &Arc<FileInner>> {
+        self.waiting.iter().map(|slot| &self.copies[*slot].file)
+    }
+
+    /// Has one of them be the first.
+    pub(super) fn make_first(&mut self, place: usize) {
+        let slot = self.waiting.remove(place).expect("it waits");
+        self.waiting.push_front(slot);
+    }
+
     /// Whether some wait for a buffer.
     pub(crate) fn is_starved(&self) -> bool {
         !self.waiting.is_empty()
@@ -224,6 +240,10 @@ impl Shard {
                 return true;
             }
         };
+        if let Some(until) = self.fill_waits(&self.requests[slot].file, Instant::now()) {
+            self.pause(slot, until);
+            return false;
+        }
         let start = object.geometry().extent(chunk).0;
         let request = &self.requests[slot];
         let Some(survey) = request.survey.as_ref().filter(|one| one.covers(start)) else {
@@ -362,7 +382,7 @@ impl Shard {
             way,
             direct: survey.direct.clone(),
             device: survey.device,
-            priority: request.priority,
+            priority: self.config.qos.priority_of(request.priority),
             state: State::Waiting,
             room,
             claim,
@@ -374,6 +394,13 @@ impl Shard {
             allocating: None,
             unless_changed: None,
         };
+        self.config.qos.pace.fills();
+        if !matches!(way, Way::Hole | Way::Reflink) {
+            let chunks = copy.chunks.end - copy.chunks.start;
+            let now = Instant::now();
+            self.config.qos.fills.take(length, chunks, now);
+            copy.file.origin.quota.take(length, chunks, now);
+        }
         self.enter_copy(copy)
     }
 

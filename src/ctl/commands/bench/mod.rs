@@ -3,7 +3,8 @@
 //! | file | what it does |
 //! |---|---|
 //! | `rows` | the rows, and what they are run on |
-//! | `direct`, `cached`, `copy`, `opened`, `idle`, `many`, `disk` | measure one kind of row each |
+//! | `direct`, `cached`, `copy`, `opened`, `idle`, `many`, `disk`, `cold`, `tail` | one kind of row each |
+//! | `slow` | an origin that takes its time |
 //! | `subject`, `reader` | a cached file, and the ways to read it |
 //! | `scratch`, `child` | a directory for files, and other programs in it |
 //! | `pairs`, `cost`, `system_calls` | turns, ratios, and what a run took |
@@ -13,6 +14,7 @@
 
 mod cached;
 mod child;
+mod cold;
 mod copy;
 mod cost;
 mod direct;
@@ -26,8 +28,10 @@ mod reader;
 mod report;
 mod rows;
 mod scratch;
+mod slow;
 mod subject;
 mod system_calls;
+mod tail;
 mod trouble;
 
 use super::stop::{self, Stop};
@@ -38,7 +42,7 @@ use crate::failure::{Failure, Outcome, describe};
 use crate::show;
 use cachefs_core::Cache;
 use report::{RowOutcome, RowReport, Setting};
-use rows::{Bed, CACHE_ROWS, COPY, ENGINE_ROWS, Row, read_size};
+use rows::{Bed, CACHE_ROWS, COLD, COPY, ENGINE_ROWS, P99, Row, read_size};
 use scratch::Scratch;
 use serde::Serialize;
 use std::io::Write;
@@ -162,7 +166,8 @@ fn make_bed(
     let size = extent.size;
     let stop = Stop::on_signals().map_err(Trouble::io("handle signals"))?;
     // A file and its copy at once.
-    let copied = rows.iter().any(|row| row.name == COPY);
+    let copies = |row: &&Row| [COPY, P99].contains(&row.name) || row.name.starts_with(COLD);
+    let copied = rows.iter().copied().any(|row| copies(&row));
     let copy = if copied { size } else { 0 };
     let needed = read_size(size).saturating_add(copy).saturating_mul(2);
     let scratch = Scratch::new(&directory(context, args), needed, stop)?;

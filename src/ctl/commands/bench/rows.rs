@@ -4,7 +4,7 @@ use super::report::Measured;
 use super::scratch::Scratch;
 use super::subject::Subject;
 use super::trouble::Trouble;
-use super::{cached, copy, direct, disk, idle, many, opened};
+use super::{cached, cold, copy, direct, disk, idle, many, opened, tail};
 use cachefs_core::Config;
 use std::path::PathBuf;
 
@@ -39,7 +39,7 @@ impl Bed {
 
     /// A new cache with that file in it.
     pub fn subject(&self, config: &Config) -> Result<Subject<'_>, Trouble> {
-        Subject::new(&self.scratch, config, &self.origin, self.read_size())
+        Subject::new(&self.scratch, config, &self.origin, (self.read_size(), 0))
     }
 }
 
@@ -59,7 +59,7 @@ pub struct Row {
 }
 
 /// Those of the cache, in the order in which they are run.
-pub static CACHE_ROWS: [Row; 6] = [
+pub static CACHE_ROWS: [Row; 10] = [
     Row {
         name: "lease",
         title: "4 KiB in locked memory leased, located and released, against pread",
@@ -89,6 +89,26 @@ pub static CACHE_ROWS: [Row; 6] = [
         name: "disk",
         title: "what a cache takes at most while two fill and read all at once",
         run: disk::run,
+    },
+    Row {
+        name: "cold-limited",
+        title: "a cold file of an origin of 200 MB/s read in order, against that origin",
+        run: cold::limited,
+    },
+    Row {
+        name: "cold-same-disk",
+        title: "a cold file of an origin on the same disk read in order, against pread",
+        run: cold::same_disk,
+    },
+    Row {
+        name: "readahead",
+        title: "an origin of 10 ms a request read in order by 128 KiB, against no readahead",
+        run: cold::ahead,
+    },
+    Row {
+        name: P99,
+        title: "4 KiB hits while a cold file is copied into the cache, against an idle cache",
+        run: tail::run,
     },
 ];
 
@@ -143,6 +163,10 @@ pub static ENGINE_ROWS: [Row; 9] = [
 
 /// The row that copies.
 pub const COPY: &str = "copy";
+/// How those are named that read a cold file into a cache.
+pub const COLD: &str = "cold-";
+/// The one that copies beside hits.
+pub const P99: &str = "p99";
 
 /// System calls for each of `operations` of a run that counted them. A run that
 /// could not count leaves a note.

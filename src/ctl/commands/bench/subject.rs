@@ -28,22 +28,22 @@ pub struct Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
-    /// Opens a new cache in `directory` with the file of the origin at `root`
-    /// in it, `size` bytes.
+    /// Opens a new cache with the file of the origin at `root` in it, `size` bytes, and
+    /// with `room` for other files.
     pub fn new(
         scratch: &'a Scratch,
         config: &Config,
         root: &Path,
-        size: u64,
+        (size, room): (u64, u64),
     ) -> Result<Self, Trouble> {
         let directory = scratch.path().join("cache");
         scratch.remove(&directory)?;
         // A cache of its own for the copy: what that leaves behind, as idle
         // kernel threads, does not belong to what is measured.
-        let (origin, file, cache) = open(&directory, config, root, size)?;
+        let (origin, file, cache) = open(&directory, config, root, size + room)?;
         fill(&file, size, scratch)?;
         drop((file, origin, cache));
-        let (origin, file, cache) = open(&directory, config, root, size)?;
+        let (origin, file, cache) = open(&directory, config, root, size + room)?;
         Ok(Self {
             copy: fs::File::from(file.descriptor()?),
             file,
