@@ -630,8 +630,10 @@ impl Store {
 
     /// Leaves the directory to others. For the last one: nothing is done any more.
     pub(crate) fn leave(&self) {
+        // A sync of a file on FUSE may wait for its server for ever.
+        let may_sync = !self.directory.elsewhere;
         self.membership
-            .leave(&self.directory.root, self.accounts.table());
+            .leave(&self.directory.root, self.accounts.table(), may_sync);
     }
 
     /// Why nothing is stored although the device could, or None.
