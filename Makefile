@@ -17,7 +17,7 @@ export CACHEFS_STAGE := $(STAGE)
 
 INSTALL := BUILD='$(CARGO_TARGET_DIR)/release' pkgconfig/install.sh
 
-.PHONY: all deps build stage install demo check bench header clean help
+.PHONY: all deps build stage install demo check check-long bench header clean help
 
 all: build
 
@@ -30,6 +30,7 @@ help:
 	@echo 'make bench      measures the inner parts; "cachefs bench engine" measures the whole'
 	@echo 'make stage      installs into $(STAGE), for tests and examples'
 	@echo 'make header     writes include/cachefs.h anew from src/capi'
+	@echo 'make check-long kills a process 2,000 times and cuts the power 1,000 times; an hour or less'
 	@echo 'make deps       installs the Debian packages that check needs, or names them'
 	@echo 'make clean      removes what was built'
 
@@ -55,6 +56,11 @@ demo: stage
 
 check:
 	@.ci/check
+
+# The same tests as in check, with many more rounds each.
+check-long:
+	CACHEFS_KILL_ROUNDS=2000 CACHEFS_POWER_CUTS=500 $(CARGO) test --package libcachefs --lib -- \
+		--nocapture killing::what_a_killed power::
 
 bench:
 	$(CARGO) bench --package cachefs-core --features bench --bench micro

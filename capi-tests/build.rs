@@ -1,6 +1,6 @@
 //! Reads `include/cachefs.h` back with bindgen and writes what tests/layout.rs
 //! compares: for each public type its fields, and for each constant its value,
-//! as the header has them and as `src/capi/types.rs` has them.
+//! as the header has them and as `src/capi/types.rs` and the files below it have them.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -9,11 +9,17 @@ use std::fs;
 use std::path::Path;
 
 const HEADER: &str = "../include/cachefs.h";
-const TYPES: &str = "../src/capi/types.rs";
+const TYPES: [&str; 3] = [
+    "../src/capi/types.rs",
+    "../src/capi/types/origins.rs",
+    "../src/capi/types/statistics.rs",
+];
 
 fn main() {
     println!("cargo::rerun-if-changed={HEADER}");
-    println!("cargo::rerun-if-changed={TYPES}");
+    for file in TYPES {
+        println!("cargo::rerun-if-changed={file}");
+    }
     let out = env::var("OUT_DIR").expect("cargo sets OUT_DIR");
     let out = Path::new(&out);
     if !Path::new(HEADER).exists() {
@@ -24,8 +30,12 @@ fn main() {
         fs::write(out.join("comparisons.rs"), "").expect("OUT_DIR can be written");
         return;
     }
-    let types = fs::read_to_string(TYPES).expect("types.rs can be read");
-    let types = Declared::read(&types);
+    let read = |file| fs::read_to_string(file).expect("the types can be read");
+    // A file's own words stand only at its beginning.
+    let about = |line: &&str| !line.starts_with("//!");
+    let types = TYPES.map(read).concat();
+    let types: Vec<&str> = types.lines().filter(about).collect();
+    let types = Declared::read(&types.join("\n"));
     let header = read_back(&types);
     fs::write(out.join("header.rs"), &header).expect("OUT_DIR can be written");
     let text = comparisons(&Declared::read(&header), &types);

@@ -233,9 +233,10 @@ fn link(fd: &impl AsRawFd) -> PathBuf {
 /// files that the library maps.
 fn how_to_open(file: &impl AsRawFd) -> FopenFlags {
     let path = fs::read_link(link(file)).unwrap_or_default();
-    let mapped = path
-        .extension()
-        .is_some_and(|end| end == "meta" || end == "new");
+    let extension = path.extension();
+    let mapped = extension.is_some_and(|end| end == "meta" || end == "new")
+        || path.ends_with("slots")
+        || path.ends_with("cachefs.invalidations");
     match mapped {
         true => FopenFlags::empty(),
         false => FopenFlags::FOPEN_DIRECT_IO,

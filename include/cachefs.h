@@ -291,60 +291,6 @@
 #define CACHEFS_REASON_MAX 1024
 
 /**
- * cachefs_origin_ops.flags: `read` checks the version that it is given itself
- * and fails with -ESTALE when the file has another one (If-Match, say), so the
- * library does not call `stat` after each read.
- */
-#define CACHEFS_ORIGIN_CHECKS_VERSION 1
-
-/**
- * cachefs_origin_ops.flags: the callbacks never block, so they are called on
- * the library's own I/O threads, and `threads` must be 0.
- */
-#define CACHEFS_ORIGIN_NONBLOCKING 2
-
-/**
- * cachefs_origin_options.validation: the origin is asked for a file's version at each
- * open.
- */
-#define CACHEFS_VALIDATE_ALWAYS 0
-
-/**
- * It is asked at the first open, and again after `validate_ttl_ms`.
- */
-#define CACHEFS_VALIDATE_TTL 1
-
-/**
- * It is asked at the first open, and again after cachefs_invalidate().
- */
-#define CACHEFS_VALIDATE_NEVER 2
-
-/**
- * cachefs_invalidate(): the path and everything below it; of the path "", everything.
- */
-#define CACHEFS_INVALIDATE_BELOW 1
-
-/**
- * cachefs_origin_report_info.circuit: every question is let through to the origin.
- */
-#define CACHEFS_CIRCUIT_CLOSED 1
-
-/**
- * None is: what needs the origin fails at once, with its last error.
- */
-#define CACHEFS_CIRCUIT_OPEN 2
-
-/**
- * One is, and tells about the others.
- */
-#define CACHEFS_CIRCUIT_HALF_OPEN 3
-
-/**
- * Bytes of an origin's opaque version tag.
- */
-#define CACHEFS_TAG_MAX 48
-
-/**
  * cachefs_file_info.flags: the origin could not be reached, and the file is what it was
  * when it last could (see the option stale_ms of origins).
  */
@@ -485,6 +431,60 @@
 #define CACHEFS_QUEUE_MOVABLE 1
 
 /**
+ * cachefs_origin_ops.flags: `read` checks the version that it is given itself
+ * and fails with -ESTALE when the file has another one (If-Match, say), so the
+ * library does not call `stat` after each read.
+ */
+#define CACHEFS_ORIGIN_CHECKS_VERSION 1
+
+/**
+ * cachefs_origin_ops.flags: the callbacks never block, so they are called on
+ * the library's own I/O threads, and `threads` must be 0.
+ */
+#define CACHEFS_ORIGIN_NONBLOCKING 2
+
+/**
+ * cachefs_origin_options.validation: the origin is asked for a file's version at each
+ * open.
+ */
+#define CACHEFS_VALIDATE_ALWAYS 0
+
+/**
+ * It is asked at the first open, and again after `validate_ttl_ms`.
+ */
+#define CACHEFS_VALIDATE_TTL 1
+
+/**
+ * It is asked at the first open, and again after cachefs_invalidate().
+ */
+#define CACHEFS_VALIDATE_NEVER 2
+
+/**
+ * cachefs_invalidate(): the path and everything below it; of the path "", everything.
+ */
+#define CACHEFS_INVALIDATE_BELOW 1
+
+/**
+ * cachefs_origin_report_info.circuit: every question is let through to the origin.
+ */
+#define CACHEFS_CIRCUIT_CLOSED 1
+
+/**
+ * None is: what needs the origin fails at once, with its last error.
+ */
+#define CACHEFS_CIRCUIT_OPEN 2
+
+/**
+ * One is, and tells about the others.
+ */
+#define CACHEFS_CIRCUIT_HALF_OPEN 3
+
+/**
+ * Bytes of an origin's opaque version tag.
+ */
+#define CACHEFS_TAG_MAX 48
+
+/**
  * A cache directory in use. Thread-safe.
  */
 typedef struct cachefs_cache cachefs_cache;
@@ -572,6 +572,11 @@ typedef struct cachefs_cache_options {
      * Bytes that may be leased at once, counted in pages of 4 KiB.
      */
     uint64_t lease_bytes;
+    /**
+     * Bytes a second at which what is cached is compared with its checksums, beside
+     * serving; 0: it is not.
+     */
+    uint64_t verify_bytes_per_second;
     /**
      * Limit of what is fetched ahead of readers and not yet read, in bytes, over all
      * files; less than chunk_bytes: nothing is.
@@ -1179,6 +1184,59 @@ typedef int32_t (*cachefs_progress_callback)(void *user,
                                              uint64_t bytes_total);
 
 /**
+ * What cachefs_verify() has found so far.
+ */
+typedef struct cachefs_verification {
+    /**
+     * sizeof(cachefs_verification) of the program; that of the library where it is
+     * told to a callback.
+     */
+    uint32_t struct_size;
+    /**
+     * Must be ignored.
+     */
+    uint32_t reserved;
+    /**
+     * Objects that were looked at.
+     */
+    uint64_t objects;
+    /**
+     * Objects whose metadata were damaged: they are gone.
+     */
+    uint64_t objects_dropped;
+    /**
+     * Chunks whose bytes have their checksum.
+     */
+    uint64_t chunks_verified;
+    /**
+     * Chunks that had no checksum, since the kernel had copied them, and have the one
+     * of their bytes now.
+     */
+    uint64_t chunks_summed;
+    /**
+     * Chunks that could not be read, or whose bytes did not have their checksum: they
+     * are fetched again when they are next read.
+     */
+    uint64_t chunks_dropped;
+    /**
+     * Objects and damaged chunks that others had in their hands: nothing is known of
+     * the former, and the latter are still there.
+     */
+    uint64_t busy;
+    /**
+     * Bytes that were read.
+     */
+    uint64_t bytes;
+} cachefs_verification;
+
+/**
+ * Told what a verification has found so far, after each chunk; not 0 cancels it.
+ * Called on the thread that called cachefs_verify().
+ */
+typedef int32_t (*cachefs_verify_callback)(void *user,
+                                           const struct cachefs_verification *verification);
+
+/**
  * One request of a batch; see cachefs_queue_push() and cachefs_batch_async().
  */
 typedef struct cachefs_request {
@@ -1371,8 +1429,8 @@ typedef struct cachefs_statistics {
      */
     uint64_t leased_bytes;
     /**
-     * Chunks that an earlier boot of the host had left, and that were found to be what
-     * was written.
+     * Chunks that were compared with their checksum, and found to be what was written:
+     * what an earlier boot of the host had left, and by cachefs_verify() and its like.
      */
     uint64_t chunks_verified;
     /**
@@ -1380,6 +1438,10 @@ typedef struct cachefs_statistics {
      * fetched again when it is read.
      */
     uint64_t chunks_dropped;
+    /**
+     * Passes through all objects (see the option verify_bytes_per_second).
+     */
+    uint64_t verify_passes;
     /**
      * Rounds in which what was stored was synced (see the option durable).
      */
@@ -1446,10 +1508,6 @@ typedef struct cachefs_statistics {
      * Times that nothing was stored since another process took too long to evict.
      */
     uint64_t eviction_waits;
-    /**
-     * Chunks of large objects that were dropped in place of the whole object.
-     */
-    uint64_t chunks_punched;
     /**
      * Percent of the file system's blocks that were free when it was last asked.
      */
@@ -1987,8 +2045,9 @@ int32_t cachefs_invalidate(struct cachefs_origin *origin,
  * Opens a file of an origin for cached reads.
  *
  * The origin is asked for the file's version as the option `validation` of origins
- * says; what the cache has of another version is dropped. If a later read finds that the file has changed
- * since, the file moves on to the new version; one read never mixes two.
+ * says; what the cache has of another version is dropped. If a later read finds that
+ * the file has changed since, the file moves on to the new version; one read never
+ * mixes two.
  *
  * origin  must not be NULL
  * path    must not be NULL; relative to the origin, leading slashes are ignored;
@@ -2253,6 +2312,55 @@ int32_t cachefs_fill_async(struct cachefs_file *file,
                            cachefs_completion_callback callback,
                            void *user,
                            uint64_t *id);
+
+/**
+ * Compares all that is cached with its checksums, past the page cache where the file
+ * system can. What is wrong is dropped, a chunk at a time, and fetched again when it
+ * is next read; damaged metadata cost their object. Readers are not waited for.
+ *
+ * cache         must not be NULL
+ * progress      NULL, or told what was found so far
+ * user          passed to `progress`
+ * verification  NULL, or a place for what was found; its struct_size set
+ *
+ * Returns 0, also if something was wrong, or a negative errno; what was dropped before
+ * the error is gone:
+ *   -EINVAL    NULL, or struct_size below 8      -EBADF  not an open cache
+ *   -E2BIG     struct_size above 4096
+ *   -ECANCELED by `progress`
+ *   -EIO       a failure of the device other than that it cannot read a chunk
+ *   -EBUSY     another process keeps a part of the directory
+ *   -ESHUTDOWN the cache is closed
+ *   else       why nothing is cached: see cachefs_cache_report()
+ *
+ * Thread-safety: any thread. Blocks: until it is done. Since: 0.1.
+ *
+ * Safety: `progress` must be callable with `user` on this thread; `verification` NULL or
+ * writable for as many bytes as its first field says.
+ */
+int32_t cachefs_verify(struct cachefs_cache *cache,
+                       cachefs_verify_callback progress,
+                       void *user,
+                       struct cachefs_verification *verification);
+
+/**
+ * Compares what is cached of one file with its checksums, as cachefs_verify() does.
+ *
+ * file          must not be NULL
+ * progress      NULL, or told what was found so far
+ * user          passed to `progress`
+ * verification  NULL, or a place for what was found; its struct_size set
+ *
+ * Returns what cachefs_verify() does; a file of which nothing is cached is no error.
+ *
+ * Thread-safety: any thread. Blocks: until it is done. Since: 0.1.
+ *
+ * Safety: As of cachefs_verify().
+ */
+int32_t cachefs_file_verify(struct cachefs_file *file,
+                            cachefs_verify_callback progress,
+                            void *user,
+                            struct cachefs_verification *verification);
 
 /**
  * Leases a range of a file: its bytes are in memory, and stay there unchanged until

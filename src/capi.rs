@@ -24,6 +24,8 @@ pub mod read;
 
 pub mod fill;
 
+pub mod verify;
+
 pub mod lease;
 
 pub mod batch;

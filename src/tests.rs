@@ -117,6 +117,7 @@ scenarios! {
         a_completion_says_that_a_checksum_failed,
         a_fill_verifies_what_is_there_and_fetches_the_rest,
         torn_metadata_serves_no_wrong_byte, what_a_living_process_uses_is_not_taken_over;
+    verifying: damaged_chunks_are_found_and_fetched_again, damaged_metadata_cost_one_object;
     limits: the_cache_stays_within_its_capacity, the_least_recently_opened_file_is_evicted,
         a_miss_says_that_there_was_no_room,
         a_file_larger_than_the_cache_is_still_read, a_full_queue_takes_no_more,
@@ -194,6 +195,7 @@ mod direct {
             a_file_that_changed_since_it_was_opened_is_copied_as_it_is,
             a_copy_that_is_cancelled_completes_once_and_can_go_on, readers_join_a_copy,
             processes_that_copy_one_file_agree, blocks_are_shared_where_the_file_system_can;
+        verifying: damaged_chunks_are_found_and_fetched_again;
         reboots: what_another_boot_left_is_verified_and_served,
             a_damaged_chunk_is_fetched_again_and_the_rest_stays,
             a_completion_says_that_a_checksum_failed,

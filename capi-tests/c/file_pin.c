@@ -86,9 +86,12 @@ int main(void) {
     CHECK_OK(cachefs_file_unpin(file));
     CHECK_EQ(t_statistics(cache).pinned_bytes, 0);
     cachefs_file_close(file);
-    others_come("fourth");
-    others_come("fifth");
-    CHECK(!is_complete("pinned"));
+
+    /* Now there is room for another one. */
+    second = t_file_open(origin, "second");
+    CHECK_EQ(cachefs_fill(second, 0, CACHEFS_TO_END, NULL, NULL), SIZE);
+    CHECK_OK(cachefs_file_pin(second));
+    cachefs_file_close(second);
     end();
     return 0;
 }

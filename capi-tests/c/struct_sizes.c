@@ -10,7 +10,7 @@ _Static_assert(sizeof(void *) == 8, "these are the sizes on 64-bit machines");
 _Static_assert(sizeof(cachefs_completion) == 64, "never grows: queues return arrays of it");
 _Static_assert(sizeof(cachefs_request) == 64, "grows by request_size of cachefs_queue_push");
 
-_Static_assert(sizeof(cachefs_cache_options) == 264, "");
+_Static_assert(sizeof(cachefs_cache_options) == 272, "");
 _Static_assert(sizeof(cachefs_option_info) == 40, "");
 _Static_assert(sizeof(cachefs_report) == 2096, "");
 _Static_assert(sizeof(cachefs_origin_attr) == 88, "");

@@ -48,6 +48,7 @@ extensible!(
     cachefs_residency,
     cachefs_engine_statistics,
     cachefs_statistics,
+    cachefs_verification,
 );
 
 /// All fields zero, which means their defaults.

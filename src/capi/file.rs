@@ -13,8 +13,9 @@ use std::os::fd::IntoRawFd;
 /// Opens a file of an origin for cached reads.
 ///
 /// The origin is asked for the file's version as the option `validation` of origins
-/// says; what the cache has of another version is dropped. If a later read finds that the file has changed
-/// since, the file moves on to the new version; one read never mixes two.
+/// says; what the cache has of another version is dropped. If a later read finds that
+/// the file has changed since, the file moves on to the new version; one read never
+/// mixes two.
 ///
 /// origin  must not be NULL
 /// path    must not be NULL; relative to the origin, leading slashes are ignored;

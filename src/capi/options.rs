@@ -65,6 +65,7 @@ pub(super) fn config(options: &cachefs_cache_options) -> Result<Config> {
         huge_pages: options.huge_pages.into(),
         direct_io: options.direct_io.into(),
         copy_method: options.copy_method.into(),
+        verify_bytes_per_second: options.verify_bytes_per_second,
         durable: options.durable.into(),
         sync_interval_ms: options.sync_interval_ms.into(),
         withhold: options.withhold.into(),
@@ -110,6 +111,7 @@ fn store(config: &Config, options: &mut cachefs_cache_options) {
     options.huge_pages = config.huge_pages as u32;
     options.direct_io = config.direct_io as u32;
     options.copy_method = config.copy_method as u32;
+    options.verify_bytes_per_second = config.verify_bytes_per_second;
     options.durable = config.durable as u32;
     options.sync_interval_ms = config.sync_interval_ms as u32;
     options.withhold = config.withhold as u32;
@@ -324,6 +326,7 @@ mod tests {
                 .chain([config.inodes_stop_percent])
                 .chain([config.pinned_percent])
                 .chain([config.lease_bytes, config.durable, config.sync_interval_ms])
+                .chain([config.verify_bytes_per_second])
                 .chain([config.device_timeout_ms])
                 .chain([config.readahead, config.readahead_bytes, config.objects_max])
                 .collect::<Vec<u64>>()

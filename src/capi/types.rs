@@ -113,6 +113,9 @@ pub struct cachefs_cache_options {
     pub direct_copy_bytes: u64,
     /// Bytes that may be leased at once, counted in pages of 4 KiB.
     pub lease_bytes: u64,
+    /// Bytes a second at which what is cached is compared with its checksums, beside
+    /// serving; 0: it is not.
+    pub verify_bytes_per_second: u64,
     /// Limit of what is fetched ahead of readers and not yet read, in bytes, over all
     /// files; less than chunk_bytes: nothing is.
     pub readahead_bytes: u64,
@@ -339,171 +342,9 @@ pub struct cachefs_report {
 
 // --- origins -----------------------------------------------------------------
 
-/// cachefs_origin_ops.flags: `read` checks the version that it is given itself
-/// and fails with -ESTALE when the file has another one (If-Match, say), so the
-/// library does not call `stat` after each read.
-pub const CACHEFS_ORIGIN_CHECKS_VERSION: u64 = 1;
-/// cachefs_origin_ops.flags: the callbacks never block, so they are called on
-/// the library's own I/O threads, and `threads` must be 0.
-pub const CACHEFS_ORIGIN_NONBLOCKING: u64 = 2;
-
-/// cachefs_origin_options.validation: the origin is asked for a file's version at each
-/// open.
-pub const CACHEFS_VALIDATE_ALWAYS: u32 = 0;
-/// It is asked at the first open, and again after `validate_ttl_ms`.
-pub const CACHEFS_VALIDATE_TTL: u32 = 1;
-/// It is asked at the first open, and again after cachefs_invalidate().
-pub const CACHEFS_VALIDATE_NEVER: u32 = 2;
-
-/// cachefs_invalidate(): the path and everything below it; of the path "", everything.
-pub const CACHEFS_INVALIDATE_BELOW: u64 = 1;
-
-/// Options of cachefs_origin_open_dir() and cachefs_origin_open(). Zero means the
-/// default in every field.
-///
-/// Fill it with cachefs_origin_options_init(). cachefs_origin_option_describe() lists
-/// the string keys with their defaults and ranges.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct cachefs_origin_options {
-    /// sizeof(cachefs_origin_options) of the program.
-    pub struct_size: u32,
-    /// CACHEFS_VALIDATE_…
-    pub validation: u32,
-    /// None are defined: must be 0.
-    pub flags: u64,
-    /// Milliseconds for which a version is believed with CACHEFS_VALIDATE_TTL.
-    pub validate_ttl_ms: u64,
-    /// Milliseconds for which a path that the origin does not have (-ENOENT, -ENOTDIR)
-    /// is not looked for again; 0: it always is.
-    pub negative_ttl_ms: u64,
-    /// Times that a read or an open is tried again whose origin could not be reached.
-    pub retries: u64,
-    /// Milliseconds before the first retry, at most; twice as many before each further one.
-    pub retry_first_ms: u64,
-    /// Milliseconds before any retry, at most.
-    pub retry_max_ms: u64,
-    /// Failures in a row after which the origin is left alone; 0: it never is.
-    pub breaker_failures: u64,
-    /// Milliseconds after which an origin that is left alone is asked once.
-    pub breaker_probe_ms: u64,
-    /// Milliseconds for which a file is served whose origin cannot be reached, since it
-    /// was last asked for; 0: it is not.
-    pub stale_ms: u64,
-    /// Bytes that the origin's files may take of the cache, in all processes together;
-    /// beyond that, its own are evicted. 0: as many as the cache has. The last one who
-    /// opens an origin sets it.
-    pub quota_bytes: u64,
-    /// Percent of the cache's capacity_bytes beyond which the origin's files are evicted
-    /// before those of others. 0: never. The last one who opens an origin sets it.
-    pub share_percent: u64,
-    /// Bytes a second that are read from it; 0: no limit. Readers go first, and take up
-    /// to a second's worth in advance.
-    pub bytes_per_second: u64,
-    /// The same in reads of it, of up to a chunk each.
-    pub operations_per_second: u64,
-    /// Its share of what several origins of the cache want at once.
-    pub weight: u64,
-}
-
-/// cachefs_origin_report_info.circuit: every question is let through to the origin.
-pub const CACHEFS_CIRCUIT_CLOSED: u32 = 1;
-/// None is: what needs the origin fails at once, with its last error.
-pub const CACHEFS_CIRCUIT_OPEN: u32 = 2;
-/// One is, and tells about the others.
-pub const CACHEFS_CIRCUIT_HALF_OPEN: u32 = 3;
-
-/// What cachefs_origin_report() says. Times are nanoseconds of CLOCK_BOOTTIME; 0: never.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct cachefs_origin_report_info {
-    /// sizeof(cachefs_origin_report_info) of the program.
-    pub struct_size: u32,
-    /// CACHEFS_CIRCUIT_…; a program must expect values it does not know.
-    pub circuit: u32,
-    /// When the circuit last changed.
-    pub circuit_since_ns: u64,
-    /// Times that the origin could not be reached, since it last answered.
-    pub failures: u64,
-    /// When it last could not be reached.
-    pub last_error_ns: u64,
-    /// The negative errno of that; 0: there was none.
-    pub last_error: i32,
-    /// Must be ignored.
-    pub reserved: u32,
-    /// Times that something was tried again.
-    pub retries: u64,
-}
-
-/// Bytes of an origin's opaque version tag.
-pub const CACHEFS_TAG_MAX: usize = 48;
-
-/// What identifies a version of an origin's file. Two versions are the same if
-/// every field is.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct cachefs_origin_attr {
-    /// sizeof(cachefs_origin_attr) of the library.
-    pub struct_size: u32,
-    /// Bytes of `tag` in use, 0 to CACHEFS_TAG_MAX.
-    pub tag_length: u32,
-    /// Bytes of the file.
-    pub size: u64,
-    /// Nanoseconds since 1970; 0 if the origin has none.
-    pub mtime_ns: i64,
-    /// Nanoseconds since 1970; 0 if the origin has none.
-    pub ctime_ns: i64,
-    /// Number of the file in its origin; 0 if it has none.
-    pub inode: u64,
-    /// ETag, change cookie, generation …
-    pub tag: [u8; CACHEFS_TAG_MAX],
-}
-
-/// Fills `attr` (zeroed, but for struct_size) with the file's current version
-/// and returns 0, or a negative errno. `path` is valid during the call.
-pub type cachefs_origin_stat_callback = Option<
-    unsafe extern "C" fn(
-        user: *mut core::ffi::c_void,
-        path: *const core::ffi::c_char,
-        attr: *mut cachefs_origin_attr,
-    ) -> i32,
->;
-
-/// Starts one read of `length` bytes at `offset` into `buffer` and returns 0, or
-/// a negative errno if it will not be done.
-///
-/// After 0, cachefs_origin_complete() must be called exactly once with `token`,
-/// on any thread, also from inside this callback; until then `buffer` is the
-/// origin's. `path` and `version` are valid during the call.
-pub type cachefs_origin_read_callback = Option<
-    unsafe extern "C" fn(
-        user: *mut core::ffi::c_void,
-        path: *const core::ffi::c_char,
-        version: *const cachefs_origin_attr,
-        buffer: *mut core::ffi::c_void,
-        length: u64,
-        offset: u64,
-        token: *mut cachefs_origin_token,
-    ) -> i32,
->;
-
-/// An origin made of callbacks; see cachefs_origin_open().
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct cachefs_origin_ops {
-    /// sizeof(cachefs_origin_ops) of the program.
-    pub struct_size: u32,
-    /// Threads that call `read` and `stat` after reads, so that they may block; 0: 4.
-    pub threads: u32,
-    /// CACHEFS_ORIGIN_…
-    pub flags: u64,
-    /// Must not be NULL. Also called on the thread of cachefs_file_open().
-    pub stat: cachefs_origin_stat_callback,
-    /// Must not be NULL.
-    pub read: cachefs_origin_read_callback,
-    /// NULL, or called with `user` once the origin is used no more.
-    pub free: cachefs_free_callback,
-}
+#[path = "types/origins.rs"]
+mod origins;
+pub use origins::*;
 
 // --- files -------------------------------------------------------------------
 
@@ -631,6 +472,43 @@ pub type cachefs_progress_callback = Option<
     unsafe extern "C" fn(user: *mut core::ffi::c_void, bytes_done: u64, bytes_total: u64) -> i32,
 >;
 
+/// What cachefs_verify() has found so far.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cachefs_verification {
+    /// sizeof(cachefs_verification) of the program; that of the library where it is
+    /// told to a callback.
+    pub struct_size: u32,
+    /// Must be ignored.
+    pub reserved: u32,
+    /// Objects that were looked at.
+    pub objects: u64,
+    /// Objects whose metadata were damaged: they are gone.
+    pub objects_dropped: u64,
+    /// Chunks whose bytes have their checksum.
+    pub chunks_verified: u64,
+    /// Chunks that had no checksum, since the kernel had copied them, and have the one
+    /// of their bytes now.
+    pub chunks_summed: u64,
+    /// Chunks that could not be read, or whose bytes did not have their checksum: they
+    /// are fetched again when they are next read.
+    pub chunks_dropped: u64,
+    /// Objects and damaged chunks that others had in their hands: nothing is known of
+    /// the former, and the latter are still there.
+    pub busy: u64,
+    /// Bytes that were read.
+    pub bytes: u64,
+}
+
+/// Told what a verification has found so far, after each chunk; not 0 cancels it.
+/// Called on the thread that called cachefs_verify().
+pub type cachefs_verify_callback = Option<
+    unsafe extern "C" fn(
+        user: *mut core::ffi::c_void,
+        verification: *const cachefs_verification,
+    ) -> i32,
+>;
+
 /// A length that means: to the end of the file.
 pub const CACHEFS_TO_END: u64 = u64::MAX;
 
@@ -709,201 +587,6 @@ pub struct cachefs_queue_options {
 
 // --- statistics --------------------------------------------------------------
 
-/// Counters since the cache was opened, by this process.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct cachefs_statistics {
-    /// sizeof(cachefs_statistics) of the program.
-    pub struct_size: u32,
-    /// Must be ignored.
-    pub reserved: u32,
-    /// Reads that the cache alone served, those of no bytes included.
-    pub hits: u64,
-    /// Reads that needed the origin, and filled the cache with all they got from it.
-    pub misses: u64,
-    /// Reads that needed the origin, some of whose bytes were not kept.
-    pub bypasses: u64,
-    /// Reads that failed.
-    pub errors: u64,
-    /// Bytes that reads got from the cache.
-    pub bytes_from_cache: u64,
-    /// Bytes that were read from origins.
-    pub bytes_from_origin: u64,
-    /// Reads of origins: of at most one chunk each, or of a run of chunks that a
-    /// fill has the kernel copy.
-    pub origin_reads: u64,
-    /// Chunks written to the cache.
-    pub chunks_stored: u64,
-    /// Chunks that could not be written to the cache.
-    pub store_errors: u64,
-    /// Fetches thrown away because the origin's file had changed.
-    pub stale_fetches: u64,
-    /// Objects removed to make room.
-    pub evictions: u64,
-    /// Bytes in the cache directory, those being written included (now).
-    pub cached_bytes: u64,
-    /// Objects in the cache directory (now).
-    pub cached_objects: u64,
-    /// Requests accepted and not completed (now).
-    pub in_flight: u64,
-    /// Those of bytes_from_origin that went straight to their reader's memory,
-    /// since they were not kept.
-    pub bytes_straight: u64,
-    /// Bytes that fills had the object share with the origin's file (reflink).
-    pub bytes_reflinked: u64,
-    /// Bytes that fills copied by copy_file_range(2).
-    pub bytes_copied_in_kernel: u64,
-    /// Bytes that fills copied by reads and writes on the engine.
-    pub bytes_copied_by_ring: u64,
-    /// Those of them that were read past the page cache.
-    pub bytes_read_directly: u64,
-    /// Bytes that fills copied by splices through a pipe.
-    pub bytes_spliced: u64,
-    /// Bytes of holes that fills did not have to copy.
-    pub bytes_of_holes: u64,
-    /// Bytes for which zeroed blocks were allocated before they were written.
-    pub bytes_preallocated_zeroed: u64,
-    /// Bytes for which unwritten blocks were.
-    pub bytes_preallocated: u64,
-    /// Those of bytes_from_cache that were copied from locked memory, or leased there,
-    /// without a system call (see the option memory_bytes).
-    pub bytes_from_memory: u64,
-    /// Bytes of cached files in locked memory, now.
-    pub memory_bytes: u64,
-    /// Bytes that are leased, in whole pages of 4 KiB (now).
-    pub leased_bytes: u64,
-    /// Chunks that an earlier boot of the host had left, and that were found to be what
-    /// was written.
-    pub chunks_verified: u64,
-    /// Chunks that were found not to be what was written: each was dropped, and is
-    /// fetched again when it is read.
-    pub chunks_dropped: u64,
-    /// Rounds in which what was stored was synced (see the option durable).
-    pub epochs: u64,
-    /// Chunks that a round has brought to the device: they outlive a crash of the host.
-    pub chunks_durable: u64,
-    /// Bytes that were read from origins before anybody asked for them (see the option
-    /// readahead).
-    pub bytes_prefetched: u64,
-    /// Those of them that nobody had read when the run of reads was over, or the file
-    /// closed. They stay in the cache.
-    pub bytes_prefetched_unused: u64,
-    /// Reads that had to wait for a chunk that was on its way ahead of them.
-    pub prefetch_stalls: u64,
-    /// Bytes that are on their way ahead of readers, or there and not read, now.
-    pub readahead_bytes: u64,
-    /// Opens that failed because the origin had said a moment ago that it has no such
-    /// file (see the option negative_ttl_ms of origins).
-    pub negative_hits: u64,
-    /// Opens of files that were not asked for at their origin, since what it had said
-    /// before was still believed (see the option validation of origins).
-    pub opens_unasked: u64,
-    /// Opens of files whose origin could not be reached, and that are served as they were
-    /// when it last was (see the option stale_ms of origins).
-    pub stale_opens: u64,
-    /// Those of `hits` that are of such files.
-    pub stale_reads: u64,
-    /// Times that a read or an open was tried again at its origin (see the option retries
-    /// of origins).
-    pub origin_retries: u64,
-    /// Objects that the cache directory has room for.
-    pub objects_max: u64,
-    /// Bytes of pinned objects (now).
-    pub pinned_bytes: u64,
-    /// Those of evictions that were done beside the work, before anybody waited for room.
-    pub evictions_ahead: u64,
-    /// Times that nothing was stored since another process took too long to evict.
-    pub eviction_waits: u64,
-    /// Chunks of large objects that were dropped in place of the whole object.
-    pub chunks_punched: u64,
-    /// Percent of the file system's blocks that were free when it was last asked.
-    pub space_free_percent: u64,
-    /// Percent of the file system's inodes that were free when it was last asked; 100 if
-    /// it does not count them.
-    pub inodes_free_percent: u64,
-    /// Reads of the cache device that failed. Their chunks are dropped.
-    pub device_read_errors: u64,
-    /// Operations of the cache device that did not end in time.
-    pub device_hangs: u64,
-    /// Times that the state of the cache device has changed.
-    pub device_changes: u64,
-    /// Probes of the cache device.
-    pub device_probes: u64,
-    /// Bytes of reads that were not kept since fills are limited, or write too slowly.
-    pub bytes_passed_by: u64,
-    /// Bytes that were fetched when nobody read: what had passed by, and rests of files.
-    pub bytes_filled_later: u64,
-    /// Times that a fetch or a fill had to wait for what its origin, or fills, may take.
-    pub throttled: u64,
-    /// Nanoseconds that they waited.
-    pub throttled_ns: u64,
-    /// Chunks that one fill may have under way, now: see fill_latency_percent.
-    pub fill_depth: u64,
-}
-
-/// Latencies of one kind of operation, from its start to its end.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct cachefs_latency {
-    /// Operations that ended.
-    pub count: u64,
-    /// Nanoseconds.
-    pub mean_ns: u64,
-    /// Half took no longer, in nanoseconds.
-    pub p50_ns: u64,
-    /// 99 of 100 took no longer.
-    pub p99_ns: u64,
-    /// 999 of 1000 took no longer.
-    pub p999_ns: u64,
-    /// The longest.
-    pub max_ns: u64,
-}
-
-/// What the engines of a cache have done since it was opened, those of closed
-/// queues included; see cachefs_engine_stats().
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct cachefs_engine_statistics {
-    /// sizeof(cachefs_engine_statistics) of the program.
-    pub struct_size: u32,
-    /// Must be ignored.
-    pub reserved: u32,
-    /// Operations that engines took.
-    pub submissions: u64,
-    /// Operations that ended.
-    pub completions: u64,
-    /// Operations taken and not ended (now).
-    pub in_flight: u64,
-    /// io_uring_enter calls; on psync, system calls of transfers.
-    pub enters: u64,
-    /// Times that a submission queue had no room.
-    pub sq_full: u64,
-    /// Most operations that have waited for room in one submission queue.
-    pub backlog_high_water: u64,
-    /// Times that a completion queue had overflowed. Nothing is lost by it.
-    pub cq_overflows: u64,
-    /// Transfers that were continued because they had been short.
-    pub short_transfers: u64,
-    /// Cancellations that ended their operation.
-    pub cancels_won: u64,
-    /// Cancellations that came too late.
-    pub cancels_lost: u64,
-    /// Completions of operations that had already ended: a bug.
-    pub stale_completions: u64,
-    /// Wake-ups by other threads.
-    pub wakes: u64,
-    /// Bytes that operations read.
-    pub bytes_read: u64,
-    /// Bytes that operations wrote.
-    pub bytes_written: u64,
-    /// Of reads.
-    pub read: cachefs_latency,
-    /// Of writes.
-    pub write: cachefs_latency,
-    /// Of version checks.
-    pub stat: cachefs_latency,
-    /// Of splices.
-    pub splice: cachefs_latency,
-    /// Of preallocations.
-    pub allocate: cachefs_latency,
-}
+#[path = "types/statistics.rs"]
+mod statistics;
+pub use statistics::*;

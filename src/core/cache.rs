@@ -19,7 +19,7 @@ use crate::readahead::{Budget, Places};
 use crate::request::{self, Copying, Method};
 use crate::shared::{Shared, with_log};
 use crate::stats::{Counters, Stats};
-use crate::store::{self, Condition, Invalidations, ObjectInfo, Store, StoreOpened};
+use crate::store::{self, Condition, Invalidations, ObjectInfo, Store, StoreOpened, Verification};
 use crate::sys;
 use crate::upkeep::Upkeep;
 use crate::workers::Workers;
@@ -322,6 +322,15 @@ impl Cache {
             Ok(store) => store::list(store),
             Err(_) => Ok(Vec::new()),
         }
+    }
+
+    /// Compares all that is cached with its checksums: see `cachefs_verify` in the
+    /// header. `watch` is told what was found so far; false cancels.
+    pub fn verify(&self, watch: impl FnMut(&Verification) -> bool) -> Result<Verification> {
+        self.shared.check_open()?;
+        let store = self.shared.store.as_ref().map_err(Clone::clone)?;
+        let walk = self.shared.logged(|| store::Walk::all(store))?;
+        self.shared.verify(store, walk, watch)
     }
 
     /// Cancels and completes what is in flight and ends the threads, within

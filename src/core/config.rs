@@ -81,6 +81,8 @@ pub struct Config {
     pub durable: u64,
     /// See the key `sync_interval_ms`.
     pub sync_interval_ms: u64,
+    /// See the key `verify_bytes_per_second`.
+    pub verify_bytes_per_second: u64,
     /// See the key `withhold`: bits as of [`FeatureSet`].
     pub withhold: u64,
     /// See the key `fill_depth`.
@@ -359,6 +361,13 @@ pub static OPTIONS: &[OptionInfo<Config>] = &[
         30_000,
         1..=86_400_000,
         "Milliseconds after which what was stored is synced (see durable)."
+    ),
+    option!(
+        verify_bytes_per_second,
+        Size,
+        0,
+        0..=64 * GIB,
+        "Bytes a second at which what is cached is compared with its checksums; 0: it is not."
     ),
     option!(
         withhold,

@@ -6,7 +6,7 @@ use crate::ids::Identity;
 use crate::origin::{Inner, Opened, Origin, Source, is_unreachable};
 use crate::readahead::Ahead;
 use crate::shared::{Remains, Shared};
-use crate::store::{Object, Spot, Trust};
+use crate::store::{Object, Spot, Trust, Verification, Walk};
 use crate::sys;
 use crate::token::VersionToken;
 use arc_swap::ArcSwap;
@@ -232,6 +232,20 @@ impl File {
             version: token.hash(),
             stale: self.0.is_stale(),
         }
+    }
+
+    /// Compares what is cached of it with its checksums: see `cachefs_file_verify` in
+    /// the header. `watch` is told what was found so far; false cancels.
+    pub fn verify(&self, watch: impl FnMut(&Verification) -> bool) -> Result<Verification> {
+        self.check_open()?;
+        let shared = &self.0.origin.cache;
+        let store = shared.store.as_ref().map_err(Clone::clone)?;
+        let version = self.0.version();
+        let Some(object) = &version.object else {
+            return Ok(Verification::default());
+        };
+        let walk = shared.logged(|| Walk::of(store, object))?;
+        shared.verify(store, walk, watch)
     }
 
     /// How much of it is in the cache.

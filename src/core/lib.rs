@@ -68,5 +68,5 @@ pub use origin::{
 pub use queue::{Batch, Queue, QueueOptions};
 pub use request::{Item, Treatment, submit_batch};
 pub use stats::Stats;
-pub use store::{Kept, KeptObject, ObjectInfo, is_cache};
+pub use store::{Kept, KeptObject, ObjectInfo, Verification, is_cache};
 pub use token::{TAG_BYTES_MAX, VersionToken};

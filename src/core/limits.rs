@@ -207,6 +207,8 @@ pub const READAHEAD_SLACK_CHUNKS: u64 = 1;
 pub const UNSYNCED_OBJECTS_MAX: usize = 64;
 /// Chunks that wait to be taken back because they are not what was written.
 pub const CONDEMNED_CHUNKS_MAX: usize = 64;
+/// Milliseconds from one pass of verification to the next: an hour.
+pub const VERIFY_PAUSE_MS: u64 = 3_600_000;
 /// Words of bits of one object that one sync marks as durable: those of 4 Mi chunks.
 pub const SYNC_WORDS_MAX: usize = 1 << 16;
 /// Bytes that a slow disk writes in a millisecond: what can be synced at the close.

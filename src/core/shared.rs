@@ -10,7 +10,7 @@ use crate::qos::Qos;
 use crate::readahead::Budget;
 use crate::request::{CopyWorkers, Remote};
 use crate::stats::Counters;
-use crate::store::{Invalidations, Object, Store, blocks_writing};
+use crate::store::{Invalidations, Object, Store, Verification, Walk, blocks_writing};
 use crate::token::VersionToken;
 use crate::upkeep::Upkeep;
 use crate::workers::{Job, Workers};
@@ -144,6 +144,22 @@ impl Shared {
                 object.store().cool();
             }
         }
+    }
+
+    /// Goes a way to its end, or until `watch` says false.
+    pub(crate) fn verify(
+        &self,
+        store: &Arc<Store>,
+        mut walk: Walk,
+        mut watch: impl FnMut(&Verification) -> bool,
+    ) -> Result<Verification> {
+        while self.logged(|| walk.step(store))?.is_some() {
+            self.check_open()?;
+            if !watch(&walk.found) {
+                return Err(Error::new(Errno::CANCELED, "the caller has cancelled it"));
+            }
+        }
+        Ok(walk.found)
     }
 
     /// See [`Store::object`]; errors of the cache device pause storing.

@@ -80,8 +80,6 @@ counters! {
     evictions,
     /// Those of them that were removed beside the work.
     evictions_ahead,
-    /// Chunks of large objects that were dropped in place of the whole object.
-    chunks_punched,
     /// Times that nothing was stored since another process took too long to evict.
     eviction_waits,
     /// Requests accepted and not completed (now).
@@ -106,10 +104,12 @@ counters! {
     bytes_from_memory,
     /// Bytes that are leased, in whole pages of 4 KiB (now).
     leased_bytes,
-    /// Chunks of another boot of the host that were found to be what was written.
+    /// Chunks that were compared with their checksum and found to be what was written.
     chunks_verified,
     /// Chunks that were found not to be what was written: they are fetched again.
     chunks_dropped,
+    /// Passes of verification through all objects beside serving.
+    verify_passes,
     /// Rounds in which what was stored was synced.
     epochs,
     /// Chunks that have been found on the device since, and outlive a crash of the host.

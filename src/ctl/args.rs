@@ -66,6 +66,9 @@ pub enum Command {
     /// Say why reads of files are served as they are
     #[command(after_long_help = PATH_HELP)]
     Why(Why),
+    /// Compare what is cached with its checksums, and drop what is wrong
+    #[command(after_long_help = VERIFY_HELP)]
+    Verify(Verify),
     /// List what is in the cache
     Ls(Ls),
     /// Measure the library against other tools
@@ -86,6 +89,7 @@ impl Args {
             Command::Cat(args) => &args.options,
             Command::Stat(args) => &args.options,
             Command::Why(args) => &args.options,
+            Command::Verify(args) => &args.options,
             Command::Ls(args) => &args.options,
             Command::Bench(Bench::Engine(args)) => &args.run.options,
             Command::Bench(Bench::Cache(args)) => &args.run.options,
@@ -149,6 +153,20 @@ pub struct Stat {
 pub struct Why {
     /// Files
     #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Write JSON
+    #[arg(long)]
+    pub json: bool,
+    /// After the command.
+    #[command(flatten)]
+    pub options: Options,
+}
+
+/// See [`Command::Verify`].
+#[derive(clap::Args)]
+pub struct Verify {
+    /// Files; without one, all that is cached
+    #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Write JSON
     #[arg(long)]
@@ -260,6 +278,11 @@ range, then what each side took by the median of its runs.
 
 A row that cannot be run says why; that is no error. docs/performance.md says
 what is compared with what.";
+
+const VERIFY_HELP: &str = "\
+Reads what is cached past the page cache. What is wrong is dropped, a chunk at a
+time, and fetched again when it is next read. What has no checksum, since the
+kernel had copied it, gets one. The exit status is 3 if something was dropped.";
 
 const PATH_HELP: &str = "\
 Which file a name means:

@@ -9,6 +9,8 @@ pub type Outcome = Result<(), Failure>;
 const FAILED: u8 = 1;
 /// The command line cannot be understood.
 const USAGE: u8 = 2;
+/// Something in the cache was damaged, and was dropped.
+const DAMAGED: u8 = 3;
 
 /// The end of a command that did not do all it was asked for.
 #[derive(Debug)]
@@ -40,6 +42,14 @@ impl Failure {
         Self {
             message: None,
             status: FAILED,
+        }
+    }
+
+    /// Something in the cache was damaged, and the user has been told what.
+    pub fn damaged() -> Self {
+        Self {
+            message: None,
+            status: DAMAGED,
         }
     }
 

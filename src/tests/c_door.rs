@@ -4,8 +4,12 @@ use super::door::{Done, Door, LeaseDoor, Pending, QueueDoor, SPACE, Settings};
 use super::log::log_callback;
 use super::origin::TestOrigin;
 use crate::capi::types::*;
-use crate::capi::{buffer, cache, file, fill, lease, origin, origin_options, queue, read, stats};
-use cachefs_core::{CustomOrigin, EngineChoice, ORIGIN_OPTIONS, OriginOptions, Residency, Stats};
+use crate::capi::{
+    buffer, cache, file, fill, lease, origin, origin_options, queue, read, stats, verify,
+};
+use cachefs_core::{
+    CustomOrigin, EngineChoice, ORIGIN_OPTIONS, OriginOptions, Residency, Stats, Verification,
+};
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -182,6 +186,7 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
             leased_bytes: value.leased_bytes,
             chunks_verified: value.chunks_verified,
             chunks_dropped: value.chunks_dropped,
+            verify_passes: value.verify_passes,
             epochs: value.epochs,
             chunks_durable: value.chunks_durable,
             bytes_prefetched: value.bytes_prefetched,
@@ -197,7 +202,6 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
             pinned_bytes: value.pinned_bytes,
             evictions_ahead: value.evictions_ahead,
             eviction_waits: value.eviction_waits,
-            chunks_punched: value.chunks_punched,
             space_free_percent: value.space_free_percent,
             inodes_free_percent: value.inodes_free_percent,
             device_read_errors: value.device_read_errors,
@@ -309,6 +313,21 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
         let user = (&raw mut watch).cast();
         // SAFETY: the closure lives during the call, on this thread.
         length(unsafe { fill::cachefs_fill(file.0, 0, CACHEFS_TO_END, Some(progress), user) })
+    }
+
+    fn verify(&self) -> Result<Verification, i32> {
+        let mut found: cachefs_verification = sized();
+        // SAFETY: the structure lives during the call.
+        status(unsafe { verify::cachefs_verify(self.0, None, null_mut(), &mut found) })?;
+        Ok(Verification {
+            objects: found.objects,
+            objects_dropped: found.objects_dropped,
+            chunks_verified: found.chunks_verified,
+            chunks_summed: found.chunks_summed,
+            chunks_dropped: found.chunks_dropped,
+            busy: found.busy,
+            bytes: found.bytes,
+        })
     }
 
     fn residency(&self, file: &CFile) -> Residency {

@@ -8,6 +8,7 @@ use crate::capi::read::convert;
 use cachefs_core::{
     Cache, Completion, Config, CustomOrigin, EngineChoice, EngineKind, Error, File, Lease, Lent,
     Origin, OriginOptions, Queue, QueueOptions, Report, Residency, Simulation, State, Stats,
+    Verification,
 };
 use std::cell::Cell;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -189,6 +190,10 @@ impl<const DIRECT: bool, const SIMULATED: bool> Door for CoreDoor<DIRECT, SIMULA
 
     fn fill(&self, file: &File, watch: &mut dyn FnMut(u64, u64) -> bool) -> Result<u64, i32> {
         file.fill(0, u64::MAX, watch).map_err(errno)
+    }
+
+    fn verify(&self) -> Result<Verification, i32> {
+        self.cache.verify(|_| true).map_err(errno)
     }
 
     fn residency(&self, file: &File) -> Residency {

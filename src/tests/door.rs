@@ -2,7 +2,7 @@
 
 use super::log::Log;
 use super::origin::TestOrigin;
-use cachefs_core::{EngineChoice, OriginOptions, Residency, Stats};
+use cachefs_core::{EngineChoice, OriginOptions, Residency, Stats, Verification};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::Arc;
@@ -124,6 +124,8 @@ pub(crate) trait Door: Sized + Send + Sync {
     fn lease(&self, file: &Self::File, length: u64, offset: u64) -> Result<Self::Lease, i32>;
     /// `watch` gets the bytes done and in all; false cancels.
     fn fill(&self, file: &Self::File, watch: &mut dyn FnMut(u64, u64) -> bool) -> Result<u64, i32>;
+    /// Compares all that is cached with its checksums.
+    fn verify(&self) -> Result<Verification, i32>;
     fn residency(&self, file: &Self::File) -> Residency;
     fn descriptor(&self, file: &Self::File) -> Result<OwnedFd, i32>;
     fn queue(&self, depth: u32) -> Self::Queue;

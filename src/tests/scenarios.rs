@@ -17,5 +17,6 @@ pub(crate) mod reboots;
 pub(crate) mod sharing;
 pub(crate) mod unreachable;
 pub(crate) mod validation;
+pub(crate) mod verifying;
 pub(crate) mod versions;
 pub(crate) mod waiting;

@@ -1,7 +1,7 @@
 //! Several caches on one directory, which stand for processes since locks belong to open
 //! files: what is counted, limited and put right for all of them together.
 
-use super::door::{LIMIT, Place};
+use super::door::{LIMIT, Place, SPACE};
 use super::origin::{TestOrigin, content};
 use super::random::Random;
 use cachefs_core::{Cache, Config, File, Origin, OriginOptions, State};
@@ -23,6 +23,9 @@ fn config() -> Config {
     Config {
         capacity_bytes: CAPACITY,
         chunk_bytes: CHUNK,
+        space_run_percent: SPACE[0].into(),
+        space_cull_percent: SPACE[1].into(),
+        space_stop_percent: SPACE[2].into(),
         ..Config::default()
     }
 }

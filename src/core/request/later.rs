@@ -128,7 +128,7 @@ impl Shard {
         if chunk >= object.geometry().chunks() || !self.is_wanted(&object, chunk) {
             return Begun::Yes;
         }
-        if self.fill_waits(file, now).is_some() {
+        if !file.origin.is_in_reach() || self.fill_waits(file, now).is_some() {
             return Begun::NotNow;
         }
         let (Some(place), Some(buffer)) = (self.place_for(file, &version), self.spare_buffer())

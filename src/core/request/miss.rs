@@ -116,10 +116,7 @@ impl Shard {
             return true;
         }
         if self.passes_by(slot) {
-            let file = Arc::clone(&self.requests[slot].file);
-            self.requests[slot].cursor += waiter.length;
-            self.passed_by(&file, chunk, waiter.length);
-            self.bypass(waiter, MissReason::NotAdmitted);
+            self.pass_cache_by(waiter, chunk);
             return true;
         }
         let admission = self.admit(slot, chunk);
@@ -135,6 +132,15 @@ impl Shard {
             self.reader_waits(&file, chunk);
         }
         true
+    }
+
+    /// Gets bytes from the cursor on that are kept only later.
+    fn pass_cache_by(&mut self, waiter: Waiter, chunk: u64) {
+        let request = &mut self.requests[waiter.request];
+        request.cursor += waiter.length;
+        let file = Arc::clone(&request.file);
+        self.passed_by(&file, chunk, waiter.length);
+        self.bypass(waiter, MissReason::NotAdmitted);
     }
 
     /// The same for bytes that the cursor of the request has passed.

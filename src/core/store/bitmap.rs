@@ -367,7 +367,8 @@ impl Bitmap {
 
     /// Doubts what another boot has left, but for what is durable, which stays present,
     /// and drops what nobody could vouch for: `dropped` is told the chunks of which
-    /// nothing is left. For whoever is alone with the object. May be broken off at any point, and begun again.
+    /// nothing is left. For whoever is alone with the object. May be broken off at any
+    /// point, and begun again.
     pub(crate) fn come_from_another_boot(
         &self,
         boot_id: [u8; 16],

@@ -28,6 +28,7 @@ mod room;
 mod slots;
 mod space;
 mod sync;
+mod verify;
 mod warm;
 
 use crate::completion::MissReason;
@@ -40,7 +41,7 @@ use crate::limits::{BLOCK_BYTES, BUCKET_LOCK_MS_MAX, OBJECT_BYTES_MAX};
 use crate::stats::{Counters, Stats};
 use crate::sys::{self, Lock};
 use crate::token::VersionToken;
-use crate::upkeep::Upkeep;
+use crate::upkeep::{Reminder, Upkeep};
 use crate::workers::Workers;
 use bitmap::Bitmap;
 use condemn::Condemned;
@@ -51,6 +52,7 @@ use keeper::Keeper;
 use layout::{HEADER_BYTES_MAX, Header};
 use load::Memory;
 use object::Data;
+use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
 use probe::Probe;
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -64,6 +66,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use sync::{Syncer, Unsynced};
+use verify::Pass;
 use warm::Warm;
 
 pub(crate) use claim::Claim;
@@ -76,6 +79,8 @@ pub(crate) use invalidations::{Invalidations, Mark, Spot};
 pub(crate) use layout::{Geometry, checksum};
 pub(crate) use object::Object;
 pub(crate) use preallocate::{Blocks, Preallocation};
+pub use verify::Verification;
+pub(crate) use verify::Walk;
 
 /// Where the files of an object are, below `objects`.
 impl Key {
@@ -142,6 +147,8 @@ pub(crate) struct Store {
     trusts_durable: bool,
     disk: Disk,
     warm: Warm,
+    /// Empty: nothing is verified beside serving.
+    verifying: OnceCell<Reminder>,
     /// None: nothing is synced.
     unsynced: Option<Unsynced>,
     /// In parts, so that opens of different files need not wait for each other.
@@ -241,6 +248,7 @@ impl Store {
             directory,
             condemned: Condemned::default(),
             disk: host.disk,
+            verifying: OnceCell::new(),
             unsynced: config.sync_interval().map(Unsynced::new),
             open: Default::default(),
         });
@@ -248,6 +256,11 @@ impl Store {
             unsynced.begin(upkeep, Syncer::new(&store));
         }
         store.condemned.begin(upkeep, &store);
+        if config.verify_bytes_per_second > 0 {
+            let pass = Pass::new(&store, config.verify_bytes_per_second);
+            let reminder = store.verifying.get_or_init(|| upkeep.add(pass));
+            reminder.now();
+        }
         store.space.look(&store.directory.root);
         store.keeper.begin(upkeep, &store);
         Ok(StoreOpened::Usable(store))
@@ -617,8 +630,10 @@ impl Store {
 
     /// Leaves the directory to others. For the last one: nothing is done any more.
     pub(crate) fn leave(&self) {
+        // A sync of a file on FUSE may wait for its server for ever.
+        let may_sync = !self.directory.elsewhere;
         self.membership
-            .leave(&self.directory.root, self.accounts.table());
+            .leave(&self.directory.root, self.accounts.table(), may_sync);
     }
 
     /// Why nothing is stored although the device could, or None.

@@ -18,6 +18,13 @@ use std::time::{Duration, Instant};
 /// Inodes that an object takes.
 const OBJECT_INODES: u64 = 2;
 
+/// Why evicting beside the work was begun: it ends where that has ended.
+#[derive(Clone, Copy)]
+struct Needs {
+    of_limits: bool,
+    of_space: bool,
+}
+
 /// The right to evict: of one thread of one process.
 pub(super) struct Evictor<'a> {
     process: Option<Held<'a>>,
@@ -208,8 +215,13 @@ impl Store {
     /// ends.
     pub(super) fn cull(&self, over: &dyn Fn() -> bool) {
         self.space.look(&self.directory.root);
-        let begins = self.accounts.level() == Level::High || self.space.need() == Need::Much;
-        if !begins || self.accounts.table().standing() == Standing::Unknown {
+        let need = Needs {
+            of_limits: self.accounts.level() == Level::High,
+            of_space: self.space.need() == Need::Much,
+        };
+        if !(need.of_limits || need.of_space)
+            || self.accounts.table().standing() == Standing::Unknown
+        {
             return;
         }
         let mut skipped = 0;
@@ -221,7 +233,7 @@ impl Store {
             };
             let until = Instant::now() + Duration::from_millis(CULL_MS_MAX);
             while Instant::now() < until {
-                if self.cull_one(&mut skipped).is_none() {
+                if self.cull_one(need, &mut skipped).is_none() {
                     return;
                 }
             }
@@ -229,14 +241,16 @@ impl Store {
     }
 
     /// Evicts one object, or passes it over. None: there is no need to, or nothing more.
-    fn cull_one(&self, skipped: &mut usize) -> Option<()> {
-        if self.accounts.level() == Level::Low && self.space.need() == Need::Nothing {
+    fn cull_one(&self, need: Needs, skipped: &mut usize) -> Option<()> {
+        let for_limits = need.of_limits && self.accounts.level() != Level::Low;
+        let for_space = need.of_space && self.space.need() != Need::Nothing;
+        if !for_limits && !for_space {
             return None;
         }
         let entry = self.accounts.victim(|key| !self.is_open(key))?;
         if self.evict(&entry) {
             self.counters.evictions_ahead.add(1);
-            if self.space.need() != Need::Nothing {
+            if need.of_space {
                 self.space.look(&self.directory.root);
             }
         } else {

@@ -250,12 +250,13 @@ impl Membership {
 
     /// Leaves the others. If there are none, all of the table goes to the disk first, so
     /// that the next boot of the host can believe it.
-    pub(super) fn leave(&self, root: &OwnedFd, table: &Table) {
+    pub(super) fn leave(&self, root: &OwnedFd, table: &Table, may_sync: bool) {
         table.process(self.index).store(0, Ordering::Release);
         let place = (PROCESSES + self.index, 1);
         let mut left = sys::lock_range(self.file.as_fd(), place, false);
         // Whoever is about to join may have it.
-        if rustix::fs::flock(root, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        let alone = FlockOperation::NonBlockingLockExclusive;
+        if may_sync && rustix::fs::flock(root, alone).is_ok() {
             let died = table.died().load(Ordering::Acquire) != 0;
             let is_known = table.standing() == Standing::Known && !died;
             if is_known && is_alone(&self.file) == Ok(true) {

@@ -7,6 +7,7 @@ mod ls;
 mod options;
 mod stat;
 mod stop;
+mod verify;
 mod warm;
 mod why;
 
@@ -23,6 +24,7 @@ pub fn run(context: &Context, command: &Command) -> Outcome {
         Command::Cat(args) => cat::run(context, args),
         Command::Stat(args) => stat::run(context, args),
         Command::Why(args) => why::run(context, args),
+        Command::Verify(args) => verify::run(context, args),
         Command::Ls(args) => ls::run(context, args),
         Command::Bench(bench) => bench::run(context, bench),
         Command::Doctor(_) => doctor::run(context),

@@ -84,17 +84,17 @@ fn rows_of_the_cache_have_figures_and_leave_nothing_behind() {
     let directory = directory(&scene);
     let mut command = scene.tool();
     command.args(["bench", "cache", "--pairs", "1", "--size", "1M", "--json"]);
+    command.args(["--objects", "1500", "--seconds", "1"]);
     let ran = run(command.arg("--dir").arg(&directory));
     assert_eq!(ran.status, Some(0), "{ran:?}");
     let report = json(&ran);
-    let row = &report["rows"][0];
-    assert_eq!(
-        (&row["name"], &row["outcome"]),
-        (&"lease".into(), &"measured".into()),
-        "{row}"
-    );
-    let median = &row["checks"][0]["median"];
-    assert!(median.as_f64().is_some_and(f64::is_finite), "{row}");
+    let rows = report["rows"].as_array().unwrap();
+    assert_eq!(rows[0]["name"], "lease");
+    for row in rows {
+        assert_eq!(row["outcome"], "measured", "{row}");
+        let median = &row["checks"][0]["median"];
+        assert!(median.as_f64().is_some_and(f64::is_finite), "{row}");
+    }
     is_empty(&directory);
     assert!(!scene.cache().exists(), "it has a cache of its own");
 }

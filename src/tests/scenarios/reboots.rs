@@ -34,7 +34,7 @@ fn settings(engine: EngineChoice) -> Settings {
 }
 
 /// The files below a cache directory whose names end so.
-fn all(directory: &Path, end: &str) -> Vec<PathBuf> {
+pub(crate) fn all(directory: &Path, end: &str) -> Vec<PathBuf> {
     // Whoever was to make it may have been killed.
     let buckets = std::fs::read_dir(directory.join("objects"));
     let buckets = buckets.into_iter().flatten();
@@ -45,7 +45,7 @@ fn all(directory: &Path, end: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-fn open(path: &Path) -> File {
+pub(crate) fn open(path: &Path) -> File {
     File::options().read(true).write(true).open(path).unwrap()
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn reboot(directory: &Path) {
 }
 
 /// Flips a bit of a file.
-fn damage(file: &File, offset: u64) {
+pub(crate) fn damage(file: &File, offset: u64) {
     let mut byte = [0];
     file.read_exact_at(&mut byte, offset).unwrap();
     byte[0] ^= 0x10;

@@ -67,6 +67,9 @@ fn open(bed: &Bed, directory: &Path, objects: u64) -> Result<(Cache, Origin), Tr
     let config = Config {
         capacity_bytes: objects.saturating_mul(ROOM_BYTES).max(64 << 20),
         objects_max: objects + objects / 16 + 64,
+        // However full the disk is.
+        space_run_percent: 3,
+        space_cull_percent: 2,
         ..bed.config.clone()
     };
     let cache = Cache::open(directory, &config)?;

@@ -3,7 +3,8 @@
 //! | file | what it does |
 //! |---|---|
 //! | `rows` | the rows, and what they are run on |
-//! | `direct`, `cached`, `copy`, `opened`, `idle`, `many`, `disk`, `cold`, `tail` | one kind of row each |
+//! | `direct`, `cached`, `copy`, `opened`, `idle`, `many`, `disk` | measure one kind of row each |
+//! | `cold`, `tail` | the same: first reads, and hits beside fills |
 //! | `slow` | an origin that takes its time |
 //! | `subject`, `reader` | a cached file, and the ways to read it |
 //! | `scratch`, `child` | a directory for files, and other programs in it |
