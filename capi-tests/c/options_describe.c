@@ -14,7 +14,7 @@ static const char *const KEYS[] = {
     "inodes_cull_percent", "inodes_stop_percent", "pinned_percent",
     "device_timeout_ms", "durable", "sync_interval_ms",
     "fill_bytes_per_second", "fill_operations_per_second", "fill_latency_percent",
-    "fill_priority", "fill_after_percent",
+    "fill_priority", "fill_after_percent", "verify_bytes_per_second",
 };
 
 enum { KEY_COUNT = sizeof KEYS / sizeof KEYS[0] };

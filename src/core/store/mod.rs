@@ -218,6 +218,7 @@ impl Store {
             objects_max: config.objects_max,
             capacity_bytes: directory.capacity_bytes,
             boot_id: host.boot_id,
+            elsewhere: directory.elsewhere,
         };
         let (table, membership) = match slots::join(&directory.root, directory.is_new, wanted) {
             Ok(joined) => joined,

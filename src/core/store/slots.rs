@@ -31,6 +31,8 @@ pub(super) struct Wanted {
     pub(super) objects_max: u64,
     pub(super) capacity_bytes: u64,
     pub(super) boot_id: [u8; 16],
+    /// The directory is on a file system of another process, which may hang.
+    pub(super) elsewhere: bool,
 }
 
 /// This process among those that use a table.
@@ -53,11 +55,42 @@ impl Drop for Held<'_> {
 /// Joins those that use the table of a directory; makes one if there is none, or none
 /// that can be used. Under a lock of the root.
 pub(super) fn join(root: &OwnedFd, is_new: bool, wanted: Wanted) -> Result<(Table, Membership)> {
+    if wanted.elsewhere {
+        return join_nobody(root, is_new, wanted);
+    }
     lock(root, CACHE_LOCK_MS_MAX).context(|| "lock the cache directory")?;
     let joined = join_locked(root, is_new, wanted);
     let unlocked = rustix::fs::flock(root, FlockOperation::Unlock);
     unlocked.context(|| "unlock the cache directory")?;
     joined
+}
+
+/// A table of this process alone. A store to a mapped page of a FUSE file waits until the
+/// file system has taken what it was given of that page (fuse_page_mkwrite), for ever if
+/// that hangs; so there the limits are each process's own.
+fn join_nobody(root: &OwnedFd, is_new: bool, wanted: Wanted) -> Result<(Table, Membership)> {
+    let flags = rustix::fs::MemfdFlags::CLOEXEC;
+    let file = rustix::fs::memfd_create(NAME, flags).context(|| "memfd_create")?;
+    let objects_max = match wanted.objects_max {
+        0 => default_objects(root, wanted.capacity_bytes),
+        named => named,
+    };
+    let sizes = Sizes::new(objects_max, fresh_number()?);
+    let sized = rustix::fs::ftruncate(&file, sizes.file_bytes());
+    sized.context(|| "make room for the slot table in memory")?;
+    let table = Table::map(file.as_fd(), sizes).context(|| format!("map {NAME}"))?;
+    take_over(&table, wanted.boot_id);
+    if is_new {
+        table.stand(Standing::Known);
+    }
+    let index = take_place(&file, &table)?;
+    Ok((table, Membership { file, index }))
+}
+
+fn fresh_number() -> Result<u64> {
+    let mut seed = [0; 8];
+    sys::random(&mut seed).context(|| "getrandom")?;
+    Ok(u64::from_ne_bytes(seed))
 }
 
 fn join_locked(root: &OwnedFd, is_new: bool, wanted: Wanted) -> Result<(Table, Membership)> {
@@ -124,14 +157,13 @@ fn is_alone(file: &OwnedFd) -> std::result::Result<bool, Errno> {
 
 /// Makes a table that is smaller if there is no room for what is wanted.
 fn make(root: &OwnedFd, wanted: Wanted) -> Result<(OwnedFd, Sizes)> {
-    let mut seed = [0; 8];
-    sys::random(&mut seed).context(|| "getrandom")?;
+    let seed = fresh_number()?;
     let mut objects_max = match wanted.objects_max {
         0 => default_objects(root, wanted.capacity_bytes),
         named => named,
     };
     loop {
-        let sizes = Sizes::new(objects_max, u64::from_ne_bytes(seed));
+        let sizes = Sizes::new(objects_max, seed);
         match make_file(root, sizes) {
             Ok(file) => return Ok((file, sizes)),
             Err(Errno::NOSPC | Errno::DQUOT) if objects_max >= 2 * OBJECTS_MIN => {
@@ -191,9 +223,7 @@ fn take_over(table: &Table, boot_id: [u8; 16]) {
 }
 
 fn take_place(file: &OwnedFd, table: &Table) -> Result<u64> {
-    let mut number = [0; 8];
-    sys::random(&mut number).context(|| "getrandom")?;
-    let number = u64::from_ne_bytes(number) | 1;
+    let number = fresh_number()? | 1;
     for index in 0..PROCESSES_MAX {
         match sys::lock_range(file.as_fd(), (PROCESSES + index, 1), true) {
             Ok(()) => {
