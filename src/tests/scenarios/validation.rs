@@ -403,6 +403,8 @@ pub(crate) fn what_another_process_evicted_is_a_miss<D: Door>(engine: EngineChoi
     let code = Arc::new(TestOrigin::new(SIZE));
     let mut settings = settings(engine);
     settings.capacity_bytes = 4 << 20;
+    // What waits to be synced is kept open.
+    settings.durable = false;
     let open = || D::open(&place.cache(), &settings).unwrap();
     let cache = open();
     let origin = cache.custom_with("mine", Arc::clone(&code), &never());
@@ -428,9 +430,11 @@ pub(crate) fn what_another_process_evicted_is_a_miss<D: Door>(engine: EngineChoi
         let file = other.file(&theirs, format!("{number}").as_bytes()).unwrap();
         assert_eq!(other.fill(&file, &mut |_, _| true), Ok(SIZE));
     }
-    let misses = cache.stats().misses;
+    // There may be no room to keep it, since the others are still in use.
+    let missed = || cache.stats().misses + cache.stats().bypasses;
+    let before = missed();
     assert!(read() == Ok(content(1, 0, SIZE as usize)));
-    assert_eq!(cache.stats().misses, misses + 1);
+    assert_eq!(missed(), before + 1);
 }
 
 /// Whether this process has a descriptor of a file.
