@@ -211,6 +211,8 @@ pub const CONDEMNED_CHUNKS_MAX: usize = 64;
 pub const VERIFY_PAUSE_MS: u64 = 3_600_000;
 /// Words of bits of one object that one sync marks as durable: those of 4 Mi chunks.
 pub const SYNC_WORDS_MAX: usize = 1 << 16;
+/// Milliseconds for which the close of a cache syncs, about.
+pub const SYNC_AT_CLOSE_MS: u64 = 1_000;
 /// Bytes that a slow disk writes in a millisecond: what can be synced at the close.
 pub const SYNC_BYTES_PER_MS: u64 = 32 << 10;
 /// Milliseconds of its rate that a bucket saves while nobody takes from it.

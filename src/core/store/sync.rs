@@ -11,7 +11,7 @@ use super::{Bitmap, Object, Store};
 use crate::error::{Context, Errno, Result};
 use crate::ids::Key;
 use crate::io::Disk;
-use crate::limits::{SYNC_BYTES_PER_MS, SYNC_WORDS_MAX, UNSYNCED_OBJECTS_MAX};
+use crate::limits::{SYNC_AT_CLOSE_MS, SYNC_BYTES_PER_MS, SYNC_WORDS_MAX, UNSYNCED_OBJECTS_MAX};
 use crate::sys;
 use crate::upkeep::{Chore, Reminder, Upkeep};
 use once_cell::sync::OnceCell;
@@ -306,6 +306,8 @@ impl Chore for Syncer {
         if self.epoch.is_empty() {
             return;
         }
+        // Nobody likes to wait for what can as well be verified later.
+        let deadline = deadline.min(Instant::now() + Duration::from_millis(SYNC_AT_CLOSE_MS));
         let mut skipped = 0;
         while let Some(object) = self.epoch.pop() {
             let bytes = object

@@ -272,7 +272,7 @@ impl Table {
         let _begun = self.begin();
         let used = self.word(Word::Used);
         let before = used.fetch_add(blocks, Ordering::AcqRel);
-        if before.saturating_add(blocks) > limit {
+        if not_negative(before).saturating_add(blocks) > limit {
             take_off(used, blocks);
             return Err(true);
         }
@@ -288,19 +288,17 @@ impl Table {
         Ok(())
     }
 
-    /// Counts that a slot was something and now is something else. More is counted
-    /// before it is there, and less afterwards, by whoever calls: so what is counted is
-    /// never less than what is there.
+    /// Counts that a slot was something and now is something else. Of all blocks, more is
+    /// counted before it is there, by whoever calls, so that they are never less than
+    /// what is there. The others may be below zero for a moment: see [`count_of`].
     fn settle(&self, before: Option<State>, after: Option<State>, counted: bool) {
         let of = |state: Option<State>, when: fn(State) -> bool| {
             state.filter(|state| when(*state)).map_or(0, State::blocks)
         };
         let moved = |word: &AtomicU64, when: fn(State) -> bool| {
             let (before, after) = (of(before, when), of(after, when));
-            if after > before {
-                word.fetch_add(after - before, Ordering::AcqRel);
-            } else {
-                take_off(word, before - after);
+            if after != before {
+                word.fetch_add(after.wrapping_sub(before), Ordering::AcqRel);
             }
         };
         if !counted {
@@ -338,7 +336,7 @@ impl Table {
     /// Blocks that an origin has beyond what it may, if it gets so many more.
     pub(crate) fn origin_excess(&self, index: u64, more: u64) -> u64 {
         let limit = self.origin_limit(index).load(Ordering::Acquire);
-        let blocks = self.origin_blocks(index).load(Ordering::Acquire);
+        let blocks = count_of(self.origin_blocks(index));
         match limit {
             0 => 0,
             limit => blocks.saturating_add(more).saturating_sub(limit),
@@ -349,7 +347,7 @@ impl Table {
     pub(crate) fn above_share(&self) -> Option<(u64, u64)> {
         let excess = |index| {
             let share = self.origin_share(index).load(Ordering::Acquire);
-            let blocks = self.origin_blocks(index).load(Ordering::Acquire);
+            let blocks = count_of(self.origin_blocks(index));
             (share > 0 && blocks > share).then(|| (index, blocks - share))
         };
         (0..ORIGINS_MAX).filter_map(excess).max_by_key(|one| one.1)
@@ -372,7 +370,7 @@ impl Table {
     }
 
     pub(crate) fn totals(&self) -> Totals {
-        let load = |word| self.word(word).load(Ordering::Acquire);
+        let load = |word| count_of(self.word(word));
         Totals {
             blocks: load(Word::Used),
             objects: load(Word::Objects),
@@ -450,6 +448,16 @@ impl Default for State {
     fn default() -> Self {
         State(0)
     }
+}
+
+/// What a word counts. Of two changes of a slot, the later may be counted first; a word
+/// that stopped at zero meanwhile would be wrong for ever.
+fn count_of(word: &AtomicU64) -> u64 {
+    not_negative(word.load(Ordering::Acquire))
+}
+
+fn not_negative(count: u64) -> u64 {
+    u64::try_from(count.cast_signed()).unwrap_or(0)
 }
 
 /// Never below 0, whatever a damaged table says.
