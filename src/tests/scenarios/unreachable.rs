@@ -286,7 +286,9 @@ pub(crate) fn an_origin_that_fails_at_random_gives_right_bytes_or_an_error<D: Do
                 let way = WAYS[random.below(3) as usize];
                 let offset = random.below(SIZE);
                 let length = 1 + random.below(SIZE - offset) as usize;
-                let opened = stage.cache.file(&stage.origin, b"file");
+                // What is cached is served stale, so some must be new.
+                let name = random.below(60).to_string();
+                let opened = stage.cache.file(&stage.origin, name.as_bytes());
                 let read = opened.and_then(|file| stage.cache.read_by(way, &file, length, offset));
                 match read {
                     Ok(bytes) => {
