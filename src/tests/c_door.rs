@@ -1,6 +1,6 @@
 //! The C functions as a door: called as a C program calls them.
 
-use super::door::{Done, Door, LeaseDoor, Pending, QueueDoor, SPACE, Settings};
+use super::door::{Done, Door, LATENCY_PERCENT, LeaseDoor, Pending, QueueDoor, SPACE, Settings};
 use super::log::log_callback;
 use super::origin::TestOrigin;
 use crate::capi::types::*;
@@ -112,6 +112,7 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
             EngineChoice::Psync => CACHEFS_ENGINE_PSYNC,
         };
         options.capacity_bytes = settings.capacity_bytes;
+        options.fill_latency_percent = LATENCY_PERCENT;
         options.space_run_percent = SPACE[0];
         options.space_cull_percent = SPACE[1];
         options.space_stop_percent = SPACE[2];

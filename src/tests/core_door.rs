@@ -1,6 +1,6 @@
 //! The core's own API as a door.
 
-use super::door::{Done, Door, LeaseDoor, Pending, QueueDoor, SPACE, Settings};
+use super::door::{Done, Door, LATENCY_PERCENT, LeaseDoor, Pending, QueueDoor, SPACE, Settings};
 use super::log::Log;
 use super::origin::TestOrigin;
 use super::random::Random;
@@ -57,6 +57,7 @@ fn config<const DIRECT: bool>(settings: &Settings) -> Config {
     Config {
         engine: settings.engine,
         capacity_bytes: settings.capacity_bytes,
+        fill_latency_percent: LATENCY_PERCENT.into(),
         space_run_percent: SPACE[0].into(),
         space_cull_percent: SPACE[1].into(),
         space_stop_percent: SPACE[2].into(),

@@ -12,6 +12,9 @@ use std::time::Duration;
 /// Percents of the file system that are to be free (space_run_percent and so on): the
 /// disk that the tests run on may be nearly full.
 pub(crate) const SPACE: [u32; 3] = [3, 2, 1];
+/// Percent of their latency alone that hits may take before fills become fewer: on a busy
+/// machine that would happen for no reason of the test.
+pub(crate) const LATENCY_PERCENT: u32 = 1_000_000;
 
 /// What scenarios ask of a cache.
 #[derive(Clone, Copy)]
