@@ -489,12 +489,12 @@ fn what_could_not_be_synced_is_not_trusted() {
                 assert!(Instant::now() < end, "a failure of the device is not told");
                 std::thread::sleep(Duration::from_millis(1));
             }
+            assert_eq!(cache.stats().chunks_durable, 0);
             // As the kernel does, which takes the pages for clean.
             host.fail_syncs(false);
             for (number, file) in files.iter().enumerate() {
                 serves_the_origin(&cache, file, number);
             }
-            assert_eq!(cache.stats().chunks_durable, 0);
         }
         host.crash();
         let cache = SimDoor::<false>::on(&place.cache(), &settings, &host).unwrap();
