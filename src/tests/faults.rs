@@ -336,8 +336,9 @@ fn no_errno_of_the_disk_reaches_a_reader_of_direct_objects() {
 
 #[test]
 fn an_origin_that_hangs_now_and_then_and_late_wakes_hold_up_nobody_for_long() {
-    let mut origin = failing(40, &OF_ORIGINS);
-    origin.hung = Rates::all(30);
+    // Often, since only chunks that were dropped are asked for again.
+    let mut origin = failing(120, &OF_ORIGINS);
+    origin.hung = Rates::all(60);
     let (told, _random) = run(&Weather {
         disk: failing(20, &[Errno::IO, Errno::NOSPC, Errno::ROFS]),
         origin,
