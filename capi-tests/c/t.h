@@ -252,6 +252,7 @@ T_HELPER cachefs_cache_options t_options(void) {
     options.space_run_percent = 3;
     options.space_cull_percent = 2;
     options.space_stop_percent = 1;
+    options.objects_max = 4096;
     /* That hits are slow now and then is no reason here to fill less. */
     options.fill_latency_percent = 1000000;
     return options;

@@ -1,6 +1,8 @@
 //! The C functions as a door: called as a C program calls them.
 
-use super::door::{Done, Door, LATENCY_PERCENT, LeaseDoor, Pending, QueueDoor, SPACE, Settings};
+use super::door::{
+    Done, Door, LATENCY_PERCENT, LeaseDoor, OBJECTS_MAX, Pending, QueueDoor, SPACE, Settings,
+};
 use super::log::log_callback;
 use super::origin::TestOrigin;
 use crate::capi::types::*;
@@ -112,6 +114,7 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
             EngineChoice::Psync => CACHEFS_ENGINE_PSYNC,
         };
         options.capacity_bytes = settings.capacity_bytes;
+        options.objects_max = OBJECTS_MAX.into();
         options.fill_latency_percent = LATENCY_PERCENT;
         options.space_run_percent = SPACE[0];
         options.space_cull_percent = SPACE[1];

@@ -1,6 +1,8 @@
 //! The core's own API as a door.
 
-use super::door::{Done, Door, LATENCY_PERCENT, LeaseDoor, Pending, QueueDoor, SPACE, Settings};
+use super::door::{
+    Done, Door, LATENCY_PERCENT, LeaseDoor, OBJECTS_MAX, Pending, QueueDoor, SPACE, Settings,
+};
 use super::log::Log;
 use super::origin::TestOrigin;
 use super::random::Random;
@@ -57,6 +59,7 @@ fn config<const DIRECT: bool>(settings: &Settings) -> Config {
     Config {
         engine: settings.engine,
         capacity_bytes: settings.capacity_bytes,
+        objects_max: OBJECTS_MAX.into(),
         fill_latency_percent: LATENCY_PERCENT.into(),
         space_run_percent: SPACE[0].into(),
         space_cull_percent: SPACE[1].into(),

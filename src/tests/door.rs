@@ -12,6 +12,9 @@ use std::time::Duration;
 /// Percents of the file system that are to be free (space_run_percent and so on): the
 /// disk that the tests run on may be nearly full.
 pub(crate) const SPACE: [u32; 3] = [3, 2, 1];
+/// Objects that the caches of the tests have room for: a table for as many as a cache of
+/// the default size may have takes a while to look through.
+pub(crate) const OBJECTS_MAX: u32 = 4096;
 /// Percent of their latency alone that hits may take before fills become fewer: on a busy
 /// machine that would happen for no reason of the test.
 pub(crate) const LATENCY_PERCENT: u32 = 1_000_000;
