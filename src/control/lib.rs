@@ -8,6 +8,7 @@
 //! | `place` | where the socket is, and who may come |
 //! | `server` | the daemon's end |
 //! | `client` | the other end |
+//! | `filler` | copies what was asked for without an answer |
 //! | `operations`, `explain` | the commands that only take a cache and an origin |
 //!
 //! The socket is a stream. A message begins with its form: `{` a command, as one line of
@@ -16,6 +17,7 @@
 
 mod client;
 mod explain;
+mod filler;
 mod name;
 pub mod operations;
 mod place;
@@ -24,6 +26,7 @@ pub mod reports;
 mod server;
 
 pub use client::{Client, Failure, Heard};
+pub use filler::{Filler, WAITING_MAX};
 pub use name::Name;
 pub use place::{Place, XATTR, sockets};
 pub use protocol::{

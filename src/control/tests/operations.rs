@@ -1,6 +1,6 @@
 //! Commands on a real cache of a real directory.
 
-use cachefs_control::{Name, Refusal, operations};
+use cachefs_control::{Filler, Name, Refusal, operations};
 use cachefs_core::{Cache, Config, Origin, OriginOptions};
 use rustix::io::Errno;
 use std::time::Duration;
@@ -116,4 +116,22 @@ fn a_file_that_is_not_there_is_an_error_with_its_number() {
     let Refusal { errno, message } = operations::why(&scene.origin, &name("gone")).unwrap_err();
     assert_eq!(errno, Errno::NOENT.raw_os_error());
     assert!(message.contains("gone"), "{message}");
+}
+
+#[test]
+fn what_was_asked_for_without_waiting_is_copied() {
+    let scene = scene();
+    let root = scene.directory.path().join("origin");
+    let filler = Filler::start(scene.origin.clone(), vec!["/mnt/x".into(), root.clone()]).unwrap();
+    let path = |root: &std::path::Path, name| root.join(name).into_os_string().into_encoded_bytes();
+    assert!(!filler.fill(b"/elsewhere/a"));
+    assert!(!filler.fill(b"a"));
+    // It fails, and nothing else does.
+    assert!(filler.fill(&path(&root, "gone")));
+    assert!(filler.fill(&path("/mnt/x".as_ref(), "a")));
+    let limit = std::time::Instant::now() + Duration::from_secs(60);
+    while scene.present() != SIZE {
+        assert!(std::time::Instant::now() < limit, "it was not copied");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
