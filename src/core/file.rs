@@ -279,6 +279,23 @@ impl File {
         self.set_pinned(false)
     }
 
+    /// Removes what is cached of it. Who has it open in this process goes on with the
+    /// origin; other processes, leases and descriptors keep the bytes that they have.
+    /// ENODATA: nothing of it is kept; EBUSY: it is pinned; EAGAIN: other processes kept
+    /// us from it, try again.
+    pub fn evict(&self) -> Result<()> {
+        self.check_open()?;
+        let version = self.0.version();
+        match version
+            .object
+            .as_ref()
+            .filter(|object| object.bytes_present() > 0)
+        {
+            Some(object) => self.0.origin.cache.logged(|| object.evict()),
+            None => Err(Error::new(Errno::NODATA, "nothing of the file is kept")),
+        }
+    }
+
     fn set_pinned(&self, pinned: bool) -> Result<()> {
         self.check_open()?;
         match &self.0.version().object {

@@ -28,6 +28,25 @@ macro_rules! counters {
             pub inodes_free_percent: u64,
         }
 
+        impl Stats {
+            /// Every number with its name.
+            pub fn numbers(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [
+                    $((stringify!($name), self.$name),)*
+                    ("memory_bytes", self.memory_bytes),
+                    ("readahead_bytes", self.readahead_bytes),
+                    ("fill_depth", self.fill_depth),
+                    ("cached_bytes", self.cached_bytes),
+                    ("cached_objects", self.cached_objects),
+                    ("objects_max", self.objects_max),
+                    ("pinned_bytes", self.pinned_bytes),
+                    ("space_free_percent", self.space_free_percent),
+                    ("inodes_free_percent", self.inodes_free_percent),
+                ]
+                .into_iter()
+            }
+        }
+
         #[derive(Default)]
         pub(crate) struct Counters {
             $(pub(crate) $name: Counter,)*

@@ -32,6 +32,13 @@ pub struct Global {
     /// /mnt/nfs is not found by a program whose origin is /mnt/nfs/data.
     #[arg(long, global = true, value_name = "DIR", env = "CACHEFS_ORIGIN")]
     pub origin: Option<PathBuf>,
+    /// Mountpoint of a cachefsd: the command is for that daemon
+    ///
+    /// Without it, it is for the daemon that has the cache directory open, if
+    /// there is one, and else for the directory itself, as it always is with
+    /// options of its own (-o). A daemon's origin need not be named.
+    #[arg(long, global = true, value_name = "DIR", env = "CACHEFS_MOUNT")]
+    pub mount: Option<PathBuf>,
     /// Before the command.
     #[command(flatten)]
     pub options: Options,
@@ -71,6 +78,22 @@ pub enum Command {
     Verify(Verify),
     /// List what is in the cache
     Ls(Ls),
+    /// Show what a daemon is doing, again and again
+    Top(Top),
+    /// Keep what is cached of files, and will be, from being evicted
+    #[command(after_long_help = PATH_HELP)]
+    Pin(Files),
+    /// Let what is cached of files be evicted again
+    #[command(after_long_help = PATH_HELP)]
+    Unpin(Files),
+    /// Remove what is cached of files
+    #[command(after_long_help = PATH_HELP)]
+    Evict(Files),
+    /// Ask the origin anew for files, and for all below directories
+    #[command(after_long_help = INVALIDATE_HELP)]
+    Invalidate(Invalidate),
+    /// Have a daemon read its configuration file anew
+    Reload(Options),
     /// Measure the library against other tools
     #[command(subcommand)]
     Bench(Bench),
@@ -91,9 +114,14 @@ impl Args {
             Command::Why(args) => &args.options,
             Command::Verify(args) => &args.options,
             Command::Ls(args) => &args.options,
+            Command::Top(args) => &args.options,
+            Command::Pin(args) | Command::Unpin(args) | Command::Evict(args) => &args.options,
+            Command::Invalidate(args) => &args.options,
             Command::Bench(Bench::Engine(args)) => &args.run.options,
             Command::Bench(Bench::Cache(args)) => &args.run.options,
-            Command::Doctor(options) | Command::Options(options) => options,
+            Command::Doctor(options) | Command::Options(options) | Command::Reload(options) => {
+                options
+            }
         };
         let before = &self.global.options;
         [before, after]
@@ -198,6 +226,55 @@ pub struct Ls {
     pub options: Options,
 }
 
+/// See [`Command::Pin`], [`Command::Unpin`] and [`Command::Evict`].
+#[derive(clap::Args)]
+pub struct Files {
+    /// Files
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// After the command.
+    #[command(flatten)]
+    pub options: Options,
+}
+
+/// See [`Command::Invalidate`].
+#[derive(clap::Args)]
+pub struct Invalidate {
+    /// Files, and directories with all that is below them
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
+    /// After the command.
+    #[command(flatten)]
+    pub options: Options,
+}
+
+/// See [`Command::Top`].
+#[derive(clap::Args)]
+pub struct Top {
+    /// Seconds between two looks
+    #[arg(short, long, value_name = "SECONDS", default_value_t = 1.0, value_parser = interval)]
+    pub interval: f64,
+    /// Looks, after which it ends
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// Open files that are shown, those that are open more often first
+    #[arg(short, long, value_name = "N", default_value_t = 20)]
+    pub lines: usize,
+    /// Write JSON, a line each time
+    #[arg(long)]
+    pub json: bool,
+    /// After the command.
+    #[command(flatten)]
+    pub options: Options,
+}
+
+/// Seconds, and parts of them.
+fn interval(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok();
+    let number = number.filter(|number: &f64| (0.01..=86_400.0).contains(number));
+    number.ok_or_else(|| "not a number of seconds from 0.01 to 86400".to_owned())
+}
+
 /// What to measure.
 #[derive(Subcommand)]
 pub enum Bench {
@@ -278,6 +355,16 @@ range, then what each side took by the median of its runs.
 
 A row that cannot be run says why; that is no error. docs/performance.md says
 what is compared with what.";
+
+const INVALIDATE_HELP: &str = "\
+Each daemon that has the cache open is told, and has the kernel drop names,
+attributes and pages before the command returns; so are all other programs that
+use the cache directory.
+
+Which file a name means:
+  An absolute name must lie below the origin or the mountpoint. Any other is
+  taken from the current directory if that lies below one of them, else from the
+  origin's root.";
 
 const VERIFY_HELP: &str = "\
 Reads what is cached past the page cache. What is wrong is dropped, a chunk at a

@@ -1,5 +1,6 @@
 //! What the command line says about cache and origin, and both opened.
 
+use crate::access::{self, Access, Daemon};
 use crate::args::Args;
 use crate::console::Console;
 use crate::failure::{Failure, Outcome, describe};
@@ -22,6 +23,9 @@ pub struct Context {
     cache: PathBuf,
     cache_is_default: bool,
     origin: Option<PathBuf>,
+    mount: Option<PathBuf>,
+    /// The command line has options: they are about what this tool opens itself.
+    has_options: bool,
 }
 
 impl Context {
@@ -50,6 +54,8 @@ impl Context {
             cache,
             cache_is_default: args.global.cache.is_none(),
             origin: args.global.origin.clone(),
+            mount: args.global.mount.clone(),
+            has_options: args.options().next().is_some(),
         })
     }
 
@@ -93,6 +99,60 @@ impl Context {
             ..self.config.clone()
         };
         Ok(Cache::open(&self.cache, &config)?)
+    }
+
+    /// The daemons that this command is for: that of the mount that was named, or those
+    /// that have the cache open, of the origin that was named. With options of its own, a
+    /// command is for the directory.
+    pub fn daemons(&self) -> Result<Vec<Daemon>, Failure> {
+        match &self.mount {
+            Some(_) if self.has_options => {
+                let text = "-o and --mount: the options of a mount are those of its daemon";
+                Err(Failure::usage(text))
+            }
+            Some(mountpoint) => Ok(vec![access::daemon_of_mount(mountpoint)?]),
+            None if self.has_options => Ok(Vec::new()),
+            None => Ok(access::daemons(&self.cache, self.origin_root())),
+        }
+    }
+
+    /// The way to the cache as a whole, to look at it.
+    pub fn access(&self) -> Result<Access, Failure> {
+        match self.daemons()?.first() {
+            Some(daemon) => Access::of_daemon(daemon),
+            None => self.access_directory(self.look()?, false),
+        }
+    }
+
+    /// The way to files of an origin: of the one that was named, or that is the only one
+    /// there is. `open` opens the cache where no daemon has it.
+    pub fn access_files(
+        &self,
+        open: impl FnOnce(&Self) -> Result<Cache, Failure>,
+    ) -> Result<Access, Failure> {
+        let daemons = self.daemons()?;
+        let Some(first) = daemons.first() else {
+            return self.access_directory(open(self)?, true);
+        };
+        let is_other = |daemon: &&Daemon| daemon.hello.origin != first.hello.origin;
+        if let Some(other) = daemons.iter().find(is_other) {
+            let shown = |daemon: &Daemon| show::path(daemon.hello.origin.path());
+            return Err(Failure::usage(format!(
+                "which origin? {} and {} are cached here: name one with --origin or --mount",
+                shown(first),
+                shown(other)
+            )));
+        }
+        Access::of_daemon(first)
+    }
+
+    fn access_directory(&self, cache: Cache, with_origin: bool) -> Result<Access, Failure> {
+        let origin = match with_origin {
+            true => Some(self.place(&cache)?.into_parts()),
+            false => None,
+        };
+        let capacity = self.config.completed()?.capacity_bytes;
+        Ok(Access::of_directory(cache, &self.cache, capacity, origin))
     }
 
     /// Opens the origin.

@@ -78,6 +78,12 @@ impl From<cachefs_core::Error> for Failure {
     }
 }
 
+impl From<cachefs_control::Refusal> for Failure {
+    fn from(refusal: cachefs_control::Refusal) -> Self {
+        Self::new(crate::show::text(&refusal.message))
+    }
+}
+
 /// Errors of writing to stdout: nothing else of a command is bare `io`.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {

@@ -5,12 +5,14 @@
 //! | `args` | the command line, and its help |
 //! | `options` | cache options from text, and the table of them |
 //! | `context` | what the command line says about cache and origin, opened |
+//! | `access` | the way to a cache: through its daemon, or its directory |
 //! | `place` | names on the command line to paths below the origin |
 //! | `commands/` | one file for each command |
 //! | `console`, `log` | everything that is written to stderr |
 //! | `show` | names and numbers for people and for JSON |
 //! | `failure` | why a command ends, and its exit status |
 
+mod access;
 mod args;
 mod commands;
 mod console;

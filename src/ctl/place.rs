@@ -2,7 +2,7 @@
 
 use crate::failure::describe;
 use crate::show;
-use cachefs_core::{Explanation, File, Origin};
+use cachefs_core::{File, Origin};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -16,12 +16,7 @@ pub struct Place {
 impl Place {
     /// The place of an origin that was opened at `root`.
     pub fn new(origin: Origin, root: &Path) -> io::Result<Self> {
-        let roots = Roots {
-            given: std::path::absolute(root)?,
-            real: root.canonicalize()?,
-            // A directory that was removed is below nothing.
-            current: std::env::current_dir().unwrap_or_default(),
-        };
+        let roots = Roots::of_directory(root)?;
         Ok(Self { origin, roots })
     }
 
@@ -35,19 +30,17 @@ impl Place {
         self.origin.open(path.as_os_str().as_bytes())
     }
 
-    /// Why reads of a file are served as they are, by its path below the root.
-    pub fn explain(&self, path: &Path) -> cachefs_core::Result<Explanation> {
-        self.origin.explain(path.as_os_str().as_bytes())
-    }
-
-    /// The path in the system of a path below the root.
-    pub fn full(&self, path: &Path) -> PathBuf {
-        self.roots.real.join(path)
+    /// Both of which it is made.
+    pub fn into_parts(self) -> (Origin, Roots) {
+        (self.origin, self.roots)
     }
 }
 
-struct Roots {
-    /// As it was given, from `/`: names may begin with it as well.
+/// How names on the command line are understood.
+#[derive(Clone)]
+pub struct Roots {
+    /// As it was given, from `/`: names may begin with it as well. Of a mount, where that
+    /// is.
     given: PathBuf,
     /// Without links.
     real: PathBuf,
@@ -56,8 +49,34 @@ struct Roots {
 }
 
 impl Roots {
-    fn find(&self, name: &Path) -> Result<PathBuf, String> {
-        let base = if self.current.starts_with(&self.real) {
+    /// Those of an origin by its root.
+    pub fn of_directory(root: &Path) -> io::Result<Self> {
+        Ok(Self {
+            given: std::path::absolute(root)?,
+            real: root.canonicalize()?,
+            current: current(),
+        })
+    }
+
+    /// Those of an origin whose root has no links, and which may be mounted somewhere.
+    /// Asks neither, since they may not answer.
+    pub fn of_mount(root: &Path, mountpoint: Option<&Path>) -> Self {
+        Self {
+            given: mountpoint.unwrap_or(root).to_owned(),
+            real: root.to_owned(),
+            current: current(),
+        }
+    }
+
+    /// The path in the system of a path below the root.
+    pub fn full(&self, path: &Path) -> PathBuf {
+        self.real.join(path)
+    }
+
+    /// The path below the root that a name on the command line means.
+    pub fn find(&self, name: &Path) -> Result<PathBuf, String> {
+        let is_inside = |root| self.current.starts_with(root);
+        let base = if is_inside(&self.real) || is_inside(&self.given) {
             &self.current
         } else {
             &self.real
@@ -78,12 +97,18 @@ impl Roots {
             _ => full.canonicalize(),
         };
         let real = real.map_err(|error| format!("{}: {}", show::path(name), describe(&error)))?;
-        let below = real.strip_prefix(&self.real).map(Path::to_owned);
-        below.map_err(|_| {
+        let below = real.strip_prefix(&self.real);
+        let below = below.or_else(|_| real.strip_prefix(&self.given));
+        below.map(Path::to_owned).map_err(|_| {
             let root = show::path(&self.given);
             format!("{}: not below the origin {root}", show::path(name))
         })
     }
+}
+
+/// A directory that was removed is below nothing.
+fn current() -> PathBuf {
+    std::env::current_dir().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -127,6 +152,8 @@ mod tests {
         assert_eq!(inside.find(Path::new("../f")), Ok("f".into()));
         assert_eq!(inside.find(Path::new("..")), Ok("".into()));
         assert!(inside.find(Path::new("../../f")).is_err());
+        let mounted = roots(&tree.join("link/a"), &tree);
+        assert_eq!(mounted.find(Path::new("f")), Ok("a/f".into()));
         let outside = roots(&tree, &tree);
         assert_eq!(outside.find(Path::new("a/f")), Ok("a/f".into()));
     }

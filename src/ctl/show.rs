@@ -28,11 +28,6 @@ pub fn text(text: &str) -> String {
     shown
 }
 
-/// The bytes of a name that its text in JSON does not give exactly.
-pub fn exact(bytes: &[u8]) -> Option<Vec<u8>> {
-    std::str::from_utf8(bytes).is_err().then(|| bytes.to_vec())
-}
-
 /// An origin and a path in it as one name: a path of the system where it is one.
 pub fn place(origin: &[u8], path: &[u8]) -> String {
     let path = path.strip_prefix(b"/").unwrap_or(path);
@@ -42,14 +37,6 @@ pub fn place(origin: &[u8], path: &[u8]) -> String {
         _ => ":",
     };
     format!("{}{separator}{}", name(origin), name(path))
-}
-
-/// How much of a whole is there, rounded down, so that 100 means all of it.
-pub fn percent(part: u64, whole: u64) -> u64 {
-    match whole {
-        0 => 100,
-        _ => (u128::from(part.min(whole)) * 100 / u128::from(whole)) as u64,
-    }
 }
 
 /// `1 file`, `2 files`.
@@ -71,13 +58,6 @@ mod tests {
     fn a_name_stays_on_its_line() {
         assert_eq!(name(b"a\nb\x1b[31m"), "a\\nb\\u{1b}[31m");
         assert_eq!(name(b"caf\xe9"), "caf\u{fffd}");
-    }
-
-    #[test]
-    fn a_hundred_percent_is_everything() {
-        assert_eq!(percent(999_999, 1_000_000), 99);
-        assert_eq!(percent(u64::MAX, u64::MAX), 100);
-        assert_eq!(percent(0, 0), 100);
     }
 
     #[test]

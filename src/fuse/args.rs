@@ -1,7 +1,8 @@
 //! The command line: of the daemon, and of mount(8) when it calls `mount.cachefs`.
 
 use crate::failure::Failure;
-use crate::settings::{self, Settings};
+use crate::option_names;
+use crate::settings::Settings;
 use clap::{CommandFactory, FromArgMatches, Parser};
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
@@ -105,7 +106,7 @@ impl From<Failure> for Refused {
 }
 
 fn parse_daemon(words: &[OsString]) -> Result<Asked, Refused> {
-    let command = Args::command().after_long_help(settings::help());
+    let command = Args::command().after_long_help(option_names::help());
     let args = Args::from_arg_matches(&command.try_get_matches_from(words)?)?;
     let mut settings = Settings::default();
     if let Some(file) = &args.config {

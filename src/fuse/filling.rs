@@ -34,6 +34,11 @@ impl Course {
         self.run >= RUN_BYTES.min(size) || self.is_mostly_read(size)
     }
 
+    /// Bytes that were read, each time that they were.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
     /// Whether so much was read that a copy is worth its end.
     pub fn is_mostly_read(&self, size: u64) -> bool {
         self.total >= size.div_ceil(SHARE)

@@ -3,33 +3,56 @@
 use crate::failure::Failure;
 use crate::settings::Settings;
 use cachefs_core::OPTIONS;
+use std::sync::Arc;
 use tracing::Dispatch;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::reload::Handle;
 
 /// The variable that says which messages are shown.
 pub const VARIABLE: &str = "CACHEFS_LOG";
 
+/// Which messages are shown, to be changed.
+#[derive(Clone)]
+pub struct Level(Arc<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>);
+
 /// Makes the log, which shows what `CACHEFS_LOG` says, or else messages up to the level
 /// of the option `log_level`.
-pub fn start(settings: &Settings) -> Result<Dispatch, Failure> {
-    let directives = match std::env::var(VARIABLE) {
-        Ok(text) if !text.is_empty() => text,
-        _ => level_name(settings.config.log_level),
-    };
-    let filter = EnvFilter::try_new(&directives)
-        .map_err(|error| Failure::usage(format!("{VARIABLE} is \"{directives}\": {error}")))?;
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+pub fn start(settings: &Settings) -> Result<(Dispatch, Level), Failure> {
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter(settings.config.log_level)?)
         .with_target(false)
         .with_ansi(false)
         // Whoever collects the lines knows when they came.
         .without_time()
         .with_writer(std::io::stderr)
-        .finish();
-    let dispatch = Dispatch::new(subscriber);
+        .with_filter_reloading();
+    let level = level(builder.reload_handle());
+    let dispatch = Dispatch::new(builder.finish());
     tracing::dispatcher::set_global_default(dispatch.clone())
         .map_err(|error| Failure::new(format!("start the log: {error}")))?;
-    Ok(dispatch)
+    Ok((dispatch, level))
+}
+
+fn level<S: 'static>(handle: Handle<EnvFilter, S>) -> Level {
+    Level(Arc::new(move |filter| {
+        handle.reload(filter).map_err(|error| error.to_string())
+    }))
+}
+
+impl Level {
+    /// From now on, messages up to the level are shown, unless `CACHEFS_LOG` says which.
+    pub fn set(&self, level: u64) -> Result<(), Failure> {
+        (self.0)(filter(level)?).map_err(|error| Failure::new(format!("change the log: {error}")))
+    }
+}
+
+fn filter(level: u64) -> Result<EnvFilter, Failure> {
+    let directives = match std::env::var(VARIABLE) {
+        Ok(text) if !text.is_empty() => text,
+        _ => level_name(level),
+    };
+    EnvFilter::try_new(&directives)
+        .map_err(|error| Failure::usage(format!("{VARIABLE} is \"{directives}\": {error}")))
 }
 
 /// A daemon says what it runs on; a library does not by default.

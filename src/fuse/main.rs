@@ -2,7 +2,7 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `args`, `settings` | the command line and the options |
+//! | `args`, `settings`, `option_names` | the command line and the options |
 //! | `background`, `log` | what a daemon does besides |
 //! | `run` | its life: mount, serve, end |
 //! | `mount` | the mount, and what is agreed with the kernel |
@@ -11,14 +11,17 @@
 //! | `nodes` | what the kernel knows, by number |
 //! | `tree`, `attributes` | the origin's names, and what is behind them |
 //! | `passthrough`, `filling` | complete files for the kernel, and how they become so |
-//! | `notices` | what the kernel is told without having asked |
+//! | `notices`, `forgetting` | what the kernel is told without having asked |
+//! | `control` | what those are answered who speak to the control socket |
 //! | `wire`, `reply` | the protocol |
 
 mod args;
 mod attributes;
 mod background;
+mod control;
 mod failure;
 mod filling;
+mod forgetting;
 mod listing;
 mod log;
 mod mount;
@@ -26,6 +29,7 @@ mod names;
 mod nodes;
 mod notices;
 mod opened;
+mod option_names;
 mod passthrough;
 mod pool;
 mod reading;
@@ -64,13 +68,14 @@ fn begin() -> Result<ExitCode, Failure> {
         return background::start(&words);
     }
     let mut settings = asked.settings;
-    settings.config.log = Some(log::start(&settings)?);
+    let (dispatch, level) = log::start(&settings)?;
+    settings.config.log = Some(dispatch);
     if asked.background {
         background::begin()?;
         let shown = settings.clone();
-        run::run(settings, move || background::ready(&shown))?;
+        run::run(settings, level, move || background::ready(&shown))?;
     } else {
-        run::run(settings, || {})?;
+        run::run(settings, level, || {})?;
     }
     Ok(ExitCode::SUCCESS)
 }

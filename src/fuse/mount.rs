@@ -4,11 +4,13 @@ use crate::failure::{Failure, describe};
 use crate::reply::READ_BYTES_MAX;
 use crate::settings::Settings;
 use fuser::{Filesystem, InitFlags, KernelConfig, MountOption, Request, Session, SessionACL};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::mount::UnmountFlags;
 use std::fs::File;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 /// Requests in the background that the kernel has under way: reads ahead, and direct
@@ -19,7 +21,10 @@ const STACKED: [u32; 3] = [0x794c_7630, 0x0000_f15f, 0x6573_5546];
 
 /// A mount. It is taken away when this is dropped, unless that was done already.
 pub struct Mount {
-    session: Session<Handshake>,
+    /// Never dropped: fuser 0.18 then takes away what is mounted at that place, also when
+    /// its own mount is gone and another has come (it takes POLLERR for "mounted").
+    session: ManuallyDrop<Session<Handshake>>,
+    mountpoint: PathBuf,
     agreed: Arc<Mutex<Agreed>>,
 }
 
@@ -111,7 +116,25 @@ impl Mount {
         let shown = settings.mountpoint.display();
         let session = Session::new(handshake, &settings.mountpoint, &config)
             .map_err(|error| Failure::new(format!("mount on {shown}: {}", describe(&error))))?;
-        Ok(Self { session, agreed })
+        Ok(Self {
+            session: ManuallyDrop::new(session),
+            mountpoint: settings.mountpoint.clone(),
+            agreed,
+        })
+    }
+
+    /// Whether the kernel still has it, in the tree of names or with its users.
+    fn is_there(&self) -> bool {
+        let mut fds = [PollFd::new(&*self.session, PollFlags::empty())];
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // POLLERR is told without having been asked for (`fuse_dev_poll`).
+        match rustix::event::poll(&mut fds, Some(&now)) {
+            Ok(_) => !fds[0].revents().contains(PollFlags::ERR),
+            Err(_) => true,
+        }
     }
 
     /// The mount's descriptor.
@@ -124,6 +147,16 @@ impl Mount {
     pub fn passthrough_refusal(&self) -> Option<String> {
         let agreed = self.agreed.lock().unwrap_or_else(|held| held.into_inner());
         agreed.passthrough_refusal.clone()
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        if self.is_there()
+            && let Err(error) = unmount(&self.mountpoint)
+        {
+            tracing::warn!("take the mount away: {}", describe(&error));
+        }
     }
 }
 

@@ -6,11 +6,12 @@ use crate::reply::{Reply, Request, terminated};
 use crate::server::Daemon;
 use crate::wire::{
     AccessIn, Attr, AttrOut, BatchForgetIn, EntryOut, ForgetIn, ForgetOne, GetxattrIn, GetxattrOut,
-    StatfsOut,
+    ROOT, StatfsOut,
 };
 use rustix::io::Errno;
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use zerocopy::FromBytes;
 
@@ -25,8 +26,8 @@ impl Daemon {
     pub fn look_up(&self, parent: u64, name: &[u8]) -> Result<EntryOut, Errno> {
         let found = match self.tree.look_up(&self.nodes, parent, name) {
             Ok(found) => found,
-            Err(Errno::NOENT) if !self.settings.negative_timeout.is_zero() => {
-                let (seconds, nanoseconds) = parts(self.settings.negative_timeout);
+            Err(Errno::NOENT) if !self.live().negative_timeout.is_zero() => {
+                let (seconds, nanoseconds) = parts(self.live().negative_timeout);
                 return Ok(EntryOut {
                     entry_valid: seconds,
                     entry_valid_ns: nanoseconds,
@@ -43,8 +44,8 @@ impl Daemon {
 
     /// A node as the kernel is told of it.
     pub fn entry(&self, node: &Node, seen: &Seen) -> EntryOut {
-        let (entry_valid, entry_valid_ns) = parts(self.settings.entry_timeout);
-        let (attr_valid, attr_valid_ns) = parts(self.settings.attr_timeout);
+        let (entry_valid, entry_valid_ns) = parts(self.live().entry_timeout);
+        let (attr_valid, attr_valid_ns) = parts(self.live().attr_timeout);
         EntryOut {
             node: node.number,
             // Numbers are given once.
@@ -89,7 +90,7 @@ impl Daemon {
         } else {
             self.tree.see(&self.nodes, node)?
         };
-        let (attr_valid, attr_valid_ns) = parts(self.settings.attr_timeout);
+        let (attr_valid, attr_valid_ns) = parts(self.live().attr_timeout);
         Ok(AttrOut {
             attr_valid,
             attr_valid_ns,
@@ -140,6 +141,17 @@ impl Daemon {
     ) -> Result<(), Errno> {
         let (asked, rest) = request.split::<GetxattrIn>()?;
         let name = CString::new(terminated(rest)?).map_err(|_| Errno::INVAL)?;
+        if node.number == ROOT
+            && name.as_bytes() == cachefs_control::XATTR.as_bytes()
+            && let Some(control) = self.control.get()
+        {
+            let told = control.as_os_str().as_bytes();
+            return answer(asked.size, reply, |buffer| {
+                let room = buffer.get_mut(..told.len()).ok_or(Errno::RANGE)?;
+                room.copy_from_slice(told);
+                Ok(told.len())
+            });
+        }
         let path = self.link_to(node)?;
         answer(asked.size, reply, |buffer| {
             rustix::fs::lgetxattr(&path.name, &name, buffer)

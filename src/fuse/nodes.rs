@@ -110,9 +110,15 @@ impl Nodes {
         drop(gone);
     }
 
+    /// All of them, as they are at this moment.
+    pub fn all(&self) -> Vec<Arc<Node>> {
+        let table = self.0.read();
+        let nodes = table.entries.values();
+        nodes.map(|entry| Arc::clone(&entry.node)).collect()
+    }
+
     /// How many there are.
-    #[cfg(test)]
-    fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.0.read().entries.len()
     }
 }

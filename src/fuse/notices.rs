@@ -1,7 +1,9 @@
-//! What the kernel is told without having asked: by a thread of its own, since the
-//! kernel waits for pages that are being read, and so for the other threads.
+//! What the kernel is told without having asked.
+//!
+//! To drop pages it waits for those that are being read, and to drop a name for whoever
+//! works in its directory, and so for the threads that answer it: those never do either.
 
-use crate::wire::{InvalInodeOut, OutHeader, notice};
+use crate::wire::{InvalEntryOut, InvalInodeOut, OutHeader, notice};
 use rustix::io::Errno;
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
@@ -13,7 +15,7 @@ use zerocopy::IntoBytes;
 /// Notices that wait to be sent.
 const WAITING_MAX: usize = 4096;
 
-/// Where notices go in.
+/// Where notices go in that a thread of their own sends.
 pub struct Notices(SyncSender<u64>);
 
 impl Notices {
@@ -37,25 +39,77 @@ impl Notices {
 
 fn send_all(nodes: &Receiver<u64>, device: &OwnedFd) {
     while let Ok(node) = nodes.recv() {
-        let what = InvalInodeOut {
-            node,
-            offset: 0,
-            length: 0,
-        };
-        let header = OutHeader {
-            length: (size_of::<OutHeader>() + size_of::<InvalInodeOut>()) as u32,
-            error: notice::INVAL_INODE,
-            unique: 0,
-        };
-        let parts = [
-            IoSlice::new(header.as_bytes()),
-            IoSlice::new(what.as_bytes()),
-        ];
-        match rustix::io::writev(device, &parts) {
-            // ENOENT: it knows nothing of the file.
-            Ok(_) | Err(Errno::NOENT) => {}
-            Err(Errno::NODEV) => return,
-            Err(errno) => tracing::warn!("tell the kernel that a file has changed: {errno}"),
+        if drop_pages(device, node) == Told::Unmounted {
+            return;
+        }
+    }
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It is done.
+    Done,
+    /// The kernel knew nothing of it, or cannot do it.
+    Nothing,
+    /// The mount is gone.
+    Unmounted,
+}
+
+/// Has the kernel drop the pages and the attributes of a node, and waits for that: not on
+/// a thread that answers it.
+pub fn drop_pages(device: &OwnedFd, node: u64) -> Told {
+    invalidate(device, node, 0)
+}
+
+/// Has the kernel ask for a node's attributes before it uses them again. It waits for
+/// nobody (`fuse_reverse_inval_inode` with an offset below 0).
+pub fn forget_attributes(device: &OwnedFd, node: u64) -> Told {
+    invalidate(device, node, -1)
+}
+
+fn invalidate(device: &OwnedFd, node: u64, offset: i64) -> Told {
+    let what = InvalInodeOut {
+        node,
+        offset,
+        length: 0,
+    };
+    tell(device, notice::INVAL_INODE, &[what.as_bytes()])
+}
+
+/// Has the kernel look a name up anew, and what is below it: not on a thread that answers
+/// it.
+pub fn forget_name(device: &OwnedFd, parent: u64, name: &[u8]) -> Told {
+    let what = InvalEntryOut {
+        parent,
+        name_length: name.len() as u32,
+        flags: 0,
+    };
+    tell(device, notice::INVAL_ENTRY, &[what.as_bytes(), name, &[0]])
+}
+
+/// Has the kernel look up every name anew, also those that were not there.
+pub fn forget_all_names(device: &OwnedFd) -> Told {
+    tell(device, notice::INC_EPOCH, &[])
+}
+
+fn tell(device: &OwnedFd, code: i32, parts: &[&[u8]]) -> Told {
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    let header = OutHeader {
+        length: (size_of::<OutHeader>() + length) as u32,
+        error: code,
+        unique: 0,
+    };
+    let mut slices = vec![IoSlice::new(header.as_bytes())];
+    slices.extend(parts.iter().map(|part| IoSlice::new(part)));
+    match rustix::io::writev(device, &slices) {
+        Ok(_) => Told::Done,
+        // ENOENT, and of a name ENOTDIR: it knows nothing of it. EINVAL: of the notice.
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::INVAL) => Told::Nothing,
+        Err(Errno::NODEV) => Told::Unmounted,
+        Err(errno) => {
+            tracing::warn!("tell the kernel that a file has changed: {errno}");
+            Told::Nothing
         }
     }
 }

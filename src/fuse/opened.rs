@@ -13,8 +13,8 @@
 use crate::attributes::{Seen, Version};
 use crate::filling::Course;
 use crate::nodes::Node;
+use crate::notices;
 use crate::passthrough::Backing;
-use crate::reply::forget_attributes;
 use crate::server::Daemon;
 use crate::wire::{OpenOut, fopen};
 use cachefs_core::File;
@@ -124,8 +124,7 @@ impl Daemon {
         let (fd, seen) = self.tree.open_file(&self.nodes, node)?;
         let fd = Arc::new(fd);
         let mut version = seen.version;
-        let wants_kernel =
-            version.size >= self.settings.passthrough_min && self.passthrough.is_on();
+        let wants_kernel = version.size >= self.live().passthrough_min && self.passthrough.is_on();
         let way = if wants_kernel {
             let served = self.serve(node, &fd)?;
             version = served.version();
@@ -177,8 +176,7 @@ impl Daemon {
     /// Whether a file that the daemon serves would now be handed over.
     fn should_be_kernels(&self, served: Option<&Served>) -> bool {
         let is_worth_it = |served: &Served| {
-            served.version().size >= self.settings.passthrough_min
-                && served.file.residency().complete
+            served.version().size >= self.live().passthrough_min && served.file.residency().complete
         };
         served.is_some_and(is_worth_it) && self.passthrough.is_on()
     }
@@ -202,7 +200,8 @@ impl Daemon {
         state.version = version;
         drop(state);
         if !is_same {
-            forget_attributes(&self.device, node.number);
+            // It may know nothing of it.
+            let _told = notices::forget_attributes(&self.device, node.number);
         }
         is_same && !has_old_pages
     }
@@ -276,6 +275,24 @@ impl Daemon {
 }
 
 impl Opened {
+    /// Opens that are not released.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Whether the kernel reads it without the daemon.
+    pub fn is_the_kernels(&self) -> bool {
+        matches!(self.way, Way::Kernel { .. })
+    }
+
+    /// What serves its reads, if there were any.
+    pub fn served(&self) -> Option<&Arc<Served>> {
+        match &self.way {
+            Way::Pages(served) => served.as_ref(),
+            Way::Kernel { served, .. } => Some(served),
+        }
+    }
+
     /// What OPEN is answered.
     fn answer(&self, node: &Node, keep: bool) -> OpenOut {
         let (flags, backing) = match &self.way {

@@ -1,7 +1,6 @@
 //! Requests read from the device, and replies written to it.
 
-use crate::wire::{InHeader, OutHeader, notice};
-use crate::wire::{InvalInodeOut, REQUEST_HEADERS_BYTES};
+use crate::wire::{InHeader, OutHeader, REQUEST_HEADERS_BYTES};
 use rustix::io::Errno;
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
@@ -123,21 +122,6 @@ impl Reply {
             Ok(()) | Err(Errno::NOENT | Errno::NODEV) => {}
             Err(errno) => tracing::error!("answer the kernel: {errno}"),
         }
-    }
-}
-
-/// Tells the kernel to ask for a file's attributes before it uses them again. It waits
-/// for nobody (`fuse_reverse_inval_inode` with an offset below 0).
-pub fn forget_attributes(device: &OwnedFd, node: u64) {
-    let what = InvalInodeOut {
-        node,
-        offset: -1,
-        length: 0,
-    };
-    match send(device, (notice::INVAL_INODE, 0), what.as_bytes()) {
-        // ENOENT: it knows nothing of the file.
-        Ok(()) | Err(Errno::NOENT | Errno::NODEV) => {}
-        Err(errno) => tracing::warn!("tell the kernel that a file has changed: {errno}"),
     }
 }
 

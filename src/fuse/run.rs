@@ -1,22 +1,26 @@
 //! The life of the daemon: mount, serve, end.
 
+use crate::control;
 use crate::failure::{Failure, describe};
 use crate::listing::Listings;
+use crate::log::Level;
 use crate::mount::{self, Mount};
 use crate::nodes::Nodes;
 use crate::notices::Notices;
 use crate::passthrough::Passthrough;
-use crate::server::{self, Daemon};
+use crate::server::{self, Counts, Daemon};
 use crate::settings::Settings;
 use crate::tree::Tree;
-use cachefs_core::{Cache, OriginOptions};
+use cachefs_control::Server;
+use cachefs_core::Cache;
+use parking_lot::{Mutex, RwLock};
 use rustix::process::{Resource, Rlimit};
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::path::PathBuf;
 use std::process;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -24,13 +28,14 @@ use std::time::Duration;
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Mounts, tells `ready` so, and serves until the mount is taken away.
-pub fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), Failure> {
+pub fn run(settings: Settings, level: Level, ready: impl FnOnce()) -> Result<(), Failure> {
     raise_limit();
     let mountpoint = settings.mountpoint.clone();
     let readahead = settings.max_readahead;
     let signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
         .map_err(|error| Failure::new(format!("handle signals: {}", describe(&error))))?;
     let (daemon, mount) = start(settings)?;
+    let control = listen(&daemon, level);
     end_on_signals(signals, mountpoint.clone(), Arc::clone(&daemon))?;
     let serving = Arc::clone(&daemon);
     let server = thread::Builder::new().name("cachefsd".to_owned());
@@ -46,7 +51,9 @@ pub fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), Failure> {
     let served = server.join();
     tell_manager(&[NotifyState::Stopping]);
     tracing::info!("{} is not mounted any more", mountpoint.display());
+    // What is under way for clients ends with it.
     daemon.cache.close()?;
+    drop(control);
     drop(mount);
     match served {
         Ok(Ok(())) => Ok(()),
@@ -61,7 +68,7 @@ pub fn run(settings: Settings, ready: impl FnOnce()) -> Result<(), Failure> {
 /// Everything that can fail, before the mount is said to be up.
 fn start(settings: Settings) -> Result<(Arc<Daemon>, Mount), Failure> {
     let cache = Cache::open(&settings.cache_dir, &settings.config)?;
-    let origin = cache.open_directory(&settings.origin, &OriginOptions::default())?;
+    let origin = cache.open_directory(&settings.origin, &settings.origin_options)?;
     let (tree, root) = Tree::open(&settings.origin).map_err(|errno| {
         let shown = settings.origin.display();
         Failure::new(format!(
@@ -80,6 +87,11 @@ fn start(settings: Settings) -> Result<(Arc<Daemon>, Mount), Failure> {
     let daemon = Daemon {
         nodes: Nodes::new(&root),
         listings: Listings::default(),
+        live: RwLock::new(settings.live),
+        // As it was written, to be compared with what is written later.
+        values: Mutex::new(settings.read_again()?.values()),
+        counts: Counts::default(),
+        control: OnceLock::new(),
         settings,
         cache,
         origin,
@@ -89,6 +101,22 @@ fn start(settings: Settings) -> Result<(Arc<Daemon>, Mount), Failure> {
         device,
     };
     Ok((Arc::new(daemon), mount))
+}
+
+/// Listens to whoever may command the daemon. A mount can do without.
+fn listen(daemon: &Arc<Daemon>, level: Level) -> Option<Server> {
+    match control::start(daemon, level) {
+        Ok(server) => {
+            let path = server.path().to_owned();
+            daemon.control.set(path).expect("there is one socket");
+            Some(server)
+        }
+        Err(error) => {
+            let why = describe(&error);
+            tracing::warn!("no control socket, so no tool can reach this daemon: {why}");
+            None
+        }
+    }
 }
 
 /// Says what the mount runs on.
@@ -134,6 +162,10 @@ fn end_on_signals(
                     thread::sleep(GRACE);
                     if let Err(error) = daemon.cache.close() {
                         tracing::warn!("{error}");
+                    }
+                    if let Some(socket) = daemon.control.get() {
+                        // Else the next daemon finds that nobody listens there.
+                        let _left = std::fs::remove_file(socket);
                     }
                     process::exit(0);
                 }

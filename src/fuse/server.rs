@@ -8,15 +8,19 @@ use crate::notices::Notices;
 use crate::passthrough::Passthrough;
 use crate::pool::{Pool, Streak};
 use crate::reply::{REQUEST_BYTES, Reply, Request};
-use crate::settings::Settings;
+use crate::settings::{Live, Settings};
 use crate::tree::Tree;
 use crate::wire::{AccessIn, LseekIn, OpenIn, OpenOut, ReadIn, ReleaseIn, opcode};
 use cachefs_core::{Cache, Origin};
+use parking_lot::{Mutex, RwLock};
 use rustix::io::Errno;
 use rustix::ioctl::{Setter, opcode as ioctl};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 /// FUSE_DEV_IOC_CLONE (linux/fuse.h).
@@ -34,6 +38,21 @@ pub struct Daemon {
     pub notices: Notices,
     /// The mount's first descriptor: for what is no answer.
     pub device: Arc<OwnedFd>,
+    /// Of the settings, what can change.
+    pub live: RwLock<Live>,
+    /// All options in force, by name.
+    pub values: Mutex<BTreeMap<&'static str, String>>,
+    pub counts: Counts,
+    /// Where its control socket is, once there is one.
+    pub control: OnceLock<PathBuf>,
+}
+
+/// Requests of the kernel.
+#[derive(Default)]
+pub struct Counts {
+    pub requests: AtomicU64,
+    /// Those of them that were reads.
+    pub reads: AtomicU64,
 }
 
 /// Serves a mount until it is gone, on several threads.
@@ -119,6 +138,11 @@ fn serve_on(daemon: &Arc<Daemon>, index: usize, pool: &Pool) -> io::Result<()> {
 }
 
 impl Daemon {
+    /// The settings that can change, as they are now.
+    pub fn live(&self) -> Live {
+        *self.live.read()
+    }
+
     /// Answers a request, or has it answered.
     fn dispatch(
         self: &Arc<Self>,
@@ -127,6 +151,7 @@ impl Daemon {
         buffer: &mut Vec<u8>,
     ) {
         let reply = Reply::new(device, request.header.unique);
+        self.counts.requests.fetch_add(1, Ordering::Relaxed);
         let outcome = match request.header.opcode {
             // Those that have no answer.
             opcode::FORGET => return self.unanswered(self.forget(request)),
@@ -165,6 +190,7 @@ impl Daemon {
         reply: &Reply,
     ) -> Result<(), Errno> {
         let read = request.structure::<ReadIn>()?;
+        self.counts.reads.fetch_add(1, Ordering::Relaxed);
         self.read(&self.node(request)?, &read, buffer, reply)
     }
 

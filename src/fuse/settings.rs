@@ -1,11 +1,12 @@
 //! What a mount is to be: options by name, wherever they were written.
 
 use crate::failure::{Failure, describe};
-use cachefs_core::{Config, OPTIONS};
+use crate::option_names::{MOUNT_OPTIONS, SYNONYMS, is_flag, is_for_others, nearest};
+use cachefs_core::{Config, OPTIONS, ORIGIN_OPTIONS, OptionInfo, OriginOptions};
 use fuser::MountOption;
 use rustix::fs::{Mode, OFlags};
-use std::ffi::OsStr;
-use std::fmt::Write;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,121 +25,6 @@ const TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
 /// Seconds that a timeout may have.
 const TIMEOUT_SECONDS_MAX: f64 = 1e9;
 
-/// Options of the mount: name, default, meaning.
-const MOUNT_OPTIONS: [(&str, &str, &str); 16] = [
-    (
-        "origin",
-        "",
-        "Directory to mount; on the command line it may be the first word.",
-    ),
-    ("nfs_backend", "", "The same."),
-    (
-        "mountpoint",
-        "",
-        "Where to; on the command line, the last word.",
-    ),
-    (
-        "cache_dir",
-        "/var/cache/cachefs",
-        "Directory of the cache, on a fast local disk.",
-    ),
-    (
-        "config",
-        "",
-        "File with options: NAME = VALUE in TOML; what is written later wins.",
-    ),
-    (
-        "attr_timeout",
-        "1",
-        "Seconds for which the kernel believes attributes.",
-    ),
-    (
-        "entry_timeout",
-        "1",
-        "Seconds for which the kernel believes names.",
-    ),
-    (
-        "negative_timeout",
-        "0",
-        "Seconds for which the kernel believes that a name is not there.",
-    ),
-    (
-        "passthrough",
-        "true",
-        "Hand complete files to the kernel, where it takes them.",
-    ),
-    (
-        "passthrough_min",
-        "256KiB",
-        "Size from which on that is done.",
-    ),
-    ("max_threads", "8", "Threads that answer the kernel."),
-    (
-        "max_readahead",
-        "1MiB",
-        "Bytes that the kernel reads ahead of a reader.",
-    ),
-    (
-        "log_file",
-        "",
-        "File for messages, when the daemon is in the background.",
-    ),
-    (
-        "fsname",
-        "the origin",
-        "The source that mount(8) and df(1) show.",
-    ),
-    ("nvme_use_io_uring", "true", "false: engine=psync."),
-    ("nvme_polling_mode", "false", "The same as io_poll."),
-];
-
-/// Options that are the same as one of the cache.
-const SYNONYMS: [(&str, &str); 2] = [
-    ("nvme_queue_depth", "queue_depth"),
-    ("nvme_polling_mode", "io_poll"),
-];
-
-/// Options without a value that do something.
-const FLAGS: [&str; 10] = [
-    "allow_other",
-    "exec",
-    "noexec",
-    "suid",
-    "nosuid",
-    "dev",
-    "nodev",
-    "atime",
-    "noatime",
-    "ro",
-];
-
-/// Options that are for mount(8) and systemd, or ask for what is so anyhow. "rw" is
-/// among them, since mount(8) says it when nobody does: the mount is read-only.
-const HEEDED_BY_OTHERS: [&str; 22] = [
-    "rw",
-    "defaults",
-    "auto",
-    "noauto",
-    "user",
-    "nouser",
-    "users",
-    "owner",
-    "group",
-    "_netdev",
-    "nofail",
-    "async",
-    "sync",
-    "dirsync",
-    "relatime",
-    "norelatime",
-    "strictatime",
-    "lazytime",
-    "nodiratime",
-    "diratime",
-    "default_permissions",
-    "silent",
-];
-
 /// A mount to be.
 #[derive(Clone)]
 pub struct Settings {
@@ -146,12 +32,9 @@ pub struct Settings {
     pub mountpoint: PathBuf,
     pub cache_dir: PathBuf,
     pub config: Config,
-    pub attr_timeout: Duration,
-    pub entry_timeout: Duration,
-    pub negative_timeout: Duration,
+    pub origin_options: OriginOptions,
+    pub live: Live,
     pub passthrough: bool,
-    /// Bytes.
-    pub passthrough_min: u64,
     pub fuse_threads: usize,
     /// Bytes.
     pub max_readahead: u64,
@@ -159,6 +42,42 @@ pub struct Settings {
     pub fsname: Option<String>,
     pub allow_other: bool,
     pub mount_flags: Vec<MountOption>,
+    /// As whom to go on once the mount is up.
+    pub user: Option<String>,
+    /// Where it was said, to be read again.
+    sources: Vec<Source>,
+    /// Where relative names of files begin.
+    base: PathBuf,
+}
+
+/// What can change while the mount is up, and is looked at by those who answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Live {
+    pub attr_timeout: Duration,
+    pub entry_timeout: Duration,
+    pub negative_timeout: Duration,
+    /// Bytes.
+    pub passthrough_min: u64,
+}
+
+/// Where options were written.
+#[derive(Clone)]
+enum Source {
+    List(OsString),
+    /// The same, where unknown ones are no error.
+    Known(OsString),
+    File(PathBuf),
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Self {
+            attr_timeout: TIMEOUT_DEFAULT,
+            entry_timeout: TIMEOUT_DEFAULT,
+            negative_timeout: Duration::ZERO,
+            passthrough_min: PASSTHROUGH_MIN_DEFAULT,
+        }
+    }
 }
 
 impl Default for Settings {
@@ -168,17 +87,19 @@ impl Default for Settings {
             mountpoint: PathBuf::new(),
             cache_dir: "/var/cache/cachefs".into(),
             config: Config::default(),
-            attr_timeout: TIMEOUT_DEFAULT,
-            entry_timeout: TIMEOUT_DEFAULT,
-            negative_timeout: Duration::ZERO,
+            origin_options: OriginOptions::default(),
+            live: Live::default(),
             passthrough: true,
-            passthrough_min: PASSTHROUGH_MIN_DEFAULT,
             fuse_threads: THREADS_DEFAULT,
             max_readahead: READAHEAD_DEFAULT,
             log_file: None,
             fsname: None,
             allow_other: false,
             mount_flags: Vec::new(),
+            user: None,
+            sources: Vec::new(),
+            // Later it is another one, in the background.
+            base: std::env::current_dir().unwrap_or_default(),
         }
     }
 }
@@ -186,6 +107,7 @@ impl Default for Settings {
 impl Settings {
     /// Sets what a list says, as after `-o`: separated by commas, of which `\,` is none.
     pub fn set_list(&mut self, list: &OsStr) -> Result<(), Failure> {
+        self.sources.push(Source::List(list.to_owned()));
         split(list.as_bytes())
             .iter()
             .try_for_each(|word| self.set_word(word))
@@ -193,6 +115,7 @@ impl Settings {
 
     /// The same, where unknown options are no error (`mount -s`). What was left out.
     pub fn set_known(&mut self, list: &OsStr) -> Vec<Failure> {
+        self.sources.push(Source::Known(list.to_owned()));
         let words = split(list.as_bytes());
         words
             .iter()
@@ -212,8 +135,65 @@ impl Settings {
 
     /// Sets what a file says.
     pub fn set_file(&mut self, path: &Path) -> Result<(), Failure> {
+        self.sources.push(Source::File(path.to_owned()));
+        self.read_file(path)
+    }
+
+    /// The same options as they are written now, and nothing else.
+    pub fn read_again(&self) -> Result<Self, Failure> {
+        let mut again = Self {
+            base: self.base.clone(),
+            ..Self::default()
+        };
+        for source in &self.sources {
+            match source {
+                Source::List(list) => again.set_list(list)?,
+                // They have been told once.
+                Source::Known(list) => drop(again.set_known(list)),
+                Source::File(path) => again.set_file(path)?,
+            }
+        }
+        Ok(again)
+    }
+
+    /// Every option as text: as it was written, so that two of them can be compared.
+    pub fn values(&self) -> BTreeMap<&'static str, String> {
+        let seconds = |time: Duration| time.as_secs_f64().to_string();
+        let Live {
+            attr_timeout,
+            entry_timeout,
+            negative_timeout,
+            passthrough_min,
+        } = self.live;
+        let path = |path: &Path| path.to_string_lossy().into_owned();
+        let mut values = BTreeMap::from([
+            ("origin", path(&self.origin)),
+            ("mountpoint", path(&self.mountpoint)),
+            ("cache_dir", path(&self.cache_dir)),
+            ("attr_timeout", seconds(attr_timeout)),
+            ("entry_timeout", seconds(entry_timeout)),
+            ("negative_timeout", seconds(negative_timeout)),
+            ("passthrough", self.passthrough.to_string()),
+            ("passthrough_min", passthrough_min.to_string()),
+            ("max_threads", self.fuse_threads.to_string()),
+            ("max_readahead", self.max_readahead.to_string()),
+            (
+                "log_file",
+                path(self.log_file.as_deref().unwrap_or("".as_ref())),
+            ),
+            ("fsname", self.fsname.clone().unwrap_or_default()),
+            ("allow_other", self.allow_other.to_string()),
+            ("user", self.user.clone().unwrap_or_default()),
+            ("exec, suid, dev, atime", format!("{:?}", self.mount_flags)),
+        ]);
+        texts(&mut values, OPTIONS, &self.config);
+        texts(&mut values, ORIGIN_OPTIONS, &self.origin_options);
+        values
+    }
+
+    fn read_file(&mut self, path: &Path) -> Result<(), Failure> {
         let shown = path.display();
-        let text = std::fs::read_to_string(path)
+        let text = std::fs::read_to_string(self.base.join(path))
             .map_err(|error| Failure::usage(format!("{shown}: {}", describe(&error))))?;
         let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
             Failure::usage(format!("{shown}: {}", error.to_string().trim_end()))
@@ -243,8 +223,8 @@ impl Settings {
 
     /// Sets one option. Nothing is changed on error.
     fn set(&mut self, name: &str, value: Option<&[u8]>) -> Result<(), String> {
-        let is_for_others = name.starts_with("x-") || name.starts_with("comment");
-        if is_for_others || HEEDED_BY_OTHERS.contains(&name) {
+        // To mount(8), "user" says who may mount.
+        if is_for_others(name) && !(name == "user" && value.is_some()) {
             return Ok(());
         }
         if is_flag(name) {
@@ -260,18 +240,20 @@ impl Settings {
         let synonym = SYNONYMS.iter().find(|(known, _)| *known == name);
         let key = synonym.map_or(name, |(_, key)| *key);
         let is_the_caches = OPTIONS.iter().any(|option| option.key == key);
-        if !is_ours && !is_the_caches {
+        let is_the_origins = ORIGIN_OPTIONS.iter().any(|option| option.key == key);
+        if !is_ours && !is_the_caches && !is_the_origins {
             let nearest = nearest(name);
             let text = format!("no option is named \"{name}\": did you mean \"{nearest}\"?");
             return Err(text);
         }
         let value = value.ok_or_else(|| format!("it is written {name}=VALUE"))?;
-        if is_the_caches {
+        if is_the_caches || is_the_origins {
             let text = text(value)?;
-            return self
-                .config
-                .set(key, text)
-                .map_err(|error| error.to_string());
+            let set = match is_the_caches {
+                true => self.config.set(key, text),
+                false => self.origin_options.set(key, text),
+            };
+            return set.map_err(|error| error.to_string());
         }
         self.set_value(name, value)
     }
@@ -282,16 +264,17 @@ impl Settings {
             "mountpoint" => self.mountpoint = path(value)?,
             "cache_dir" => self.cache_dir = path(value)?,
             "config" => self
-                .set_file(&path(value)?)
+                .read_file(&path(value)?)
                 .map_err(|why| why.message().to_owned())?,
-            "attr_timeout" => self.attr_timeout = seconds(value)?,
-            "entry_timeout" => self.entry_timeout = seconds(value)?,
-            "negative_timeout" => self.negative_timeout = seconds(value)?,
+            "attr_timeout" => self.live.attr_timeout = seconds(value)?,
+            "entry_timeout" => self.live.entry_timeout = seconds(value)?,
+            "negative_timeout" => self.live.negative_timeout = seconds(value)?,
             "passthrough" => self.passthrough = truth(value)?,
-            "passthrough_min" => self.passthrough_min = size(value)?,
+            "passthrough_min" => self.live.passthrough_min = size(value)?,
             "max_readahead" => self.max_readahead = size(value)?,
             "max_threads" => self.fuse_threads = threads(value)?,
             "log_file" => self.log_file = Some(path(value)?),
+            "user" => self.user = Some(text(value)?.to_owned()),
             "fsname" => self.fsname = Some(text(value)?.to_owned()),
             "nvme_use_io_uring" => {
                 let engine = if truth(value)? { "auto" } else { "psync" };
@@ -382,8 +365,20 @@ fn real(what: &str, path: &Path) -> Result<PathBuf, Failure> {
     })
 }
 
-fn is_flag(name: &str) -> bool {
-    FLAGS.contains(&name)
+/// The values of a table's options, with the default for what was not said.
+fn texts<T: Clone>(
+    values: &mut BTreeMap<&'static str, String>,
+    options: &'static [OptionInfo<T>],
+    of: &T,
+) {
+    let mut of = of.clone();
+    for option in options {
+        let value = match option.value(&mut of) {
+            0 => option.default,
+            said => said,
+        };
+        values.insert(option.key, option.text(value));
+    }
 }
 
 /// Words between commas, without those that are empty.
@@ -446,39 +441,6 @@ fn size(value: &[u8]) -> Result<u64, String> {
         Err(_) if text == "0" => Ok(0),
         Err(_) => Err("it is a size, as 4096, 64K or 1MiB".to_owned()),
     }
-}
-
-/// The name that looks most like one: by a shared beginning, and by few slips.
-fn nearest(name: &str) -> &'static str {
-    let ours = MOUNT_OPTIONS.iter().map(|(known, ..)| *known);
-    let known = ours
-        .chain(SYNONYMS.iter().map(|(known, _)| *known))
-        .chain(OPTIONS.iter().map(|option| option.key))
-        .chain(FLAGS)
-        .chain(HEEDED_BY_OTHERS);
-    let likeness = |known: &str| {
-        strsim::jaro_winkler(name, known) + strsim::normalized_damerau_levenshtein(name, known)
-    };
-    let best = known.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    best.expect("there are options")
-}
-
-/// What `--help` says about options.
-pub fn help() -> String {
-    let mut help = String::from("Options (-o NAME=VALUE), with their defaults:\n");
-    for (name, default, meaning) in MOUNT_OPTIONS {
-        writeln!(help, "  {name}={default}\n      {meaning}").expect("a string takes everything");
-    }
-    help.push_str("  allow_other, exec, noexec, suid, nosuid, dev, nodev, atime, noatime\n");
-    help.push_str("      As with other file systems; the mount is always read-only.\n");
-    help.push_str("Options of the cache:\n");
-    for option in OPTIONS {
-        let (key, default, range) = (option.key, option.text(option.default), option.range());
-        let meaning = option.meaning;
-        writeln!(help, "  {key}={default}\n      {meaning} [{range}]")
-            .expect("a string takes everything");
-    }
-    help
 }
 
 #[cfg(test)]
@@ -564,7 +526,7 @@ mod tests {
         std::fs::write(&file, text).unwrap();
         let mut settings = Settings::default();
         settings.set_file(&file).unwrap();
-        assert_eq!(settings.attr_timeout, Duration::from_millis(2500));
+        assert_eq!(settings.live.attr_timeout, Duration::from_millis(2500));
         assert!(settings.allow_other && settings.config.queue_depth == 64);
         std::fs::write(&file, "orgin = '/o'\n").unwrap();
         let error = Settings::default().set_file(&file).unwrap_err();
@@ -572,6 +534,38 @@ mod tests {
             error.message().contains("did you mean \"origin\""),
             "{error:?}"
         );
+    }
+
+    #[test]
+    fn options_of_the_origin_are_those_of_the_mount_as_well() {
+        let settings = set("validation=ttl,stale_ms=5000,bytes_per_second=10MiB").unwrap();
+        let options = settings.origin_options;
+        assert_eq!((options.validation, options.stale_ms), (1, 5000));
+        assert_eq!(options.bytes_per_second, 10 << 20);
+        assert!(set("validation=sometimes").is_err());
+    }
+
+    #[test]
+    fn who_may_mount_is_not_as_whom_to_go_on() {
+        assert_eq!(set("user").unwrap().user, None);
+        assert_eq!(set("user=nobody").unwrap().user.as_deref(), Some("nobody"));
+    }
+
+    #[test]
+    fn what_was_written_is_read_again_as_it_is_now() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("mount.toml");
+        std::fs::write(&file, "attr_timeout = 2\nretries = 3\n").unwrap();
+        let mut settings = Settings::default();
+        settings.set_file(&file).unwrap();
+        settings.set_list(OsStr::new("entry_timeout=7")).unwrap();
+        std::fs::write(&file, "attr_timeout = 4\nentry_timeout = 1\n").unwrap();
+        let again = settings.read_again().unwrap();
+        let changed = again.values().into_iter();
+        let before = settings.values();
+        let changed = changed.filter(|(name, text)| before[name] != *text);
+        let expected = [("attr_timeout", "4"), ("retries", "0")];
+        assert!(changed.eq(expected.map(|(name, text)| (name, text.to_owned()))));
     }
 
     #[test]

@@ -273,6 +273,9 @@ pub const fn entry_bytes(plus: bool, name_length: usize) -> usize {
 /// Notices to the kernel have a `unique` of 0 and one of these in place of an error.
 pub mod notice {
     pub const INVAL_INODE: i32 = 2;
+    pub const INVAL_ENTRY: i32 = 3;
+    /// Linux 6.16 (protocol 7.44).
+    pub const INC_EPOCH: i32 = 8;
 }
 
 /// What the kernel remembers of a node is to be dropped.
@@ -286,9 +289,20 @@ pub struct InvalInodeOut {
     pub length: i64,
 }
 
+/// A name in a directory is to be looked up anew; it follows, with a NUL.
+#[derive(Clone, Copy, Debug, IntoBytes, Immutable)]
+#[repr(C)]
+pub struct InvalEntryOut {
+    pub parent: u64,
+    /// Without the NUL.
+    pub name_length: u32,
+    pub flags: u32,
+}
+
 const _: () = assert!(size_of::<InHeader>() == 40 && size_of::<OutHeader>() == 16);
 const _: () = assert!(size_of::<Attr>() == 88 && size_of::<EntryOut>() == 128);
 const _: () = assert!(size_of::<AttrOut>() == 104 && size_of::<OpenOut>() == 16);
 const _: () = assert!(size_of::<ReadIn>() == 40 && size_of::<ReleaseIn>() == 24);
 const _: () = assert!(size_of::<StatfsOut>() == 80 && size_of::<Dirent>() == 24);
 const _: () = assert!(size_of::<LseekIn>() == 24 && size_of::<InvalInodeOut>() == 24);
+const _: () = assert!(size_of::<InvalEntryOut>() == 16);

@@ -235,6 +235,23 @@ impl Object {
         }
     }
 
+    /// Takes it out of the directory. Who has it open in this process is served by the
+    /// origin from now on. EBUSY: it is pinned; EAGAIN: others kept us from it.
+    pub(crate) fn evict(&self) -> Result<()> {
+        if self
+            .account
+            .is_some_and(|handle| self.store.is_pinned(handle))
+        {
+            return Err(Error::new(Errno::BUSY, "the file is pinned"));
+        }
+        self.discard();
+        if self.is_named() {
+            let text = "other processes kept the file from being evicted: try again";
+            return Err(Error::new(Errno::AGAIN, text));
+        }
+        Ok(())
+    }
+
     /// Whether its metadata still has a name.
     pub(super) fn is_named(&self) -> bool {
         rustix::fs::fstat(self.stored.metadata()).is_ok_and(|stat| stat.st_nlink > 0)

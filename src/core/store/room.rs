@@ -197,6 +197,11 @@ impl Store {
         self.accounts.pin(handle, pinned)
     }
 
+    /// Whether an object is kept from being evicted.
+    pub(super) fn is_pinned(&self, handle: Handle) -> bool {
+        self.accounts.is_pinned(handle)
+    }
+
     /// Limits what objects of an origin may take: see its options.
     pub(crate) fn limit_origin(&self, origin: &[u8], quota_bytes: u64, share_percent: u64) {
         self.accounts

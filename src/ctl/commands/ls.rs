@@ -5,11 +5,11 @@ use crate::args::Ls;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome, describe};
 use crate::show;
-use cachefs_core::{Cache, ObjectInfo, State};
+use cachefs_control::reports::{Entry as Listed, exact, percent};
 use indicatif::BinaryBytes;
 use serde::Serialize;
 use std::io::Write;
-use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 /// One object in JSON.
 #[derive(Serialize)]
@@ -31,18 +31,19 @@ struct Entry {
     complete: bool,
 }
 
-impl From<&ObjectInfo> for Entry {
-    fn from(object: &ObjectInfo) -> Self {
+impl From<&Listed> for Entry {
+    fn from(object: &Listed) -> Self {
+        let (origin, path) = (&object.origin.0, &object.path.0);
         Self {
-            origin: String::from_utf8_lossy(&object.origin).into_owned(),
-            origin_bytes: show::exact(&object.origin),
-            path: String::from_utf8_lossy(&object.path).into_owned(),
-            path_bytes: show::exact(&object.path),
+            origin: String::from_utf8_lossy(origin).into_owned(),
+            origin_bytes: exact(origin),
+            path: String::from_utf8_lossy(path).into_owned(),
+            path_bytes: exact(path),
             size: object.size,
             bytes_present: object.bytes_present,
             chunks_present: object.chunks_present,
             chunks_total: object.chunks_total,
-            percent_present: show::percent(object.bytes_present, object.size),
+            percent_present: percent(object.bytes_present, object.size),
             complete: object.chunks_present == object.chunks_total,
         }
     }
@@ -50,26 +51,31 @@ impl From<&ObjectInfo> for Entry {
 
 /// Lists objects, by origin and path.
 pub fn run(context: &Context, args: &Ls) -> Outcome {
-    let cache = context.look()?;
-    let mut objects = objects(&cache)?;
-    if let Some(root) = context.origin_root() {
-        let root = root.canonicalize().map_err(|error| {
+    let access = context.access()?;
+    let root = match context.origin_root() {
+        None => None,
+        Some(root) => Some(root.canonicalize().map_err(|error| {
             let shown = show::path(root);
             Failure::new(format!("the origin {shown}: {}", describe(&error)))
-        })?;
-        objects.retain(|object| object.origin == root.as_os_str().as_bytes());
-    }
-    if let Some(pattern) = &args.pattern {
-        objects.retain(|object| matches(pattern, &object.path));
-    }
+        })?),
+    };
+    let mut objects = Vec::new();
+    access.list(|object| {
+        let is_wanted = |root: &PathBuf| object.origin.path() == root;
+        let matches_pattern = |pattern: &String| matches(pattern, &object.path.0);
+        if root.as_ref().is_none_or(is_wanted) && args.pattern.as_ref().is_none_or(matches_pattern)
+        {
+            objects.push(object);
+        }
+    })?;
     if args.json {
         return write_json(&objects.iter().map(Entry::from).collect::<Vec<_>>());
     }
     let mut out = stdout();
     for object in &objects {
-        let place = show::place(&object.origin, &object.path);
+        let place = show::place(&object.origin.0, &object.path.0);
         if args.long {
-            let percent = show::percent(object.bytes_present, object.size);
+            let percent = percent(object.bytes_present, object.size);
             let size = BinaryBytes(object.size).to_string();
             writeln!(out, "{percent:>3}% {size:>11}  {place}")?;
         } else {
@@ -77,14 +83,6 @@ pub fn run(context: &Context, args: &Ls) -> Outcome {
         }
     }
     Ok(out.flush()?)
-}
-
-/// The objects of a cache that can be read.
-fn objects(cache: &Cache) -> Result<Vec<ObjectInfo>, Failure> {
-    if let State::PassThrough(reason) = cache.report().state {
-        return Err(Failure::new(format!("the cache cannot be used: {reason}")));
-    }
-    Ok(cache.objects()?)
 }
 
 /// As the help of the argument says.

@@ -3,10 +3,14 @@
 pub mod bench;
 mod cat;
 mod doctor;
+mod invalidate;
+mod keep;
 mod ls;
 mod options;
+mod reload;
 mod stat;
 mod stop;
+mod top;
 mod verify;
 mod warm;
 mod why;
@@ -26,6 +30,12 @@ pub fn run(context: &Context, command: &Command) -> Outcome {
         Command::Why(args) => why::run(context, args),
         Command::Verify(args) => verify::run(context, args),
         Command::Ls(args) => ls::run(context, args),
+        Command::Pin(args) => keep::pin(context, args),
+        Command::Unpin(args) => keep::unpin(context, args),
+        Command::Evict(args) => keep::evict(context, args),
+        Command::Invalidate(args) => invalidate::run(context, args),
+        Command::Top(args) => top::run(context, args),
+        Command::Reload(_) => reload::run(context),
         Command::Bench(bench) => bench::run(context, bench),
         Command::Doctor(_) => doctor::run(context),
         Command::Options(_) => options::run(),

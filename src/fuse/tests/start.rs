@@ -81,6 +81,20 @@ fn what_hinders_a_mount_is_said_on_stderr_and_by_the_status() {
 }
 
 #[test]
+fn a_daemon_that_ends_late_leaves_the_mount_that_has_taken_its_place() {
+    let Some(scene) = scene() else { return };
+    scene.file("file", b"content");
+    let late = scene.mount("");
+    kill_process(late.pid(), Signal::STOP).unwrap();
+    rustix::mount::unmount(scene.mnt(), UnmountFlags::empty()).unwrap();
+    let output = scene.daemon("").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(late.signal(Signal::CONT).success());
+    assert_eq!(fs::read(scene.mnt().join("file")).unwrap(), b"content");
+    rustix::mount::unmount(scene.mnt(), UnmountFlags::empty()).unwrap();
+}
+
+#[test]
 fn mount_8_can_call_it() {
     let Some(scene) = scene() else { return };
     scene.file("file", b"content");

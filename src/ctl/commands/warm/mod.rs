@@ -10,11 +10,12 @@ mod walk;
 mod ways;
 
 use super::stop::{self, Stop};
+use crate::access::Access;
 use crate::args::Warm;
 use crate::console::Console;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome, describe};
-use crate::place::Place;
+use crate::place::Roots;
 use cachefs_core::Cache;
 use progress::Progress;
 use std::convert::Infallible;
@@ -43,7 +44,7 @@ struct Item {
 
 /// What the threads share.
 struct Job {
-    place: Place,
+    access: Access,
     /// The cache directory without links: not walked.
     cache_directory: PathBuf,
     console: Console,
@@ -55,17 +56,23 @@ struct Job {
 
 /// Copies everything that was named.
 pub fn run(context: &Context, args: &Warm) -> Outcome {
-    let cache = context.open()?;
-    if let Some(reason) = cache.report().state.reason() {
+    let access = context.access_files(Context::open)?;
+    let whole = access.stat(false)?;
+    if let Some(reason) = &whole.cache.state_reason {
+        let reason = crate::show::text(reason);
         return Err(Failure::new(format!("nothing can be stored: {reason}")));
     }
-    let directory = context.cache_directory();
+    access.roots()?;
+    let directory = match access.daemon() {
+        Some(daemon) => daemon.hello.cache.path(),
+        None => context.cache_directory(),
+    };
     let cache_directory = directory.canonicalize().map_err(|error| {
         let shown = crate::show::path(directory);
         Failure::new(format!("the cache {shown}: {}", describe(&error)))
     })?;
     let job = Arc::new(Job {
-        place: context.place(&cache)?,
+        access,
         cache_directory,
         console: context.console.clone(),
         progress: Progress::new(args.quiet),
@@ -77,7 +84,7 @@ pub fn run(context: &Context, args: &Warm) -> Outcome {
     job.console.share(job.progress.bar());
     let mut named = Vec::new();
     for path in &args.paths {
-        match job.place.find(path) {
+        match job.roots().find(path) {
             Ok(path) => named.push(path),
             Err(message) => job.failed(message),
         }
@@ -92,7 +99,7 @@ pub fn run(context: &Context, args: &Warm) -> Outcome {
         // killed at any point, so it survives this.
         std::process::exit(stop::status(signal));
     }
-    finish(&job, &cache)
+    finish(&job)
 }
 
 /// Starts the walk and the copies. The receiver is cut off once all have ended.
@@ -108,8 +115,9 @@ fn start(job: &Arc<Job>, jobs: u16, named: Vec<PathBuf>) -> Result<Receiver<Infa
     };
     for number in 0..jobs {
         let (job, source, alive) = (Arc::clone(job), Arc::clone(&source), alive.clone());
+        let access = job.access.another()?;
         let work = move || {
-            copy::serve(&job, &source);
+            copy::serve(&job, &access, &source);
             drop(alive);
         };
         spawn(format!("copy-{number}"), Box::new(work))?;
@@ -135,16 +143,18 @@ fn wait(job: &Job, ended: &Receiver<Infallible>) {
     }
 }
 
-fn finish(job: &Job, cache: &Cache) -> Outcome {
+fn finish(job: &Job) -> Outcome {
     if !job.quiet {
-        let stats = cache.stats();
         let mut summary = job.tally.to_string();
-        if let Some(ways) = ways::tell(&stats) {
-            summary += &format!("; {ways}");
-        }
-        if stats.evictions > 0 {
-            let evicted = crate::show::count(stats.evictions, "object");
-            summary += &format!("; {evicted} evicted to make room");
+        // A daemon's counters are about others as well.
+        if let Some(stats) = job.access.cache().map(Cache::stats) {
+            if let Some(ways) = ways::tell(&stats) {
+                summary += &format!("; {ways}");
+            }
+            if stats.evictions > 0 {
+                let evicted = crate::show::count(stats.evictions, "object");
+                summary += &format!("; {evicted} evicted to make room");
+            }
         }
         job.console.say(summary);
     }
@@ -157,6 +167,11 @@ fn finish(job: &Job, cache: &Cache) -> Outcome {
 }
 
 impl Job {
+    /// How names are understood.
+    fn roots(&self) -> &Roots {
+        self.access.roots().expect("there is an origin")
+    }
+
     /// Something could not be copied.
     fn failed(&self, message: String) {
         self.tally.count_failed();

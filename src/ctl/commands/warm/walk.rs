@@ -50,7 +50,7 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// Takes in a path that was named.
     fn begin(&mut self, path: PathBuf) {
-        let full = self.job.place.full(&path);
+        let full = self.job.roots().full(&path);
         match full.symlink_metadata() {
             Err(error) => self.job.failed(problem(&full, &error)),
             // Links on the way to it are the origin's matter as well.
@@ -69,14 +69,14 @@ impl Walk<'_> {
                 return;
             }
             if let Err(error) = self.directory(&directory) {
-                let full = self.job.place.full(&directory);
+                let full = self.job.roots().full(&directory);
                 self.job.failed(problem(&full, &error));
             }
         }
     }
 
     fn directory(&mut self, path: &Path) -> io::Result<()> {
-        let full = self.job.place.full(path);
+        let full = self.job.roots().full(path);
         if full == self.job.cache_directory {
             let shown = show::path(&full);
             self.job.skipped(format!("{shown}: it is the cache"));
@@ -113,7 +113,7 @@ impl Walk<'_> {
             };
             self.file(path, named, expected);
         } else {
-            let full = show::path(self.job.place.full(&path));
+            let full = show::path(self.job.roots().full(&path));
             let kind = special(kind);
             self.job.left_out(named, format!("{full}: {kind}"));
         }
@@ -133,9 +133,9 @@ impl Walk<'_> {
     /// What a link leads to is for the origin to say: its rule is the one that
     /// every reader of the cache is under.
     fn link(&mut self, path: PathBuf, named: bool) {
-        let errno = match self.job.place.open(&path) {
+        let errno = match self.job.access.stat_file(&path) {
             Ok(_) => return self.file(path, named, 0),
-            Err(error) => error.errno(),
+            Err(refusal) => Errno::from_raw_os_error(refusal.errno),
         };
         let reason = match errno {
             Errno::ISDIR if named => return self.pending.push(path),
@@ -147,7 +147,7 @@ impl Walk<'_> {
             // Let the open that copies fail, and say why.
             _ => return self.file(path, named, 0),
         };
-        let full = show::path(self.job.place.full(&path));
+        let full = show::path(self.job.roots().full(&path));
         self.job.left_out(named, format!("{full}: {reason}"));
     }
 }

@@ -1,0 +1,35 @@
+//! How programs speak with a daemon that has a cache open: `cachefsd`, or an agent.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `protocol` | what is said: commands, answers, and their limits |
+//! | `reports` | what commands are answered, as JSON |
+//! | `name` | names that need not be UTF-8, in JSON |
+//! | `place` | where the socket is, and who may come |
+//! | `server` | the daemon's end |
+//! | `client` | the other end |
+//! | `filler` | copies what was asked for without an answer |
+//! | `operations`, `explain` | the commands that only take a cache and an origin |
+//!
+//! The socket is a stream. A message begins with its form: `{` a command, as one line of
+//! JSON, which is answered; `fill ` a path to its NUL, which is not. `docs/control.md`
+//! describes it for those who write the other end in another language.
+
+mod client;
+mod explain;
+mod filler;
+mod name;
+pub mod operations;
+mod place;
+mod protocol;
+pub mod reports;
+mod server;
+
+pub use client::{Client, Failure, Heard};
+pub use filler::{Filler, WAITING_MAX};
+pub use name::Name;
+pub use place::{Place, XATTR, sockets};
+pub use protocol::{
+    Answer, Command, FILL, PATH_BYTES_MAX, REQUEST_BYTES_MAX, Refusal, Request, VERSION,
+};
+pub use server::{CONNECTIONS_MAX, Out, Server, Service};
