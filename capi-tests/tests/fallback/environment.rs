@@ -46,6 +46,10 @@ const LIGHT: Scenarios = Scenarios::Without(&[
         "of the cache directory alone",
     ),
     ("closing_completes_what_hangs", "1 s"),
+    ("closing_ends_a_copy", "2 s"),
+    ("a_file_that_keeps_changing", "2 s"),
+    ("what_a_stopped_process_is_fetching", "2 s, of locks alone"),
+    ("what_another_process", "4 s, of locks alone"),
     ("direct::", "the same again, past the page cache"),
 ]);
 
@@ -56,6 +60,10 @@ const FEW_DESCRIPTORS: Scenarios = Scenarios::Without(&[
         "50 files, three descriptors each",
     ),
     ("many_that_begin_one_cache_agree", "8 caches"),
+    (
+        "leases_stay_while_others_are_evicted",
+        "18 leases of files that were evicted, three descriptors each",
+    ),
 ]);
 
 /// io_uring as it is, but for some registrations: refused as by a kernel that
