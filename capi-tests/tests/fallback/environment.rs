@@ -24,6 +24,9 @@ pub struct Environment {
     pub engines: bool,
 }
 
+/// Tests at the same time, most of which wait: for a limit of time, or for another process.
+const THREADS: u32 = 8;
+
 /// Which of the scenarios run.
 pub enum Scenarios {
     All,
@@ -81,7 +84,7 @@ const fn without(
         log: "",
         scenarios: LIGHT,
         doors: &ONE_DOOR,
-        threads: 2,
+        threads: THREADS,
         engines: true,
     }
 }
@@ -96,7 +99,7 @@ const fn no_io_uring(name: &'static str, refusal: Refusal, reason: &'static str)
         log: "",
         scenarios: Scenarios::All,
         doors: &BOTH_DOORS,
-        threads: 2,
+        threads: THREADS,
         engines: true,
     }
 }
@@ -164,7 +167,7 @@ pub static ENVIRONMENTS: [Environment; 15] = [
         log: "",
         scenarios: Scenarios::All,
         doors: &BOTH_DOORS,
-        threads: 2,
+        threads: THREADS,
         // They ask for what is refused here.
         engines: false,
     },
