@@ -6,7 +6,7 @@
 //! | `background`, `log` | what a daemon does besides |
 //! | `run` | its life: mount, serve, end |
 //! | `mount` | the mount, and what is agreed with the kernel |
-//! | `server`, `pool` | the threads, and which request is answered where |
+//! | `server`, `pool`, `member` | the threads, and which request is answered where |
 //! | `names`, `listing`, `opened`, `reading` | the answers |
 //! | `nodes` | what the kernel knows, by number |
 //! | `tree`, `attributes` | the origin's names, and what is behind them |
@@ -24,6 +24,7 @@ mod filling;
 mod forgetting;
 mod listing;
 mod log;
+mod member;
 mod mount;
 mod names;
 mod nodes;
