@@ -2,14 +2,16 @@
 
 use crate::reply::Reply;
 use parking_lot::Mutex;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::process::Pid;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// A thread.
 pub struct Member {
-    thread: Pid,
+    /// Its `stat` in proc(5); None where that cannot be opened.
+    stat: Option<OwnedFd>,
     /// The beginning of time, for `since`.
     epoch: Instant,
     /// Nanoseconds from then to when it began with a request, and one more; 0: with none.
@@ -21,8 +23,13 @@ pub struct Member {
 impl Member {
     /// The calling thread.
     pub fn of_this_thread() -> Self {
+        let path = format!(
+            "/proc/self/task/{}/stat",
+            rustix::thread::gettid().as_raw_nonzero()
+        );
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         Self {
-            thread: rustix::thread::gettid(),
+            stat: rustix::fs::open(path, flags, Mode::empty()).ok(),
             epoch: Instant::now(),
             since: AtomicU64::new(0),
             asked: Mutex::default(),
@@ -67,13 +74,17 @@ impl Member {
         if before == 0 {
             return false;
         }
-        let stat = format!("/proc/self/task/{}/stat", self.thread.as_raw_nonzero());
-        let stat = std::fs::read_to_string(stat).unwrap_or_default();
-        // The name before it may contain anything.
-        let state = stat.rsplit(')').next().and_then(|rest| rest.chars().nth(1));
+        let Some(stat) = &self.stat else {
+            return false;
+        };
+        // The number, and a name of at most 15 bytes which may be anything.
+        let mut text = [0; 64];
+        let length = rustix::io::pread(stat, &mut text, 0).unwrap_or(0);
+        let end = text[..length].iter().rposition(|byte| *byte == b')');
+        let state = end.and_then(|end| text.get(end + 2).copied());
         // Else it may have been asleep between two requests.
         let is_same = self.since.load(Ordering::Acquire) == before;
-        is_same && matches!(state, Some('S' | 'D'))
+        is_same && matches!(state, Some(b'S' | b'D'))
     }
 
     /// Answers with EINTR if whoever has asked is being killed, which it otherwise cannot
