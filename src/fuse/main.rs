@@ -3,9 +3,9 @@
 //! | file | what it does |
 //! |---|---|
 //! | `args`, `settings`, `option_names` | the command line and the options |
-//! | `background`, `log` | what a daemon does besides |
+//! | `background`, `log`, `privileges` | what a daemon does besides |
 //! | `run` | its life: mount, serve, end |
-//! | `mount` | the mount, and what is agreed with the kernel |
+//! | `mount`, `device` | the mount, and what is agreed with the kernel |
 //! | `server`, `pool`, `member` | the threads, and which request is answered where |
 //! | `names`, `listing`, `opened`, `reading` | the answers |
 //! | `nodes` | what the kernel knows, by number |
@@ -19,6 +19,7 @@ mod args;
 mod attributes;
 mod background;
 mod control;
+mod device;
 mod failure;
 mod filling;
 mod forgetting;
@@ -33,6 +34,7 @@ mod opened;
 mod option_names;
 mod passthrough;
 mod pool;
+mod privileges;
 mod reading;
 mod reply;
 mod run;
@@ -69,6 +71,8 @@ fn begin() -> Result<ExitCode, Failure> {
         return background::start(&words);
     }
     let mut settings = asked.settings;
+    // Before there is a second thread.
+    privileges::drop_to_user(&mut settings)?;
     let (dispatch, level) = log::start(&settings)?;
     settings.config.log = Some(dispatch);
     if asked.background {

@@ -115,10 +115,9 @@ enum Ended {
 
 /// A descriptor of the same mount with a queue of its own: answers go to the one that
 /// their request was read from.
-fn clone_device(device: &OwnedFd) -> io::Result<OwnedFd> {
-    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
-    let own = rustix::fs::open("/dev/fuse", flags, rustix::fs::Mode::empty())?;
-    let of = device.as_raw_fd().cast_unsigned();
+fn clone_device(daemon: &Daemon) -> io::Result<OwnedFd> {
+    let own = daemon.settings.devices.take()?;
+    let of = daemon.device.as_raw_fd().cast_unsigned();
     // SAFETY: the call reads one `u32`, the number of a descriptor of a mount.
     unsafe { rustix::ioctl::ioctl(&own, Setter::<CLONE, u32>::new(of)) }?;
     Ok(own)
@@ -128,7 +127,7 @@ fn serve_on(daemon: &Arc<Daemon>, index: usize, pool: &Pool) -> io::Result<Ended
     let member = pool.join();
     let device = match index {
         0 => Arc::clone(&daemon.device),
-        _ => clone_device(&daemon.device).map_or_else(
+        _ => clone_device(daemon).map_or_else(
             |error| {
                 tracing::warn!("threads share a descriptor: {}", describe(&error));
                 Arc::clone(&daemon.device)
