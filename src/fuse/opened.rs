@@ -17,7 +17,7 @@ use crate::notices;
 use crate::passthrough::Backing;
 use crate::server::Daemon;
 use crate::wire::{OpenOut, fopen};
-use cachefs_core::File;
+use cachefs_core::{File, Present};
 use memmap2::{Mmap, MmapOptions};
 use parking_lot::Mutex;
 use rustix::io::Errno;
@@ -49,6 +49,8 @@ pub struct Served {
     pub file: File,
     /// The whole cached file, once it is complete, and of which version.
     map: OnceLock<(Version, Mmap)>,
+    /// The cached file, as far as it is there.
+    present: Mutex<Option<Arc<Present>>>,
     /// Another one serves its node since it was found to have changed.
     pub is_replaced: AtomicBool,
     pub course: Mutex<Course>,
@@ -63,6 +65,7 @@ impl Served {
         Arc::new(Self {
             file,
             map: OnceLock::new(),
+            present: Mutex::default(),
             is_replaced: AtomicBool::new(false),
             course: Mutex::default(),
             is_filling: AtomicBool::new(false),
@@ -79,6 +82,15 @@ impl Served {
         }
         let (mapped, map) = self.map.get()?;
         (*mapped == version).then_some(map)
+    }
+
+    /// What there is of the file in the cache, mapped.
+    pub fn present(&self) -> Option<Arc<Present>> {
+        let mut present = self.present.lock();
+        if !present.as_ref().is_some_and(|one| one.is_current()) {
+            *present = self.file.map_present().map(Arc::new);
+        }
+        present.clone()
     }
 
     fn map_now(&self, version: &Version) -> Option<Mmap> {
