@@ -7,7 +7,7 @@
 //! | `run` | its life: mount, serve, end |
 //! | `mount`, `device` | the mount, and what is agreed with the kernel |
 //! | `server`, `pool`, `member` | the threads, and which request is answered where |
-//! | `names`, `listing`, `opened`, `reading` | the answers |
+//! | `names`, `listing`, `opened`, `believing`, `reading` | the answers |
 //! | `nodes` | what the kernel knows, by number |
 //! | `tree`, `attributes` | the origin's names, and what is behind them |
 //! | `passthrough`, `filling` | complete files for the kernel, and how they become so |
@@ -18,6 +18,7 @@
 mod args;
 mod attributes;
 mod background;
+mod believing;
 mod control;
 mod device;
 mod failure;

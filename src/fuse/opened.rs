@@ -30,8 +30,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub struct Opened {
     /// Opens that are not released.
     count: u64,
-    /// The origin's file.
-    pub fd: Arc<OwnedFd>,
+    /// The origin's file, once it was opened: see `believing`.
+    pub fd: Option<Arc<OwnedFd>>,
     way: Way,
 }
 
@@ -133,12 +133,20 @@ impl Daemon {
         node: &Arc<Node>,
         place: &mut Option<Box<Opened>>,
     ) -> Result<OpenOut, Errno> {
-        let (fd, seen) = self.tree.open_file(&self.nodes, node)?;
-        let fd = Arc::new(fd);
-        let mut version = seen.version;
+        let (fd, served, mut version) = if self.believes() {
+            let served = Served::new(self.open_believing(node)?);
+            let version = served.version();
+            (None, Some(served), version)
+        } else {
+            let (fd, seen) = self.tree.open_file(&self.nodes, node)?;
+            (Some(Arc::new(fd)), None, seen.version)
+        };
         let wants_kernel = version.size >= self.live().passthrough_min && self.passthrough.is_on();
         let way = if wants_kernel {
-            let served = self.serve(node, &fd)?;
+            let served = match (served, &fd) {
+                (None, Some(fd)) => self.serve(node, fd)?,
+                (served, _) => served.expect("it has the one or the other"),
+            };
             version = served.version();
             match self.passthrough.hand_over(&served.file) {
                 // What the kernel was given is of the version that is announced.
@@ -146,7 +154,7 @@ impl Daemon {
                 _ => Way::Pages(Some(served)),
             }
         } else {
-            Way::Pages(None)
+            Way::Pages(served)
         };
         let keep = self.announce(node, version);
         let opened = Opened { count: 1, fd, way };
@@ -160,26 +168,26 @@ impl Daemon {
             let state = node.state.lock();
             (state.version, state.is_retired)
         };
-        let seen = match self.tree.see_named(&self.nodes, node) {
-            Ok(seen) => Some(seen),
+        let version = match self.version_now(node) {
+            Ok(version) => Some(version),
             Err(Errno::STALE) => None,
             Err(errno) => return Err(errno),
         };
-        let is_same = seen.is_some_and(|seen| seen.version == announced);
+        let is_same = version == Some(announced);
         let may_stay = match &opened.way {
             Way::Kernel { .. } => is_same,
-            Way::Pages(served) => seen.is_some() && !self.should_be_kernels(served.as_deref()),
+            Way::Pages(served) => version.is_some() && !self.should_be_kernels(served.as_deref()),
         };
         if !may_stay && !is_retired {
             node.state.lock().is_retired = true;
             return Err(Errno::STALE);
         }
         let mut keep = true;
-        if let (Way::Pages(_), Some(seen)) = (&opened.way, seen)
+        if let (Way::Pages(_), Some(version)) = (&opened.way, version)
             && !is_same
         {
             opened.start_anew();
-            keep = self.announce(node, seen.version);
+            keep = self.announce(node, version);
         }
         opened.count += 1;
         Ok(opened.answer(node, keep))
@@ -225,7 +233,10 @@ impl Daemon {
         match &mut opened.way {
             Way::Pages(Some(served)) | Way::Kernel { served, .. } => Ok(Arc::clone(served)),
             Way::Pages(none) => {
-                let served = self.serve(node, &opened.fd)?;
+                let served = match &opened.fd {
+                    Some(fd) => self.serve(node, fd)?,
+                    None => Served::new(self.open_believing(node)?),
+                };
                 *none = Some(Arc::clone(&served));
                 Ok(served)
             }
@@ -236,8 +247,8 @@ impl Daemon {
     pub fn see_regular(&self, node: &Arc<Node>) -> Result<Seen, Errno> {
         let mut opened = node.opened.lock();
         let seen = match opened.as_deref() {
-            Some(opened) => Seen::of(&opened.fd)?,
-            None => self.tree.see_named(&self.nodes, node)?,
+            Some(Opened { fd: Some(fd), .. }) => Seen::of(fd)?,
+            _ => self.tree.see_named(&self.nodes, node)?,
         };
         let announced = node.state.lock().version;
         if seen.version == announced {
@@ -253,6 +264,7 @@ impl Daemon {
         if let Some(opened) = opened.as_deref_mut() {
             opened.start_anew();
         }
+        self.doubt(node);
         self.moved_on(node, seen.version);
         Ok(seen)
     }
@@ -295,6 +307,17 @@ impl Opened {
     /// Whether the kernel reads it without the daemon.
     pub fn is_the_kernels(&self) -> bool {
         matches!(self.way, Way::Kernel { .. })
+    }
+
+    /// The origin's file.
+    pub fn fd(&mut self, daemon: &Daemon, node: &Node) -> Result<Arc<OwnedFd>, Errno> {
+        match &self.fd {
+            Some(fd) => Ok(Arc::clone(fd)),
+            None => {
+                let (fd, _) = daemon.tree.open_file(&daemon.nodes, node)?;
+                Ok(Arc::clone(self.fd.insert(Arc::new(fd))))
+            }
+        }
     }
 
     /// What serves its reads, if there were any.

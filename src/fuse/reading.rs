@@ -163,10 +163,10 @@ impl Daemon {
             libc::SEEK_HOLE => SeekFrom::Hole(seek.offset),
             _ => return Err(Errno::INVAL),
         };
-        let opened = node.opened.lock();
-        let opened = opened.as_deref().ok_or(Errno::BADF)?;
+        let mut opened = node.opened.lock();
+        let opened = opened.as_deref_mut().ok_or(Errno::BADF)?;
         // The file's own position is nobody's: all reads name theirs.
-        let offset = rustix::fs::seek(&opened.fd, from)?;
+        let offset = rustix::fs::seek(opened.fd(self, node)?, from)?;
         Ok(LseekOut { offset })
     }
 }

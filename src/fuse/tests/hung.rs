@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Scene, eventually, scene, wait_for};
+use common::{Scene, eventually, scene, settle, wait_for};
 use rustix::mount::UnmountFlags;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
@@ -95,6 +95,36 @@ fn a_part_of_the_origin_that_hangs_leaves_the_rest_served() {
         threads(&mounted.pid()) == 2
     });
     drop(far);
+}
+
+#[test]
+fn a_file_whose_origin_is_gone_is_served_only_where_that_was_asked_for() {
+    for (options, is_served) in [("stale_ms=3600000", true), ("validation=always", false)] {
+        let Some(scene) = scene() else { return };
+        let far = Far::new(&scene);
+        let believe = "attr_timeout=3600,entry_timeout=3600";
+        let mounted = scene.mount(&format!("{believe},{options}"));
+        let path = mounted.path("far/file0");
+        settle();
+        assert_eq!(fs::read(&path).unwrap(), b"far");
+        // Until it is in the cache, and not only in the kernel's pages.
+        let socket = cachefs_control::sockets(&scene.cache()).unwrap().remove(0);
+        eventually("it is cached", || {
+            let path = cachefs_control::Name::from("far/file0");
+            let mut client = cachefs_control::Client::connect(&socket).unwrap();
+            let of: cachefs_control::reports::OfFile = client
+                .ask(cachefs_control::Command::StatFile { path })
+                .unwrap();
+            of.complete
+        });
+        // Its mount says ENOTCONN from now on.
+        far.signal(Signal::KILL);
+        eventually("the far mount is dead", || {
+            fs::read(far.mountpoint.join("file1")).is_err()
+        });
+        let found = fs::read(&path);
+        assert_eq!(found.is_ok(), is_served, "{options}: {found:?}");
+    }
 }
 
 /// Threads of a daemon that answer the kernel.

@@ -226,3 +226,64 @@ fn maps_show_the_files_content_in_every_way() {
     let second = map(&mounted.path("file"));
     assert!(second[..] == content && first[..] == content);
 }
+
+/// A mount whose kernel and whose origin's options both believe for ever, and a file on it
+/// that was read.
+fn believed<'a>(scene: &'a Scene, options: &str) -> (Mounted<'a>, Vec<u8>) {
+    let content = noise(100_000, 3);
+    scene.file("file", &content);
+    settle();
+    let believe = "attr_timeout=3600,entry_timeout=3600";
+    let mounted = scene.mount(&format!("{believe},{options}"));
+    assert!(fs::read(mounted.path("file")).unwrap() == content);
+    (mounted, content)
+}
+
+#[test]
+fn opens_ask_the_origin_as_its_validation_says() {
+    for (validation, believes) in [("always", false), ("ttl", true), ("never", true)] {
+        let Some(scene) = scene() else { return };
+        let (mounted, content) = believed(&scene, &format!("validation={validation}"));
+        let changed = noise(90_000, 4);
+        scene.file("file", &changed);
+        let found = fs::read(mounted.path("file")).unwrap();
+        assert!(
+            found == if believes { &*content } else { &*changed },
+            "{validation}"
+        );
+    }
+}
+
+#[test]
+fn what_is_believed_is_asked_for_again_when_its_time_is_over() {
+    let Some(scene) = scene() else { return };
+    let (mounted, content) = believed(&scene, "validation=ttl,validate_ttl_ms=500");
+    let changed = noise(90_000, 4);
+    scene.file("file", &changed);
+    eventually("the new version", || {
+        let found = fs::read(mounted.path("file")).unwrap();
+        assert!(found == content || found == changed);
+        found == changed
+    });
+}
+
+#[test]
+fn a_change_that_the_kernel_was_told_of_is_believed_at_once() {
+    let Some(scene) = scene() else { return };
+    let content = noise(100_000, 3);
+    scene.file("file", &content);
+    settle();
+    let mounted = scene.mount("attr_timeout=0,entry_timeout=0,validation=never");
+    let read = || fs::read(mounted.path("file")).unwrap();
+    assert!(read() == content);
+    let open = File::open(mounted.path("file")).unwrap();
+    let changed = noise(90_000, 4);
+    scene.file("file", &changed);
+    assert_eq!(open.metadata().unwrap().len(), 90_000);
+    assert!(read() == changed);
+    let mut bytes = vec![0; 4096];
+    eventually("the open file as well", || {
+        open.read_exact_at(&mut bytes, 0).unwrap();
+        bytes == changed[..4096]
+    });
+}
