@@ -3,7 +3,7 @@
 //!
 //! | folder | what it decides or does | knows of |
 //! |---|---|---|
-//! | `lease` | views of cached bytes | `request`, `store`, `memory`, `buf` |
+//! | `lease`, `present` | views of cached bytes | `request`, `store`, `memory`, `buf` |
 //! | `request/` | the way of one request, a file a step | everything below |
 //! | `exec/` | library threads and their inboxes | `request`, `io`, `buf` |
 //! | `origin/` | where bytes come from | `exec` (to answer it), `buf` |
@@ -35,6 +35,7 @@ mod log;
 mod memory;
 mod options;
 mod origin;
+mod present;
 mod qos;
 mod queue;
 mod readahead;
@@ -65,6 +66,7 @@ pub use options::{OptionInfo, OptionType};
 pub use origin::{
     Circuit, CustomOrigin, ORIGIN_OPTIONS, Origin, OriginOptions, OriginRead, OriginReport,
 };
+pub use present::Present;
 pub use queue::{Batch, Queue, QueueOptions};
 pub use request::{Item, Treatment, submit_batch};
 pub use stats::Stats;

@@ -5,11 +5,12 @@ use crate::reply::READ_BYTES_MAX;
 use crate::settings::Settings;
 use fuser::{Filesystem, InitFlags, KernelConfig, MountOption, Request, Session, SessionACL};
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::mount::UnmountFlags;
-use std::fs::File;
+use rustix::mount::{MountFlags, UnmountFlags};
+use std::ffi::CString;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -106,15 +107,20 @@ impl Mount {
         config
             .mount_options
             .extend(settings.mount_flags.iter().cloned());
-        // Its own error would be about the mountpoint.
-        if let Err(error) = File::options().read(true).write(true).open("/dev/fuse") {
-            return Err(Failure::new(format!(
-                "open /dev/fuse: {}",
-                describe(&error)
-            )));
-        }
+        // fuser's own error would be about the mountpoint.
+        let device = settings.devices.take();
+        let device = device.map_err(|errno| {
+            Failure::new(format!("open /dev/fuse: {}", describe(&errno.into())))
+        })?;
+        let session = match settings.user {
+            None => Session::new(handshake, &settings.mountpoint, &config),
+            Some(_) => attach(&device, settings, &config).and_then(|()| {
+                let acl = config.acl;
+                Session::from_fd(handshake, device, acl, config)
+            }),
+        };
         let shown = settings.mountpoint.display();
-        let session = Session::new(handshake, &settings.mountpoint, &config)
+        let session = session
             .map_err(|error| Failure::new(format!("mount on {shown}: {}", describe(&error))))?;
         Ok(Self {
             session: ManuallyDrop::new(session),
@@ -148,6 +154,45 @@ impl Mount {
         let agreed = self.agreed.lock().unwrap_or_else(|held| held.into_inner());
         agreed.passthrough_refusal.clone()
     }
+}
+
+/// Mounts a device that was opened when that was still allowed: as fuser does it, which
+/// opens its own.
+fn attach(device: &OwnedFd, settings: &Settings, config: &fuser::Config) -> io::Result<()> {
+    let mode = std::fs::metadata(&settings.mountpoint)?
+        .permissions()
+        .mode();
+    let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+    let mut data = format!(
+        "fd={},rootmode={mode:o},user_id={},group_id={},default_permissions",
+        device.as_raw_fd(),
+        user.as_raw(),
+        group.as_raw()
+    );
+    if settings.allow_other {
+        data.push_str(",allow_other");
+    }
+    let mut flags = MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOSUID;
+    let mut source = "cachefsd";
+    for option in &config.mount_options {
+        match option {
+            MountOption::FSName(name) => source = name,
+            MountOption::Dev => flags -= MountFlags::NODEV,
+            MountOption::Suid => flags -= MountFlags::NOSUID,
+            MountOption::NoExec => flags |= MountFlags::NOEXEC,
+            MountOption::NoAtime => flags |= MountFlags::NOATIME,
+            // The others are so by default, or in the data.
+            _ => {}
+        }
+    }
+    let (place, data) = (&settings.mountpoint, CString::new(data)?);
+    Ok(rustix::mount::mount(
+        source,
+        place,
+        "fuse.cachefsd",
+        flags,
+        data.as_c_str(),
+    )?)
 }
 
 impl Drop for Mount {
