@@ -149,8 +149,11 @@ impl Cache {
             Err(_) if config.chunk_bytes != 0 => config.chunk_bytes,
             Err(_) => default_of("chunk_bytes"),
         };
-        let shared_directory = store.as_ref().ok().map(|store| store.path());
-        let invalidations = Invalidations::open(shared_directory)?;
+        let shared = store.as_ref().ok();
+        let invalidations = Invalidations::open(
+            shared.map(|store| store.path()),
+            shared.is_some_and(|store| store.elsewhere()),
+        )?;
         let shared = Arc::new(Shared {
             ports: (0..config.threads).map(|_| Arc::default()).collect(),
             counters,

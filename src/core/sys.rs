@@ -1,11 +1,13 @@
 //! System calls that no safe wrapper offers, each wrapped once.
 
 mod copying;
+mod mapped;
 
 pub(crate) use copying::{
     Files, copy_range, data_from, device, is_free, lock_range, open_direct, pages_cached, punch,
     reflink,
 };
+pub(crate) use mapped::Mapped;
 
 use crate::error::Errno;
 use rustix::event::epoll;

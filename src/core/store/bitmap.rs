@@ -10,10 +10,9 @@
 
 use super::layout::{BOOT_OFFSET, Bits, Geometry, MODE_OFFSET, Regions};
 use crate::error::{Context, Result};
-use rustix::mm::{MapFlags, ProtFlags};
+use crate::sys::Mapped;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
-use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// The mode of an object that is filled past the page cache.
@@ -39,53 +38,26 @@ impl Unsynced {
 }
 
 pub(crate) struct Bitmap {
-    base: NonNull<u8>,
-    mapped_bytes: usize,
+    memory: Mapped,
     regions: Regions,
 }
-
-// SAFETY: the mapping belongs to the bitmap for its whole life and is accessed
-// only through atomics.
-unsafe impl Send for Bitmap {}
-// SAFETY: as above.
-unsafe impl Sync for Bitmap {}
 
 impl Bitmap {
     /// Maps a metadata file.
     ///
-    /// The file must have all its blocks and never shrink, or an access would
-    /// raise SIGBUS: it is written in full before it gets its name, and is only
-    /// ever unlinked.
-    pub(super) fn map(file: BorrowedFd<'_>, regions: Regions) -> Result<Self> {
+    /// The file must have all its blocks and never shrink: it is written in full before
+    /// it gets its name, and is only ever unlinked. `is_elsewhere` as in [`Mapped::map`].
+    pub(super) fn map(file: BorrowedFd<'_>, regions: Regions, is_elsewhere: bool) -> Result<Self> {
         assert!(regions.offset.is_multiple_of(8));
         assert!(regions.offset >= MODE_OFFSET as u64 + 8);
-        let mapped_bytes = regions.file_bytes() as usize;
-        // SAFETY: a fresh mapping at an address of the kernel's choice cannot
-        // touch memory that is in use.
-        let base = unsafe {
-            rustix::mm::mmap(
-                std::ptr::null_mut(),
-                mapped_bytes,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED,
-                file,
-                0,
-            )
-        }
-        .context(|| "map the metadata of an object")?;
-        Ok(Self {
-            base: NonNull::new(base.cast()).expect("mmap never returns NULL"),
-            mapped_bytes,
-            regions,
-        })
+        let memory = Mapped::map(file, regions.file_bytes(), is_elsewhere)
+            .context(|| "map the metadata of an object")?;
+        Ok(Self { memory, regions })
     }
 
     /// The number of 8 bytes at an offset.
     fn at(&self, offset: u64) -> &AtomicU64 {
-        assert!(offset.is_multiple_of(8) && offset + 8 <= self.mapped_bytes as u64);
-        // SAFETY: it is inside the mapping and aligned; everybody who shares the
-        // page accesses it as this atomic.
-        unsafe { AtomicU64::from_ptr(self.base.as_ptr().add(offset as usize).cast()) }
+        self.memory.word(offset)
     }
 
     fn word(&self, kind: Bits, index: u64) -> &AtomicU64 {
@@ -152,11 +124,7 @@ impl Bitmap {
 
     fn stored_sum(&self, chunk: u64) -> &AtomicU32 {
         assert!(chunk < self.regions.chunks);
-        let offset = self.regions.sums() + chunk * 4;
-        // SAFETY: the checksums of all chunks are inside the mapping, by
-        // `Regions::file_bytes`, and aligned, since the bits before them are words of
-        // 8 bytes; everybody who shares the page accesses it as this atomic.
-        unsafe { AtomicU32::from_ptr(self.base.as_ptr().add(offset as usize).cast()) }
+        self.memory.half(self.regions.sums() + chunk * 4)
     }
 
     fn mode(&self) -> &AtomicU64 {
@@ -445,14 +413,6 @@ impl Bitmap {
     }
 }
 
-impl Drop for Bitmap {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is ours, and no reference into it outlives `self`.
-        let unmapped = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.mapped_bytes) };
-        debug_assert!(unmapped.is_ok(), "munmap of a bitmap: {unmapped:?}");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -468,7 +428,7 @@ mod tests {
             chunks,
             nonce: 9,
         };
-        Bitmap::map(file.as_fd(), regions).unwrap()
+        Bitmap::map(file.as_fd(), regions, false).unwrap()
     }
 
     fn file() -> File {

@@ -2,7 +2,7 @@
 
 use super::bitmap::Bitmap;
 use super::layout::{Geometry, Header};
-use super::{STAT_BLOCK_BYTES, Store, map, read_header};
+use super::{STAT_BLOCK_BYTES, Store, read_header};
 use crate::error::{Context, Errno, Result};
 use crate::ids::Identity;
 use crate::token::VersionToken;
@@ -82,7 +82,7 @@ impl Store {
         if data.st_size as u64 != header.token.size {
             return Ok(Kept::Unusable("its data file has another length"));
         }
-        let bitmap = map(&header, &metadata)?;
+        let bitmap = self.map(&header, &metadata)?;
         let blocks = (data.st_blocks + stat.st_blocks) as u64;
         let object = self.describe_kept(&header, &bitmap, blocks * STAT_BLOCK_BYTES);
         Ok(Kept::Object(Box::new(object)))

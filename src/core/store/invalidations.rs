@@ -8,11 +8,10 @@
 
 use crate::error::{Context, Errno, Result};
 use crate::limits::CACHE_LOCK_MS_MAX;
+use crate::sys::Mapped;
 use rustix::fs::{FallocateFlags, Mode, OFlags};
-use rustix::mm::{MapFlags, ProtFlags};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
@@ -21,17 +20,11 @@ const FILE: &str = "cachefs.invalidations";
 /// Counters of origins, and behind them those of paths.
 const ORIGINS: u64 = 1 << 10;
 const PATHS: u64 = 1 << 15;
-const BYTES: usize = ((ORIGINS + PATHS) * 8) as usize;
+const BYTES: u64 = (ORIGINS + PATHS) * 8;
 
 pub(crate) struct Invalidations {
-    counters: NonNull<AtomicU64>,
+    counters: Mapped,
 }
-
-// SAFETY: the mapping belongs to the value for its whole life and is accessed only
-// through atomics.
-unsafe impl Send for Invalidations {}
-// SAFETY: as above.
-unsafe impl Sync for Invalidations {}
 
 /// The counters of one file of an origin.
 #[derive(Clone, Copy, Debug)]
@@ -56,44 +49,26 @@ impl Spot {
 
 impl Invalidations {
     /// Those of a cache directory; without one, or where it cannot have them, those of
-    /// this process alone.
-    pub(crate) fn open(directory: Option<&Path>) -> Result<Self> {
-        let file = directory.map(|directory| {
-            open_file(directory).context(|| format!("open {}/{FILE}", directory.display()))
+    /// this process alone. `is_elsewhere` as in [`Mapped::map`].
+    pub(crate) fn open(directory: Option<&Path>, is_elsewhere: bool) -> Result<Self> {
+        let shared = directory.map(|directory| {
+            open_file(directory)
+                .and_then(|file| Mapped::map(file.as_fd(), BYTES, is_elsewhere))
+                .context(|| format!("share {}/{FILE}", directory.display()))
         });
-        match file.transpose() {
-            Ok(file) => Self::map(file.as_ref()),
-            Err(error) => {
+        let counters = match shared {
+            Some(Ok(counters)) => counters,
+            Some(Err(error)) => {
                 tracing::warn!("other processes are not told what is invalidated: {error}");
-                Self::map(None)
+                Mapped::alone(BYTES).context(|| "map the counters of invalidations")?
             }
-        }
-    }
-
-    fn map(file: Option<&OwnedFd>) -> Result<Self> {
-        let protection = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: a fresh mapping at an address of the kernel's choice cannot touch
-        // memory that is in use.
-        let base = unsafe {
-            let anywhere = std::ptr::null_mut();
-            match file {
-                Some(file) => {
-                    rustix::mm::mmap(anywhere, BYTES, protection, MapFlags::SHARED, file, 0)
-                }
-                None => rustix::mm::mmap_anonymous(anywhere, BYTES, protection, MapFlags::PRIVATE),
-            }
-        }
-        .context(|| "map the counters of invalidations")?;
-        Ok(Self {
-            counters: NonNull::new(base.cast()).expect("mmap never returns NULL"),
-        })
+            None => Mapped::alone(BYTES).context(|| "map the counters of invalidations")?,
+        };
+        Ok(Self { counters })
     }
 
     fn counter(&self, index: u64) -> &AtomicU64 {
-        assert!(index < ORIGINS + PATHS);
-        // SAFETY: it is inside the mapping and aligned; everybody who shares the page
-        // accesses it as this atomic.
-        unsafe { self.counters.add(index as usize).as_ref() }
+        self.counters.word(index * 8)
     }
 
     fn of_origin(&self, spot: Spot) -> &AtomicU64 {
@@ -124,27 +99,19 @@ impl Invalidations {
     }
 }
 
-impl Drop for Invalidations {
-    fn drop(&mut self) {
-        // SAFETY: the mapping was made in `map`, and nobody borrows from it any more.
-        let unmapped = unsafe { rustix::mm::munmap(self.counters.as_ptr().cast(), BYTES) };
-        debug_assert!(unmapped.is_ok());
-    }
-}
-
 /// The file, with all its blocks: an access to one that is missing would raise SIGBUS.
 fn open_file(directory: &Path) -> std::result::Result<OwnedFd, Errno> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = rustix::fs::open(directory.join(FILE), flags, Mode::RUSR | Mode::WUSR)?;
-    if rustix::fs::fstat(&file)?.st_size as u64 >= BYTES as u64 {
+    if rustix::fs::fstat(&file)?.st_size as u64 >= BYTES {
         return Ok(file);
     }
     // Whoever is second finds it made, and must not clear what was counted since.
     super::lock::lock(&file, CACHE_LOCK_MS_MAX)?;
     let size = rustix::fs::fstat(&file)?.st_size as u64;
-    match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, BYTES as u64) {
+    match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, BYTES) {
         Ok(()) => {}
-        Err(Errno::OPNOTSUPP) => super::write_zeros(&file, size..BYTES as u64)?,
+        Err(Errno::OPNOTSUPP) => super::write_zeros(&file, size..BYTES)?,
         Err(errno) => return Err(errno),
     }
     rustix::fs::flock(&file, rustix::fs::FlockOperation::Unlock)?;
@@ -158,8 +125,8 @@ mod tests {
     #[test]
     fn an_invalidation_changes_the_mark_of_its_file_everywhere_and_no_other() {
         let directory = tempfile::tempdir().unwrap();
-        let here = Invalidations::open(Some(directory.path())).unwrap();
-        let there = Invalidations::open(Some(directory.path())).unwrap();
+        let here = Invalidations::open(Some(directory.path()), false).unwrap();
+        let there = Invalidations::open(Some(directory.path()), false).unwrap();
         let (one, other) = (Spot::new(b"origin", b"one"), Spot::new(b"origin", b"other"));
         let before = (there.mark(one), there.mark(other));
         here.invalidate(one);
@@ -170,7 +137,7 @@ mod tests {
 
     #[test]
     fn an_invalidation_of_an_origin_changes_the_marks_of_its_files_and_of_no_other() {
-        let counters = Invalidations::open(None).unwrap();
+        let counters = Invalidations::open(None, false).unwrap();
         let mine = Spot::new(b"mine", b"file");
         let theirs = Spot::new(b"theirs", b"file");
         let before = (counters.mark(mine), counters.mark(theirs));
@@ -184,7 +151,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let spot = Spot::new(b"origin", b"file");
         let count = |invalidate: bool| {
-            let counters = Invalidations::open(Some(directory.path())).unwrap();
+            let counters = Invalidations::open(Some(directory.path()), false).unwrap();
             if invalidate {
                 counters.invalidate(spot);
             }
@@ -197,7 +164,7 @@ mod tests {
     #[test]
     fn a_directory_that_cannot_have_them_leaves_the_process_its_own() {
         let directory = tempfile::tempdir().unwrap();
-        let counters = Invalidations::open(Some(&directory.path().join("missing"))).unwrap();
+        let counters = Invalidations::open(Some(&directory.path().join("missing")), false).unwrap();
         let spot = Spot::new(b"origin", b"file");
         let before = counters.mark(spot);
         counters.invalidate(spot);

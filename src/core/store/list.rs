@@ -1,7 +1,7 @@
 //! The objects of a cache directory, for people, and what names tell of them.
 
 use super::layout::Header;
-use super::{ObjectInfo, Store, map, read_header};
+use super::{ObjectInfo, Store, read_header};
 use crate::error::{Context, Errno, Result};
 use crate::ids::Key;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags};
@@ -82,7 +82,7 @@ fn describe(store: &Store, header: Header, metadata: OwnedFd) -> Option<ObjectIn
         return None;
     }
     let geometry = header.geometry();
-    let bitmap = map(&header, &metadata).ok()?;
+    let bitmap = store.map(&header, &metadata).ok()?;
     Some(ObjectInfo {
         size: geometry.size,
         bytes_present: bitmap.bytes_held(geometry),

@@ -227,6 +227,9 @@ impl Store {
             }
             Err(error) => return Err(error),
         };
+        // A sync of a file on FUSE waits for its server, maybe for ever. What is not
+        // durable is verified after a crash.
+        let sync_interval = config.sync_interval().filter(|_| !directory.elsewhere);
         let store = Arc::new(Self {
             accounts: Accounts::new(table, directory.capacity_bytes, config),
             membership,
@@ -250,7 +253,7 @@ impl Store {
             condemned: Condemned::default(),
             disk: host.disk,
             verifying: OnceCell::new(),
-            unsynced: config.sync_interval().map(Unsynced::new),
+            unsynced: sync_interval.map(Unsynced::new),
             open: Default::default(),
         });
         if let Some(unsynced) = &store.unsynced {
@@ -276,6 +279,11 @@ impl Store {
     /// [`crate::io::Terms`].
     pub(crate) fn elsewhere(&self) -> bool {
         self.directory.elsewhere
+    }
+
+    /// Maps what changes of an object.
+    fn map(&self, header: &Header, metadata: &OwnedFd) -> Result<Bitmap> {
+        Bitmap::map(metadata.as_fd(), header.regions(), self.elsewhere())
     }
 
     pub(crate) fn chunk_bytes(&self) -> u64 {
@@ -366,7 +374,7 @@ impl Store {
         let Some(data) = self.open_data(&key.data_name(header.nonce), &header)? else {
             return Ok(Found::Unusable);
         };
-        let bitmap = map(&header, &metadata)?;
+        let bitmap = self.map(&header, &metadata)?;
         if of_another_boot {
             // Nobody of this boot has it open yet, and the others are dead; but for
             // those of another host that shares the directory.
@@ -533,7 +541,7 @@ impl Store {
         };
         match make() {
             Ok((data, metadata)) => {
-                let bitmap = map(&header, &metadata)?;
+                let bitmap = self.map(&header, &metadata)?;
                 Ok(Object::new(
                     Arc::clone(self),
                     header,
@@ -658,11 +666,6 @@ fn newcomer(header: &Header, bytes: u64, pinned: bool) -> Newcomer<'_> {
         origin: &header.identity.origin,
         pinned,
     }
-}
-
-/// Maps what changes of an object.
-fn map(header: &Header, metadata: &OwnedFd) -> Result<Bitmap> {
-    Bitmap::map(metadata.as_fd(), header.regions())
 }
 
 /// Bytes of a block in `st_blocks`, whatever the file system's own are (stat(2)).

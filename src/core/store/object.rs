@@ -56,7 +56,7 @@ impl Object {
         data: Data,
         bitmap: Bitmap,
     ) -> Self {
-        let stored = Stored::new(&header, &data.buffered, metadata);
+        let stored = Stored::new(&store, &header, &data.buffered, metadata);
         // Whoever wrote its last chunk may have been killed before it could.
         bitmap.settle();
         Self {

@@ -7,7 +7,7 @@
 
 use super::layout::Header;
 use super::list::{buckets, data_in, key_in, names, open_bucket, open_object};
-use super::{Lock, STAT_BLOCK_BYTES, Store, map, newcomer};
+use super::{Lock, STAT_BLOCK_BYTES, Store, newcomer};
 use crate::error::{Context, Errno, Error, Result};
 use crate::evict::{Entry, Handle, Standing};
 use crate::ids::Key;
@@ -292,7 +292,8 @@ impl Look<'_> {
             }
             return None;
         }
-        let pinned = map(&header, &metadata).is_ok_and(|bitmap| bitmap.is_pinned());
+        let bitmap = self.store.map(&header, &metadata);
+        let pinned = bitmap.is_ok_and(|bitmap| bitmap.is_pinned());
         let entered = accounts.enter_unqueued(&newcomer(&header, bytes, pinned));
         if entered.is_none() {
             // There are more of them than there may be.

@@ -35,10 +35,17 @@ pub(super) struct Stored {
     waits: AtomicBool,
     /// Its names have been synced.
     named: AtomicBool,
+    /// As in [`Mapped::map`](crate::sys::Mapped::map).
+    is_elsewhere: bool,
 }
 
 impl Stored {
-    pub(super) fn new(header: &Header, data: &Arc<OwnedFd>, metadata: OwnedFd) -> Self {
+    pub(super) fn new(
+        store: &Store,
+        header: &Header,
+        data: &Arc<OwnedFd>,
+        metadata: OwnedFd,
+    ) -> Self {
         Self {
             key: header.identity.key(),
             nonce: header.nonce,
@@ -48,6 +55,7 @@ impl Stored {
             metadata,
             waits: AtomicBool::new(false),
             named: AtomicBool::new(false),
+            is_elsewhere: store.elsewhere(),
         }
     }
 
@@ -57,7 +65,7 @@ impl Stored {
     }
 
     pub(super) fn bitmap(&self) -> Result<Bitmap> {
-        Bitmap::map(self.metadata.as_fd(), self.regions)
+        Bitmap::map(self.metadata.as_fd(), self.regions, self.is_elsewhere)
     }
 }
 

@@ -9,15 +9,14 @@
 //! of each key; everything else is done by atomics, and takes no system call.
 
 mod layout;
-mod memory;
 mod queues;
 mod state;
 mod sums;
 
 use crate::error::Errno;
 use crate::ids::Key;
+use crate::sys::Mapped;
 use layout::{ORIGINS_MAX, Word};
-use memory::Memory;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use xxhash_rust::xxh3::xxh3_64;
@@ -34,7 +33,7 @@ const PROBES_MAX: u64 = 256;
 const TRIES_MAX: u32 = 1 << 16;
 
 pub(crate) struct Table {
-    memory: Memory,
+    memory: Mapped,
     sizes: Sizes,
 }
 
@@ -83,7 +82,8 @@ pub(crate) struct Totals {
 impl Table {
     /// Maps a file of `sizes.file_bytes()`.
     pub(crate) fn map(file: BorrowedFd<'_>, sizes: Sizes) -> Result<Self, Errno> {
-        let memory = Memory::map(file, sizes.file_bytes())?;
+        // Where another process serves the file system, each has a table of its own.
+        let memory = Mapped::map(file, sizes.file_bytes(), false)?;
         Ok(Self { memory, sizes })
     }
 
