@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 /// The extended attribute by which a mountpoint tells the path of its socket.
 pub const XATTR: &str = "user.cachefs.control";
 
-/// Below the cache directory.
-const DIRECTORY: &str = "control";
+/// Where sockets are, below the cache directory.
+pub const DIRECTORY: &str = "control";
 /// What is locked while a socket is made.
 const LOCK: &str = "lock";
 /// Servers of one cache and one origin.
@@ -126,11 +126,15 @@ fn lock(path: &Path) -> io::Result<OwnedFd> {
 
 /// The name of a socket: FNV-1a of the root's bytes, in hexadecimal, and a number.
 fn file_name(origin: &Path, number: u32) -> String {
-    let bytes = origin.as_os_str().as_encoded_bytes();
-    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let hash = hash_of(origin.as_os_str().as_encoded_bytes());
     format!("{hash:016x}-{number}.sock")
+}
+
+/// The number in the names of the sockets of an origin, by its root.
+pub fn hash_of(origin: &[u8]) -> u64 {
+    origin.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 /// A path in place of one that may be longer than an address of a socket can be
