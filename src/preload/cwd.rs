@@ -53,10 +53,13 @@ fn look(settings: &Settings) -> bool {
     let is_below = match found {
         Ok((path, _)) => {
             let path: &[u8] = path;
-            settings.origins().iter().any(|root| {
-                let rest = path.strip_prefix(root.bytes());
-                rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
-            })
+            let is_within = |path: &[u8], root: &[u8]| {
+                let rest = path.strip_prefix(root);
+                rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/' || root == b"/")
+            };
+            // Below an origin, or above one.
+            let mut roots = settings.origins().iter().map(|root| root.bytes());
+            roots.any(|root| is_within(path, root) || is_within(root, path))
         }
         // Better once too often.
         Err(_) => true,

@@ -1,9 +1,11 @@
 //! What a process has done, told at its end if `CACHEFS_REPORT=1` asks for it.
 
-use crate::settings;
+use crate::settings::{self, FixedPath};
 use crate::text::Text;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use std::os::fd::BorrowedFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What became of an open for reading of a file below an origin, and what was done else.
 #[derive(Clone, Copy)]
@@ -69,9 +71,19 @@ const BYTES_MAX: usize = 2048;
 static COUNTS: [AtomicU64; LINES.len()] = [const { AtomicU64::new(0) }; LINES.len()];
 static BYTES: AtomicU64 = AtomicU64::new(0);
 
+/// It will be told, or was.
+static IS_PLANNED: AtomicBool = AtomicBool::new(false);
+static IS_TOLD: AtomicBool = AtomicBool::new(false);
+
 /// Counts one.
 pub fn count(what: What) {
     COUNTS[what as usize].fetch_add(1, Ordering::Relaxed);
+    if is_wanted().is_some() && !IS_PLANNED.swap(true, Ordering::Relaxed) {
+        // Before what the program has planned for its end, which may close stderr.
+        // SAFETY: the function takes nothing and stays as long as the process. Where it is
+        // not taken, the destructor tells.
+        unsafe { libc::atexit(tell) };
+    }
 }
 
 /// Counts the size of a file that was opened in the cache.
@@ -83,11 +95,22 @@ pub fn add_bytes(bytes: u64) {
 #[unsafe(link_section = ".fini_array")]
 static DESTRUCTOR: extern "C" fn() = tell;
 
-/// Writes to descriptor 2, whatever that is now, in one piece; nothing if nothing was done.
+/// Where it is told, if it is.
+fn is_wanted() -> Option<&'static FixedPath> {
+    let report = &settings::get()?.report;
+    (!report.bytes().is_empty()).then_some(report)
+}
+
+/// In one piece; nothing if nothing was done.
 extern "C" fn tell() {
-    let is_wanted = settings::get().is_some_and(|settings| settings.report);
+    let Some(report) = is_wanted() else {
+        return;
+    };
+    if IS_TOLD.swap(true, Ordering::Relaxed) {
+        return;
+    }
     let counts = COUNTS.each_ref().map(|count| count.load(Ordering::Relaxed));
-    if !is_wanted || counts.iter().all(|count| *count == 0) {
+    if counts.iter().all(|count| *count == 0) {
         return;
     }
     let mut text = Text::<BYTES_MAX>::new();
@@ -100,10 +123,19 @@ extern "C" fn tell() {
         }
     }
     line(&mut text, pid, SIZES, BYTES.load(Ordering::Relaxed));
-    // SAFETY: a number that is no descriptor gives EBADF, and it is not kept.
-    let stderr = unsafe { BorrowedFd::borrow_raw(libc::STDERR_FILENO) };
     // There is nobody to tell that nobody can be told.
-    let _ = rustix::io::write(stderr, text.bytes());
+    let _ = write(report, text.bytes());
+}
+
+fn write(report: &FixedPath, text: &[u8]) -> Result<usize, Errno> {
+    if report.bytes() == b"1" {
+        // SAFETY: a number that is no descriptor gives EBADF, and it is not kept.
+        let stderr = unsafe { BorrowedFd::borrow_raw(libc::STDERR_FILENO) };
+        return rustix::io::write(stderr, text);
+    }
+    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC;
+    let file = rustix::fs::open(report.c_str(), flags, Mode::RUSR | Mode::WUSR)?;
+    rustix::io::write(&file, text)
 }
 
 fn line(text: &mut Text<BYTES_MAX>, pid: u64, words: &str, count: u64) {

@@ -5,7 +5,7 @@
 //! | `CACHEFS_ORIGINS` | roots of origins, absolute, between colons; without it nothing is done |
 //! | `CACHEFS_DIR` | the cache directory, absolute |
 //! | `CACHEFS_MODE` | `verify` (default), `wait`, `trust` or `trust:MILLISECONDS` |
-//! | `CACHEFS_REPORT` | `1`: at its end, each process tells on stderr what it has done |
+//! | `CACHEFS_REPORT` | `1`: at its end, each process tells on stderr what it has done; an absolute path: in this file, at its end |
 
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_char, c_int};
@@ -69,7 +69,8 @@ pub enum Mode {
 
 pub struct Settings {
     pub mode: Mode,
-    pub report: bool,
+    /// Empty: none is wanted; `1`: on stderr; else a file.
+    pub report: FixedPath,
     pub cache: FixedPath,
     origins: [FixedPath; ORIGINS_MAX],
     count: usize,
@@ -83,7 +84,7 @@ unsafe impl Sync for Place {}
 
 static SETTINGS: Place = Place(UnsafeCell::new(Settings {
     mode: Mode::Verify,
-    report: false,
+    report: FixedPath::EMPTY,
     cache: FixedPath::EMPTY,
     origins: [FixedPath::EMPTY; ORIGINS_MAX],
     count: 0,
@@ -142,8 +143,10 @@ impl Settings {
             let mode = Mode::parse(mode);
             self.mode = mode.unwrap_or(Mode::Verify);
             mode.is_some()
+        } else if let Some(report) = entry.strip_prefix(b"REPORT=") {
+            let is_known = matches!(report, b"" | b"0" | b"1") || report[0] == b'/';
+            is_known && (report == b"0" || self.report.set(report))
         } else {
-            self.report |= entry == b"REPORT=1";
             true
         }
     }
@@ -216,7 +219,7 @@ mod tests {
     fn settings(entries: &[&str]) -> (Box<Settings>, bool) {
         let mut settings = Box::new(Settings {
             mode: Mode::Verify,
-            report: false,
+            report: FixedPath::EMPTY,
             cache: FixedPath::EMPTY,
             origins: [FixedPath::EMPTY; ORIGINS_MAX],
             count: 0,
@@ -251,6 +254,7 @@ mod tests {
         for entry in [
             "CACHEFS_MODE=sometimes",
             "CACHEFS_MODE=trust:",
+            "CACHEFS_REPORT=yes",
             "CACHEFS_MODE=trust:-1",
             "CACHEFS_DIR=relative",
             "CACHEFS_ORIGINS=relative",
@@ -258,7 +262,7 @@ mod tests {
             assert!(!settings(&[entry]).1, "{entry}");
         }
         let (settings, sound) = settings(&["CACHEFS_MODE=trust:250", "CACHEFS_REPORT=1"]);
-        assert!(sound && settings.report && settings.mode == Mode::Trust(250));
+        assert!(sound && settings.report.bytes() == b"1" && settings.mode == Mode::Trust(250));
     }
 
     #[test]
