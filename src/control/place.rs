@@ -6,6 +6,7 @@
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+use rustix::process::Pid;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -183,9 +184,10 @@ pub(crate) fn connect(path: &Path) -> io::Result<UnixStream> {
     Ok(socket.into())
 }
 
-/// The user at the other end, as it was when it connected.
-pub(crate) fn peer(socket: impl AsFd) -> io::Result<u32> {
-    Ok(sockopt::socket_peercred(socket)?.uid.as_raw())
+/// The user and the process at the other end, as they were when it connected.
+pub(crate) fn peer(socket: impl AsFd) -> io::Result<(u32, Pid)> {
+    let peer = sockopt::socket_peercred(socket)?;
+    Ok((peer.uid.as_raw(), peer.pid))
 }
 
 #[cfg(test)]

@@ -95,6 +95,11 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("shm_open", "no file of an origin"),
     ("mq_open", "no file"),
     ("sem_open", "no file"),
+    ("flockfile", "no file"),
+    (
+        "posix_spawn_file_actions_addopen",
+        "the C library opens what a new process is to have",
+    ),
     ("catopen", "reads a file by itself, from the origin"),
     ("iconv_open", "no file of an origin"),
     ("acl_get_fd", "asks by fgetxattr"),
