@@ -5,7 +5,7 @@
 //! | `CACHEFS_ORIGINS` | roots of origins, absolute, between colons; without it nothing is done |
 //! | `CACHEFS_DIR` | the cache directory, absolute |
 //! | `CACHEFS_MODE` | `verify` (default), `wait`, `trust` or `trust:MILLISECONDS` |
-//! | `CACHEFS_REPORT` | `1`: at its end, each process tells on stderr what it has done; an absolute path: in this file, at its end |
+//! | `CACHEFS_REPORT` | `1`: each process tells on stderr what it has done; or a file's path |
 
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_char, c_int};

@@ -35,9 +35,11 @@
 //! The file is shared with other processes, so the header is copied and checked
 //! before it is used.
 
+use crate::error::Errno;
 use crate::ids::Identity;
 use crate::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, ORIGIN_NAME_BYTES_MAX, PATH_BYTES_MAX};
 use crate::token::{TAG_BYTES_MAX, VersionToken};
+use std::os::fd::BorrowedFd;
 use xxhash_rust::xxh3::xxh3_64;
 
 const MAGIC: &[u8; 8] = b"CACHEFSO";
@@ -283,9 +285,28 @@ impl Header {
     }
 }
 
+/// The path in a metadata file of an object with this nonce, or None if it is not sound.
+/// Allocates nothing.
+pub(crate) fn path_of<'a>(
+    file: BorrowedFd<'_>,
+    nonce: u64,
+    buffer: &'a mut [u8; HEADER_BYTES_MAX],
+) -> Option<&'a [u8]> {
+    let mut length = 0;
+    while length < buffer.len() {
+        match rustix::io::pread(file, &mut buffer[length..], length as u64) {
+            Ok(0) => break,
+            Ok(count) => length += count,
+            Err(Errno::INTR) => {}
+            Err(_) => return None,
+        }
+    }
+    path_in(buffer.get_mut(..length)?, nonce)
+}
+
 /// The path in a header at the start of `bytes`, which is changed. None: it is not sound,
 /// or of an object with another nonce. Allocates nothing.
-pub(super) fn path_in(bytes: &mut [u8], nonce: u64) -> Option<&[u8]> {
+fn path_in(bytes: &mut [u8], nonce: u64) -> Option<&[u8]> {
     let number = |at: usize| {
         let four = bytes.get(at..at + 4)?.try_into().ok()?;
         usize::try_from(u32::from_le_bytes(four)).ok()

@@ -92,7 +92,8 @@ static void bytes(int fd) {
     unsigned long long sum = 14695981039346656037ULL, count = 0;
     ssize_t got;
     while ((got = read(fd, buffer, sizeof buffer)) > 0) {
-        for (ssize_t at = 0; at < got; at++) sum = (sum ^ (unsigned char)buffer[at]) * 1099511628211ULL;
+        for (ssize_t at = 0; at < got; at++)
+            sum = (sum ^ (unsigned char)buffer[at]) * 1099511628211ULL;
         count += got;
     }
     if (got < 0) fail("read");

@@ -386,10 +386,12 @@ print(package.VALUE)
 with open('data', 'rb') as f:
     m = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
     print(hashlib.sha256(m).hexdigest(), os.fstat(f.fileno())[:7])
-    print(os.path.sameopenfile(f.fileno(), os.open('data', os.O_RDONLY)), os.path.samestat(os.fstat(f.fileno()), os.stat('data')))
+    print(os.path.sameopenfile(f.fileno(), os.open('data', os.O_RDONLY)))
+    print(os.path.samestat(os.fstat(f.fileno()), os.stat('data')))
 with tempfile.TemporaryDirectory() as d:
     shutil.copy2('data', d)
-    print(hashlib.sha256(open(d + '/data', 'rb').read()).hexdigest(), os.stat(d + '/data').st_mtime_ns)
+    print(hashlib.sha256(open(d + '/data', 'rb').read()).hexdigest())
+    print(os.stat(d + '/data').st_mtime_ns)
 print(sum(1 for _ in open('text')))
 print(subprocess.run(['wc', '-c'], stdin=open('data'), capture_output=True, close_fds=True).stdout)
 ";
@@ -534,7 +536,8 @@ fn nginx_sends_files() {
              events {{}}\n\
              http {{ access_log off; sendfile on; open_file_cache off;\n\
                client_body_temp_path {outside}/t1; proxy_temp_path {outside}/t2;\n\
-               fastcgi_temp_path {outside}/t3; uwsgi_temp_path {outside}/t4; scgi_temp_path {outside}/t5;\n\
+               fastcgi_temp_path {outside}/t3; uwsgi_temp_path {outside}/t4;\n\
+               scgi_temp_path {outside}/t5;\n\
                server {{ listen unix:{}; root {}; }} }}",
             socket.display(),
             scene.origin().display()
