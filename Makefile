@@ -22,7 +22,7 @@ INSTALL := BUILD='$(CARGO_TARGET_DIR)/release' pkgconfig/install.sh
 all: build
 
 help:
-	@echo 'make            builds the library, the tool cachefs and the daemon cachefsd'
+	@echo 'make            builds the library, that for LD_PRELOAD, the tool cachefs and cachefsd'
 	@echo 'make install    installs what was built; PREFIX LIBDIR INCLUDEDIR BINDIR SBINDIR UNITDIR'
 	@echo '                DESTDIR'
 	@echo 'make check      formats, lints and runs every test; under 30 minutes'
@@ -38,7 +38,8 @@ deps:
 	@.ci/install-deps
 
 build:
-	$(CARGO) build --release --package libcachefs --package cachefs-ctl --package cachefsd
+	$(CARGO) build --release --package libcachefs --package cachefs-ctl --package cachefsd \
+		--package cachefs-preload
 
 # Without the build as a prerequisite: root should not run cargo.
 install:

@@ -4,7 +4,7 @@
 #
 #   BUILD       where cargo put the release build      target/release
 #   PREFIX      where it will be used                  /usr/local
-#   LIBDIR      libraries and pkgconfig/               $PREFIX/lib
+#   LIBDIR      libraries, libcachefs_preload.so, pkgconfig/   $PREFIX/lib
 #   INCLUDEDIR  cachefs.h                              $PREFIX/include
 #   BINDIR      the tool cachefs                       $PREFIX/bin
 #   SBINDIR     cachefsd and mount.cachefs             $PREFIX/sbin
@@ -88,6 +88,8 @@ install -m 755 "$WORK/libcachefs.so" "$lib/libcachefs.so.$VERSION"
 ln -sf "libcachefs.so.$VERSION" "$lib/libcachefs.so.$ABI"
 ln -sf "libcachefs.so.$ABI" "$lib/libcachefs.so"
 install -m 644 "$WORK/libcachefs.a" "$lib/libcachefs.a"
+# Nobody links it, so it has neither a version nor a soname.
+install -m 755 "$BUILD/libcachefs_preload.so" "$lib/libcachefs_preload.so"
 install -m 644 "$WORK/cachefs.pc" "$lib/pkgconfig/cachefs.pc"
 install -m 644 include/cachefs.h "$DESTDIR$INCLUDEDIR/cachefs.h"
 install -m 755 "$BUILD/cachefs" "$DESTDIR$BINDIR/cachefs"

@@ -61,6 +61,11 @@ impl Filler {
         Ok(filler)
     }
 
+    /// Whether nothing waits and nothing is under way.
+    pub fn is_idle(&self) -> bool {
+        self.inner.state.lock().known.is_empty()
+    }
+
     /// Has a file copied when there is time for it. False: it is not below a root, or too
     /// many wait.
     pub fn fill(&self, path: &[u8]) -> bool {

@@ -28,7 +28,7 @@ mod server;
 pub use client::{Client, Failure, Heard};
 pub use filler::{Filler, WAITING_MAX};
 pub use name::Name;
-pub use place::{Place, XATTR, sockets};
+pub use place::{DIRECTORY, Place, XATTR, hash_of, sockets};
 pub use protocol::{
     Answer, Command, FILL, PATH_BYTES_MAX, REQUEST_BYTES_MAX, Refusal, Request, VERSION,
 };

@@ -6,6 +6,7 @@
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+use rustix::process::Pid;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -17,8 +18,8 @@ use std::time::{Duration, Instant};
 /// The extended attribute by which a mountpoint tells the path of its socket.
 pub const XATTR: &str = "user.cachefs.control";
 
-/// Below the cache directory.
-const DIRECTORY: &str = "control";
+/// Where sockets are, below the cache directory.
+pub const DIRECTORY: &str = "control";
 /// What is locked while a socket is made.
 const LOCK: &str = "lock";
 /// Servers of one cache and one origin.
@@ -126,11 +127,15 @@ fn lock(path: &Path) -> io::Result<OwnedFd> {
 
 /// The name of a socket: FNV-1a of the root's bytes, in hexadecimal, and a number.
 fn file_name(origin: &Path, number: u32) -> String {
-    let bytes = origin.as_os_str().as_encoded_bytes();
-    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let hash = hash_of(origin.as_os_str().as_encoded_bytes());
     format!("{hash:016x}-{number}.sock")
+}
+
+/// The number in the names of the sockets of an origin, by its root.
+pub fn hash_of(origin: &[u8]) -> u64 {
+    origin.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 /// A path in place of one that may be longer than an address of a socket can be
@@ -179,9 +184,10 @@ pub(crate) fn connect(path: &Path) -> io::Result<UnixStream> {
     Ok(socket.into())
 }
 
-/// The user at the other end, as it was when it connected.
-pub(crate) fn peer(socket: impl AsFd) -> io::Result<u32> {
-    Ok(sockopt::socket_peercred(socket)?.uid.as_raw())
+/// The user and the process at the other end, as they were when it connected.
+pub(crate) fn peer(socket: impl AsFd) -> io::Result<(u32, Pid)> {
+    let peer = sockopt::socket_peercred(socket)?;
+    Ok((peer.uid.as_raw(), peer.pid))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use crate::protocol::{REQUEST_BYTES_MAX, VERSION};
 use parking_lot::{Condvar, Mutex};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -31,6 +32,9 @@ pub trait Service: Send + Sync + 'static {
     /// Somebody has opened a file, by this absolute path, and would like it to be in the
     /// cache. Does not wait for that.
     fn fill(&self, path: &[u8]);
+
+    /// A process that may command has connected.
+    fn met(&self, _process: Pid) {}
 }
 
 /// Says things to a client before its command is done.
@@ -223,12 +227,13 @@ impl Inner {
     }
 
     fn serve(&self, stream: &UnixStream) -> io::Result<()> {
-        let user = place::peer(stream)?;
+        let (user, process) = place::peer(stream)?;
         if user != 0 && user != self.user {
             tracing::warn!("user {user} may not command this daemon");
             let text = format!("only root and user {} may command this daemon", self.user);
             return say(stream, &Answer::Failed(Refusal::new(Errno::PERM, text)));
         }
+        self.service.met(process);
         let mut reader = BufReader::new(stream);
         while let Some(first) = reader.fill_buf()?.first() {
             match first {

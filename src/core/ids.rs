@@ -16,10 +16,17 @@ pub(crate) struct Key(pub(crate) [u8; 16]);
 
 impl Identity {
     pub(crate) fn key(&self) -> Key {
+        Key::of(&self.origin, &self.file)
+    }
+}
+
+impl Key {
+    /// Of the identity that has these two. Allocates nothing.
+    pub(crate) fn of(origin: &[u8], file: &[u8]) -> Self {
         let mut hasher = Xxh3::new();
-        hasher.update(&(self.origin.len() as u32).to_le_bytes());
-        hasher.update(&self.origin);
-        hasher.update(&self.file);
-        Key(hasher.digest128().to_be_bytes())
+        hasher.update(&(origin.len() as u32).to_le_bytes());
+        hasher.update(origin);
+        hasher.update(file);
+        Self(hasher.digest128().to_be_bytes())
     }
 }

@@ -4,6 +4,7 @@
 //! | folder | what it decides or does | knows of |
 //! |---|---|---|
 //! | `lease`, `present` | views of cached bytes | `request`, `store`, `memory`, `buf` |
+//! | `peek` | a look at a cache without opening it | `store`, `evict`, `ids` |
 //! | `request/` | the way of one request, a file a step | everything below |
 //! | `exec/` | library threads and their inboxes | `request`, `io`, `buf` |
 //! | `origin/` | where bytes come from | `exec` (to answer it), `buf` |
@@ -35,6 +36,7 @@ mod log;
 mod memory;
 mod options;
 mod origin;
+pub mod peek;
 mod present;
 mod qos;
 mod queue;

@@ -11,6 +11,7 @@ pub(crate) use mapped::Mapped;
 
 use crate::error::Errno;
 use rustix::event::epoll;
+use rustix::fs::{Mode, OFlags};
 use std::cell::Cell;
 use std::io;
 use std::mem::MaybeUninit;
@@ -199,21 +200,31 @@ pub(crate) fn boot_time() -> Duration {
 /// The kernel's name for this boot (random(4)). Where /proc does not tell, a
 /// number that no object has: what was cached before is then not trusted.
 pub(crate) fn boot_id() -> Result<[u8; 16], Errno> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let digits: Vec<u8> = text
-        .chars()
-        .filter_map(|c| c.to_digit(16))
-        .map(|digit| digit as u8)
-        .collect();
-    let mut id = [0; 16];
-    if digits.len() == 2 * id.len() {
-        for (byte, pair) in id.iter_mut().zip(digits.chunks(2)) {
-            *byte = pair[0] << 4 | pair[1];
+    match boot_id_told() {
+        Some(id) => Ok(id),
+        None => {
+            let mut id = [0; 16];
+            random(&mut id)?;
+            Ok(id)
         }
-    } else {
-        random(&mut id)?;
     }
-    Ok(id)
+}
+
+/// The same where /proc tells it. Allocates nothing.
+pub(crate) fn boot_id_told() -> Option<[u8; 16]> {
+    let path = c"/proc/sys/kernel/random/boot_id";
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty()).ok()?;
+    let mut text = [0; 64];
+    let length = rustix::io::read(&file, &mut text).ok()?;
+    let mut digits = text[..length]
+        .iter()
+        .filter_map(|byte| char::from(*byte).to_digit(16));
+    let mut id = [0; 16];
+    for byte in &mut id {
+        *byte = (digits.next()? << 4 | digits.next()?) as u8;
+    }
+    digits.next().is_none().then_some(id)
 }
 
 /// Fills a few bytes from the kernel's generator (getrandom(2), which gives up
@@ -243,16 +254,19 @@ pub(crate) struct Attributes {
     pub(crate) mount: u64,
 }
 
+/// A time of statx(2) in nanoseconds since 1970.
+pub(crate) fn nanoseconds(seconds: i64, rest: u32) -> i64 {
+    seconds
+        .saturating_mul(1_000_000_000)
+        .saturating_add(i64::from(rest))
+}
+
 /// Fields that [`Attributes`] needs.
 pub(crate) const STATX_MASK: u32 = libc::STATX_BASIC_STATS | libc::STATX_MNT_ID;
 
 impl From<&libc::statx> for Attributes {
     fn from(raw: &libc::statx) -> Self {
-        let nanoseconds = |time: &libc::statx_timestamp| {
-            time.tv_sec
-                .saturating_mul(1_000_000_000)
-                .saturating_add(i64::from(time.tv_nsec))
-        };
+        let nanoseconds = |time: &libc::statx_timestamp| nanoseconds(time.tv_sec, time.tv_nsec);
         Self {
             mode: u32::from(raw.stx_mode),
             size: raw.stx_size,

@@ -3,6 +3,7 @@
 use crate::commands::bench;
 use crate::options;
 use clap::{Parser, Subcommand};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Looks after a cache of libcachefs: fills it, reads through it, and shows
@@ -64,6 +65,13 @@ pub enum Command {
     /// Copy files and directories into the cache
     #[command(after_long_help = WARM_HELP)]
     Warm(Warm),
+    /// Run a program that opens files below the origin from the cache
+    #[command(after_long_help = RUN_HELP)]
+    Run(Run),
+    /// Copy what programs ask for into the cache, until nobody asks any more
+    ///
+    /// "cachefs run" starts it where there is none.
+    Agent(Agent),
     /// Write files to stdout, through the cache
     #[command(after_long_help = PATH_HELP)]
     Cat(Cat),
@@ -109,6 +117,8 @@ impl Args {
     pub fn options(&self) -> impl Iterator<Item = &str> {
         let after = match &self.command {
             Command::Warm(args) => &args.options,
+            Command::Run(args) => &args.options,
+            Command::Agent(args) => &args.options,
             Command::Cat(args) => &args.options,
             Command::Stat(args) => &args.options,
             Command::Why(args) => &args.options,
@@ -144,6 +154,60 @@ pub struct Warm {
     /// Say nothing but errors
     #[arg(short, long)]
     pub quiet: bool,
+    /// After the command.
+    #[command(flatten)]
+    pub options: Options,
+}
+
+/// See [`Command::Run`].
+#[derive(clap::Args)]
+pub struct Run {
+    /// When the origin is asked: verify, at each open; wait, the same, and what
+    /// is not cached is waited for; trust or trust:MILLISECONDS, not again for
+    /// so long
+    #[arg(long, value_name = "MODE", default_value = "verify", value_parser = run_mode)]
+    pub mode: String,
+    /// Have each process tell on stderr, at its end, what it opened in the cache
+    #[arg(long)]
+    pub report: bool,
+    /// Copy nothing: use what is cached already
+    #[arg(long)]
+    pub no_agent: bool,
+    /// The program, and its arguments
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "PROGRAM"
+    )]
+    pub words: Vec<OsString>,
+    /// After the command.
+    #[command(flatten)]
+    pub options: Options,
+}
+
+fn run_mode(text: &str) -> Result<String, String> {
+    let is_number = |digits: &str| digits.parse::<u64>().is_ok();
+    match text {
+        "verify" | "wait" | "trust" => Ok(text.to_owned()),
+        _ if text.strip_prefix("trust:").is_some_and(is_number) => Ok(text.to_owned()),
+        _ => Err("not verify, wait, trust or trust:MILLISECONDS".to_owned()),
+    }
+}
+
+/// See [`Command::Agent`].
+#[derive(clap::Args)]
+pub struct Agent {
+    /// Go on in the background, and return once others can ask
+    #[arg(long)]
+    pub background: bool,
+    /// Says nothing once others can ask: how --background starts it
+    #[arg(long, hide = true)]
+    pub detached: bool,
+    /// How long nobody has to ask, and no process to be there that has asked
+    #[arg(long, value_name = "SECONDS", default_value_t = 60,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub idle: u32,
     /// After the command.
     #[command(flatten)]
     pub options: Options,
@@ -393,6 +457,16 @@ const VERIFY_HELP: &str = "\
 Reads what is cached past the page cache. What is wrong is dropped, a chunk at a
 time, and fetched again when it is next read. What has no checksum, since the
 kernel had copied it, gets one. The exit status is 3 if something was dropped.";
+
+const RUN_HELP: &str = "\
+The program is started with libcachefs_preload.so in LD_PRELOAD. A file below
+the origin that is whole in the cache is opened there; any other is opened at
+the origin, and an agent is asked to copy it. docs/preload.md says what is
+never opened in the cache.
+
+What does not open its files by functions of the C library is told of before it
+is started, and runs without a cache: statically linked programs, those of Go,
+those of another C library, and those that get privileges when they are started.";
 
 const PATH_HELP: &str = "\
 Which file a name means:

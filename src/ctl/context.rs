@@ -26,6 +26,8 @@ pub struct Context {
     mount: Option<PathBuf>,
     /// The command line has options: they are about what this tool opens itself.
     has_options: bool,
+    /// Those of the variable, and of the command line.
+    options: Vec<String>,
 }
 
 impl Context {
@@ -35,7 +37,8 @@ impl Context {
         let mut origin_options = OriginOptions::default();
         let variable = std::env::var(options::VARIABLE).unwrap_or_default();
         let from_variable = variable.split(',').filter(|text| !text.is_empty());
-        for text in from_variable.chain(args.options()) {
+        let options: Vec<_> = from_variable.chain(args.options()).collect();
+        for text in &options {
             options::apply(&mut config, &mut origin_options, text)?;
         }
         let dispatch = log::dispatch(console.clone(), config.log_level)?;
@@ -56,12 +59,18 @@ impl Context {
             origin: args.global.origin.clone(),
             mount: args.global.mount.clone(),
             has_options: args.options().next().is_some(),
+            options: options.into_iter().map(str::to_owned).collect(),
         })
     }
 
     /// The cache directory, as it was given.
     pub fn cache_directory(&self) -> &Path {
         &self.cache
+    }
+
+    /// The options of the cache and the origin, as a command line has them.
+    pub fn words_of_options(&self) -> impl Iterator<Item = &str> {
+        self.options.iter().map(String::as_str)
     }
 
     /// The root of the origin, if one was given.

@@ -37,6 +37,14 @@ impl Failure {
         }
     }
 
+    /// Something did not work, and there is a status for that.
+    pub fn with_status(message: impl Into<String>, status: u8) -> Self {
+        Self {
+            message: Some(message.into()),
+            status,
+        }
+    }
+
     /// Something did not work, and the user has been told what.
     pub fn told() -> Self {
         Self {

@@ -239,6 +239,13 @@ impl Accounts {
         }
     }
 
+    /// Nobody says of an object any more that it is whole.
+    pub(crate) fn break_seal(&self, key: Key, nonce: u64) {
+        if let Some(known) = self.known(key, nonce) {
+            self.table.put_seal(known.handle, 0);
+        }
+    }
+
     /// The object was evicted.
     pub(crate) fn evicted(&self, entry: &Entry) {
         s3fifo::evicted(&self.table, entry.handle, entry.key);

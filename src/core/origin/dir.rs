@@ -162,7 +162,8 @@ impl Directory {
     /// The inode and the place of its file system below the root; and whether that
     /// is near.
     fn identity(&self, fd: &OwnedFd, attributes: &Attributes) -> (Vec<u8>, bool) {
-        let mut identity = attributes.inode.to_string().into_bytes();
+        let mut buffer = [0; FILE_ID_BYTES_MAX];
+        let mut identity = file_id(attributes.inode, &mut buffer).to_vec();
         if attributes.mount == self.mount {
             return (identity, self.near);
         }
@@ -187,6 +188,25 @@ impl Directory {
     }
 }
 
+/// Digits that an inode has at most.
+pub(crate) const FILE_ID_BYTES_MAX: usize = 20;
+
+/// What tells a file on the file system of the root from the others there: its inode, in
+/// decimal. Allocates nothing.
+pub(crate) fn file_id(inode: u64, buffer: &mut [u8; FILE_ID_BYTES_MAX]) -> &[u8] {
+    let mut start = buffer.len();
+    let mut rest = inode;
+    for (place, byte) in buffer.iter_mut().enumerate().rev() {
+        *byte = b'0' + (rest % 10) as u8;
+        start = place;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    &buffer[start..]
+}
+
 fn is_near(fd: BorrowedFd<'_>) -> bool {
     // What does not even tell its type is not trusted to answer.
     filesystem::distance(fd).is_ok_and(|distance| distance != Distance::Remote)
@@ -207,6 +227,14 @@ fn mount_point(mount: u64) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_id_of_a_file_is_its_inode_in_decimal() {
+        for inode in [0, 7, 10, 1234567890, u64::MAX] {
+            let mut buffer = [0; FILE_ID_BYTES_MAX];
+            assert_eq!(file_id(inode, &mut buffer), inode.to_string().as_bytes());
+        }
+    }
 
     #[test]
     fn files_are_read_with_waiting() {

@@ -37,12 +37,13 @@ use std::time::Duration;
 use asking::Asking;
 pub(crate) use custom::{Custom, OpenReply, OriginJob, ReadReply, StatReply};
 pub use custom::{CustomOrigin, OriginRead};
-pub(crate) use dir::Directory;
+pub(crate) use dir::{Directory, FILE_ID_BYTES_MAX, file_id};
 use health::Health;
 pub(crate) use health::is_unreachable;
 pub use health::{Circuit, OriginReport};
 use known::{Belief, Known};
 pub use options::{ORIGIN_OPTIONS, OriginOptions};
+pub(crate) use path::is_plain;
 
 /// An origin in use. Clones are the same origin.
 #[derive(Clone)]

@@ -6,15 +6,24 @@ use std::borrow::Cow;
 /// others, and `.`. What stands last stays, since behind a file it is an error; links and
 /// `..` stay, since only the file system knows what they mean.
 pub(super) fn plain(path: &[u8]) -> Cow<'_, [u8]> {
-    let means_nothing = |part: &[u8]| part.is_empty() || part == b".";
-    let mut parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
-    let last = parts.pop().unwrap_or_default();
-    if !parts.iter().any(|part| means_nothing(part)) {
+    if is_plain(path) {
         return Cow::Borrowed(path);
     }
+    let mut parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
+    let last = parts.pop().unwrap_or_default();
     parts.retain(|part| !means_nothing(part));
     parts.push(last);
     Cow::Owned(parts.join(&b'/'))
+}
+
+/// Whether [`plain`] leaves a path as it is. Allocates nothing.
+pub(crate) fn is_plain(path: &[u8]) -> bool {
+    let mut parts = path.rsplit(|byte| *byte == b'/').skip(1);
+    !parts.any(means_nothing)
+}
+
+fn means_nothing(part: &[u8]) -> bool {
+    part.is_empty() || part == b"."
 }
 
 #[cfg(test)]

@@ -69,7 +69,8 @@ impl Object {
             condemned.enter(&self.stored, chunk, Instant::now());
             return false;
         }
-        self.bitmap.drop_unreadable(chunk);
+        let take_back = || self.bitmap.drop_unreadable(chunk);
+        self.store.unsealed(self.key, self.header.nonce, take_back);
         self.store.counters.chunks_dropped.add(1);
         true
     }
@@ -108,7 +109,8 @@ impl Chore for Executor {
     fn work(&mut self, _: &AtomicBool) -> Option<Instant> {
         let store = self.0.upgrade()?;
         let (object, chunk) = store.condemned.chunks.lock().pop()?;
-        match object.condemn(&store.disk, chunk) {
+        let take_back = || object.condemn(&store.disk, chunk);
+        match store.unsealed(object.key, object.nonce, take_back) {
             Ok(true) => store.counters.chunks_dropped.add(1),
             Ok(false) => {
                 let later = Instant::now() + RETRY;

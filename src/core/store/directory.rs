@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 
 /// The file that makes a directory a cache: two lines of text.
 const MARKER: &str = "cachefs.format";
-/// Where the objects are.
-const OBJECTS: &str = "objects";
+/// Where the objects are, in the cache directory.
+pub const OBJECTS: &str = "objects";
 /// A sign for backup programs, see https://bford.info/cachedir/.
 const CACHEDIR_TAG: &str = "CACHEDIR.TAG";
 const CACHEDIR_TAG_TEXT: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\

@@ -10,7 +10,7 @@ use crate::error::{Context, Errno, Result};
 use crate::limits::CACHE_LOCK_MS_MAX;
 use crate::sys::Mapped;
 use rustix::fs::{FallocateFlags, Mode, OFlags};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
@@ -64,6 +64,18 @@ impl Invalidations {
             }
             None => Mapped::alone(BYTES).context(|| "map the counters of invalidations")?,
         };
+        Ok(Self { counters })
+    }
+
+    /// Those of a cache directory, if it has them. Allocates nothing.
+    pub(crate) fn look(root: BorrowedFd<'_>) -> std::result::Result<Self, Errno> {
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = rustix::fs::openat(root, FILE, flags, Mode::empty())?;
+        if (rustix::fs::fstat(&file)?.st_size as u64) < BYTES {
+            return Err(Errno::NODATA);
+        }
+        // Only where the slot table is, which is not on a file system of another process.
+        let counters = Mapped::map(file.as_fd(), BYTES, false)?;
         Ok(Self { counters })
     }
 

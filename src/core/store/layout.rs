@@ -35,9 +35,11 @@
 //! The file is shared with other processes, so the header is copied and checked
 //! before it is used.
 
+use crate::error::Errno;
 use crate::ids::Identity;
 use crate::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, ORIGIN_NAME_BYTES_MAX, PATH_BYTES_MAX};
 use crate::token::{TAG_BYTES_MAX, VersionToken};
+use std::os::fd::BorrowedFd;
 use xxhash_rust::xxh3::xxh3_64;
 
 const MAGIC: &[u8; 8] = b"CACHEFSO";
@@ -51,8 +53,7 @@ const MODE: std::ops::Range<usize> = MODE_OFFSET..MODE_OFFSET + 8;
 /// The only flag.
 const DIRECT: u32 = 1;
 /// Bytes that a header has at most.
-pub(crate) const HEADER_BYTES_MAX: usize =
-    FIXED_BYTES + ORIGIN_NAME_BYTES_MAX + 2 * PATH_BYTES_MAX + 64;
+pub const HEADER_BYTES_MAX: usize = FIXED_BYTES + ORIGIN_NAME_BYTES_MAX + 2 * PATH_BYTES_MAX + 64;
 /// Files grow by pages, so that a mapping never ends inside one.
 const PAGE_BYTES: u64 = 4096;
 
@@ -284,6 +285,45 @@ impl Header {
     }
 }
 
+/// The path in a metadata file of an object with this nonce, or None if it is not sound.
+/// Allocates nothing.
+pub(crate) fn path_of<'a>(
+    file: BorrowedFd<'_>,
+    nonce: u64,
+    buffer: &'a mut [u8; HEADER_BYTES_MAX],
+) -> Option<&'a [u8]> {
+    let mut length = 0;
+    while length < buffer.len() {
+        match rustix::io::pread(file, &mut buffer[length..], length as u64) {
+            Ok(0) => break,
+            Ok(count) => length += count,
+            Err(Errno::INTR) => {}
+            Err(_) => return None,
+        }
+    }
+    path_in(buffer.get_mut(..length)?, nonce)
+}
+
+/// The path in a header at the start of `bytes`, which is changed. None: it is not sound,
+/// or of an object with another nonce. Allocates nothing.
+fn path_in(bytes: &mut [u8], nonce: u64) -> Option<&[u8]> {
+    let number = |at: usize| {
+        let four = bytes.get(at..at + 4)?.try_into().ok()?;
+        usize::try_from(u32::from_le_bytes(four)).ok()
+    };
+    let (format, length) = (number(8)?, number(12)?);
+    let texts = [number(144)?, number(148)?, number(152)?];
+    let is_ours = bytes.starts_with(MAGIC)
+        && format == FORMAT as usize
+        && bytes.get(120..128)? == nonce.to_le_bytes();
+    let start = FIXED_BYTES.checked_add(texts[0])?.checked_add(texts[1])?;
+    let end = start.checked_add(texts[2])?;
+    let header = bytes.get_mut(..length).filter(|_| length >= FIXED_BYTES)?;
+    let stored: [u8; 8] = header[CHECKSUM].try_into().ok()?;
+    let is_sound = u64::from_le_bytes(stored) == checksum_of_header(header);
+    header.get(start..end).filter(|_| is_ours && is_sound)
+}
+
 /// XXH3 of what never changes of a header; the rest of it is made zero.
 fn checksum_of_header(header: &mut [u8]) -> u64 {
     for changes in [BOOT, CHECKSUM, MODE] {
@@ -342,6 +382,21 @@ mod tests {
         for direct in [false, true] {
             let header = Header { direct, ..header() };
             assert_eq!(Header::decode(&header.encode()), Some(header));
+        }
+    }
+
+    #[test]
+    fn the_path_is_found_only_in_a_sound_header_of_the_nonce() {
+        let bytes = header().encode();
+        assert_eq!(path_in(&mut bytes.clone(), 8), Some(&b"a/b"[..]));
+        assert_eq!(path_in(&mut bytes.clone(), 9), None);
+        for bit in [8 * 8, 12 * 8, 144 * 8 + 31, 150 * 8, (bytes.len() - 1) * 8] {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(path_in(&mut damaged, 8), None, "bit {bit}");
+        }
+        for length in 0..bytes.len() {
+            assert_eq!(path_in(&mut bytes[..length].to_vec(), 8), None);
         }
     }
 

@@ -20,11 +20,13 @@ mod layout;
 mod list;
 mod load;
 mod lock;
+mod names;
 mod object;
 mod preallocate;
 mod probe;
 mod repair;
 mod room;
+mod seal;
 mod slots;
 mod space;
 mod sync;
@@ -49,7 +51,7 @@ use direct::Refusal;
 use directory::{Directory, Wanted};
 use health::Health;
 use keeper::Keeper;
-use layout::{HEADER_BYTES_MAX, Header};
+use layout::Header;
 use load::Memory;
 use object::Data;
 use once_cell::sync::OnceCell;
@@ -72,38 +74,19 @@ use warm::Warm;
 pub(crate) use claim::Claim;
 pub(crate) use direct::Direct;
 pub(crate) use directory::blocks_writing;
-pub use directory::is_cache;
+pub use directory::{OBJECTS, is_cache};
 pub use explain::{Kept, KeptObject};
 pub(crate) use health::{Condition, Trust};
 pub(crate) use invalidations::{Invalidations, Mark, Spot};
-pub(crate) use layout::{Geometry, checksum};
+pub use layout::HEADER_BYTES_MAX;
+pub(crate) use layout::{Geometry, checksum, path_of};
+pub(crate) use names::{DATA_NAME_BYTES, METADATA_NAME_BYTES};
 pub(crate) use object::Object;
 pub(crate) use preallocate::{Blocks, Preallocation};
+pub(crate) use seal::{MARKED, seal_of};
+pub(crate) use slots::open_table;
 pub use verify::Verification;
 pub(crate) use verify::Walk;
-
-/// Where the files of an object are, below `objects`.
-impl Key {
-    fn hex(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
-    fn bucket(&self) -> String {
-        format!("{:02x}", self.0[0])
-    }
-
-    fn metadata_name(&self) -> String {
-        format!("{}/{}.meta", self.bucket(), self.hex())
-    }
-
-    fn unfinished_name(&self) -> String {
-        format!("{}/{}.new", self.bucket(), self.hex())
-    }
-
-    fn data_name(&self, nonce: u64) -> String {
-        format!("{}/{}.{nonce:016x}.data", self.bucket(), self.hex())
-    }
-}
 
 /// What the directory has for an identity.
 enum Found {
@@ -324,6 +307,7 @@ impl Store {
         if object.account.is_none() {
             object.account = self.account_of(&object);
         }
+        object.seal();
         let object = Arc::new(object);
         open.insert(key, &object);
         Ok((object, reason))

@@ -144,9 +144,7 @@ impl Object {
     pub(crate) fn judge(&self, chunk: u64, bytes: &[u8]) -> bool {
         let is_good = self.bitmap.sum(chunk) == Some(checksum(bytes));
         if is_good {
-            self.bitmap.confirm(chunk);
-            self.bitmap.settle();
-            self.changed();
+            self.confirm(chunk);
         } else {
             self.drop_doubted(chunk);
         }
@@ -196,6 +194,7 @@ impl Object {
         self.bitmap.publish(chunk, sum);
         self.bitmap.settle();
         self.changed();
+        self.seal();
     }
 
     /// Room for a chunk that is about to be written. False: do not store it.

@@ -313,6 +313,7 @@ impl Store {
 
     /// Removes an object although it is in use: its users keep their handles.
     pub(super) fn remove(&self, key: Key, nonce: u64) {
+        self.accounts.break_seal(key, nonce);
         self.forget_unsynced(nonce);
         let bucket = self.lock_bucket(key);
         if let Err(error) = &bucket {

@@ -10,7 +10,7 @@ use crate::evict::{FIXED_BYTES, PROCESSES_MAX, Sizes, Standing, Table};
 use crate::limits::{CACHE_LOCK_MS_MAX, OBJECT_SHARE_BYTES, OBJECTS_DEFAULT_MAX, OBJECTS_MIN};
 use crate::sys;
 use rustix::fs::{FlockOperation, Mode, OFlags};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
 const NAME: &str = "slots";
@@ -131,9 +131,20 @@ fn find(root: &OwnedFd, wanted: Wanted) -> Result<Option<(OwnedFd, Sizes, bool)>
         }
         _ => {
             tracing::info!("the slot table is made anew");
+            // Who has only looked at it, and so is not known of, sees it go.
+            rustix::io::pwrite(&file, &[0; FIXED_BYTES], 0).context(|| format!("end {NAME}"))?;
             Ok(None)
         }
     }
+}
+
+/// The table of a directory, for somebody who only looks at it and is no member.
+/// Allocates nothing. EPROTONOSUPPORT: it is of another format, or damaged.
+pub(crate) fn open_table(root: BorrowedFd<'_>) -> std::result::Result<Table, Errno> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = rustix::fs::openat(root, NAME, flags, Mode::empty())?;
+    let sizes = read_sizes(&file)?.ok_or(Errno::PROTONOSUPPORT)?;
+    Table::map(file.as_fd(), sizes)
 }
 
 /// None: it is damaged.

@@ -224,7 +224,7 @@ impl Stored {
         if !unsynced.is_empty() {
             if let Err(errno) = disk.sync(self.data.as_fd()) {
                 // The kernel takes its pages for clean, and may read others at any time.
-                bitmap.keep_only_durable();
+                store.unsealed(self.key, self.nonce, || bitmap.keep_only_durable());
                 return Err(errno).context(|| "sync a cached file");
             }
             if unsynced.is_unsound {

@@ -259,10 +259,11 @@ impl Reader {
 
 impl Object {
     /// A doubted chunk is what was written.
-    fn confirm(&self, chunk: u64) {
+    pub(super) fn confirm(&self, chunk: u64) {
         self.bitmap.confirm(chunk);
         self.bitmap.settle();
         self.changed();
+        self.seal();
     }
 
     /// Gives a present chunk the checksum that it does not have; whether it did.
@@ -285,7 +286,8 @@ impl Object {
             self.bitmap.condemn(chunk);
             return Ok(true);
         }
-        let condemned = self.stored.condemn(&self.store.disk, chunk);
+        let take_back = || self.stored.condemn(&self.store.disk, chunk);
+        let condemned = self.store.unsealed(self.key, self.header.nonce, take_back);
         if let Err(error) = &condemned {
             self.store.health.failed(error);
             self.store.discard(self.key, self.header.nonce);

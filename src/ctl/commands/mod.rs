@@ -1,5 +1,6 @@
 //! One file for each command.
 
+mod agent;
 pub mod bench;
 mod cat;
 mod doctor;
@@ -8,6 +9,7 @@ mod keep;
 mod ls;
 mod options;
 mod reload;
+mod run;
 mod stat;
 mod stop;
 mod top;
@@ -26,6 +28,8 @@ use std::path::{Path, PathBuf};
 pub fn run(context: &Context, command: &Command) -> Outcome {
     match command {
         Command::Warm(args) => warm::run(context, args),
+        Command::Run(args) => run::run(context, args),
+        Command::Agent(args) => agent::run(context, args),
         Command::Cat(args) => cat::run(context, args),
         Command::Stat(args) => stat::run(context, args),
         Command::Why(args) => why::run(context, args),

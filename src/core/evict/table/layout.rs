@@ -13,6 +13,7 @@
 //! it may have, blocks from which on its objects go first; 0: no limit |
 //! | 8192.. | slots of 32 bytes: two words of key, nonce, state |
 //! | then | places of the short queue, of the long one, fingerprints: 8 bytes each |
+//! | then | the seal of each slot: 8 bytes, see `store/seal.rs` |
 //!
 //! Words are of 8 bytes, in the order of bytes of the host: a table of another kind of
 //! host has another magic, and is made anew.
@@ -21,7 +22,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"CACHEFST");
 /// Raised whenever a reader of the last format would misread the new one.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 /// Bytes of the part that never changes.
 pub(crate) const FIXED_BYTES: usize = 40;
 const HEADER_BYTES: u64 = 8192;
@@ -115,8 +116,12 @@ impl Sizes {
         self.place(true, self.places) + index * 8
     }
 
+    pub(super) fn seal(&self, slot: u64) -> u64 {
+        self.cell(self.cells) + slot * 8
+    }
+
     pub(crate) fn file_bytes(&self) -> u64 {
-        self.cell(self.cells).next_multiple_of(4096)
+        self.seal(self.slots).next_multiple_of(4096)
     }
 
     /// The part that never changes.

@@ -194,6 +194,7 @@ impl Table {
         for (word, value) in [(0, first), (1, second), (2, nonce)] {
             self.of_slot(slot, word).store(value, Ordering::Relaxed);
         }
+        self.seal_word(slot).store(0, Ordering::Relaxed);
         self.state_word(slot).store(live.0, Ordering::Release);
         drop(begun);
         Some(Handle {
@@ -222,6 +223,51 @@ impl Table {
         None
     }
 
+    fn seal_word(&self, slot: u64) -> &AtomicU64 {
+        assert!(slot < self.sizes.slots);
+        self.memory.word(self.sizes.seal(slot))
+    }
+
+    /// What says that an object is whole; 0: nobody does. SeqCst: see `store/seal.rs`.
+    pub(crate) fn put_seal(&self, handle: Handle, seal: u64) {
+        if u64::from(handle.slot) < self.sizes.slots {
+            self.seal_word(handle.slot.into())
+                .store(seal, Ordering::SeqCst);
+        }
+    }
+
+    /// What was put there. Acquire: what it vouches for was done before.
+    pub(crate) fn seal(&self, handle: Handle) -> u64 {
+        if u64::from(handle.slot) < self.sizes.slots {
+            self.seal_word(handle.slot.into()).load(Ordering::Acquire)
+        } else {
+            0
+        }
+    }
+
+    /// Puts another seal in the place of one that is still there.
+    pub(crate) fn replace_seal(&self, handle: Handle, seal: u64, other: u64) {
+        if u64::from(handle.slot) < self.sizes.slots {
+            let word = self.seal_word(handle.slot.into());
+            // What is there otherwise is of somebody who knows more.
+            let _ = word.compare_exchange(seal, other, Ordering::SeqCst, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts one more use, unless so many are counted that it makes no difference.
+    pub(crate) fn touch_once(&self, handle: Handle) {
+        let entry = self.get(handle);
+        if entry.is_some_and(|entry| entry.state.uses() < USES_MAX) {
+            self.touch(handle);
+        }
+    }
+
+    /// Whether this is the table of its directory, and not one that was replaced.
+    pub(crate) fn is_current(&self) -> bool {
+        let start = self.memory.word(0).load(Ordering::Acquire);
+        start.to_ne_bytes() == self.sizes.encode()[..8]
+    }
+
     /// Changes the state of a slot that is still the same. Gives what it was and is.
     fn change(&self, handle: Handle, change: impl Fn(State) -> State) -> Option<(State, State)> {
         if u64::from(handle.slot) >= self.sizes.slots {
@@ -246,6 +292,7 @@ impl Table {
     /// Frees a slot. Gives what it was.
     pub(crate) fn remove(&self, handle: Handle) -> Option<State> {
         let _begun = self.begin();
+        self.put_seal(handle, 0);
         let (before, _) = self.change(handle, |state| state.turned(Kind::Gone))?;
         self.settle(Some(before), None, false);
         take_off(self.word(Word::Objects), 1);

@@ -1,0 +1,211 @@
+//! A look at a cache directory by somebody who does not open the cache: which of its
+//! data files are the whole of a file as its origin has it now.
+//!
+//! For code that runs in other people's programs. It starts no thread, holds no
+//! descriptor, allocates nothing, takes no lock, writes no log and never panics; after
+//! [`Peek::open`], it takes no system call either. What it knows it has from the slot
+//! table, which it maps: see `store/seal.rs`.
+
+use crate::error::Errno;
+use crate::evict::{Handle, Table};
+use crate::ids::Key;
+use crate::origin::{FILE_ID_BYTES_MAX, file_id, is_plain};
+use crate::store::{
+    DATA_NAME_BYTES, Invalidations, MARKED, METADATA_NAME_BYTES, Spot, open_table, path_of, seal_of,
+};
+use crate::sys;
+use crate::token::VersionToken;
+use rustix::fs::Statx;
+use std::os::fd::BorrowedFd;
+
+pub use crate::store::{HEADER_BYTES_MAX, OBJECTS};
+
+/// A cache directory that is looked at. Nobody who uses the cache knows of it.
+pub struct Peek {
+    table: Table,
+    boot_id: [u8; 16],
+    invalidations: Option<Invalidations>,
+}
+
+/// What tells a file of a directory origin from all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileKey(Key);
+
+impl FileKey {
+    /// Of a file on the file system of the origin's root; `origin` is the path of that
+    /// root without links.
+    pub fn new(origin: &[u8], inode: u64) -> Self {
+        let mut buffer = [0; FILE_ID_BYTES_MAX];
+        Self(Key::of(origin, file_id(inode, &mut buffer)))
+    }
+}
+
+/// The version of a file that statx(2) has told of (`STATX_BASIC_STATS`).
+pub fn version_of(stat: &Statx) -> VersionToken {
+    let time = |time: rustix::fs::StatxTimestamp| sys::nanoseconds(time.tv_sec, time.tv_nsec);
+    VersionToken {
+        size: stat.stx_size,
+        mtime_ns: time(stat.stx_mtime),
+        ctime_ns: time(stat.stx_ctime),
+        inode: stat.stx_ino,
+        tag_length: 0,
+        tag: [0; crate::token::TAG_BYTES_MAX],
+    }
+}
+
+/// What there is of a version of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// All of it.
+    Whole(Whole),
+    /// A part of it, or another version, or nobody has looked since the host was started.
+    NotWhole,
+    /// Nothing.
+    Nothing,
+}
+
+/// An object that was whole a moment ago. It may be evicted at any time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Whole {
+    key: Key,
+    nonce: u64,
+    handle: Handle,
+    seal: u64,
+    is_marked: bool,
+}
+
+impl Whole {
+    /// Where its data file is, below [`OBJECTS`] of the cache directory. Nobody will ever
+    /// write another version of the file there.
+    pub fn data_name(&self) -> [u8; DATA_NAME_BYTES] {
+        self.key.data_name_bytes(self.nonce)
+    }
+
+    /// See [`Peek::mark`].
+    pub fn is_marked(&self) -> bool {
+        self.is_marked
+    }
+}
+
+/// The name of a data file, below [`OBJECTS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataName {
+    key: Key,
+    nonce: u64,
+}
+
+impl DataName {
+    /// Of a name, or one with something behind a space (as ` (deleted)`). None: it is none.
+    pub fn parse(name: &[u8]) -> Option<Self> {
+        let name = name.split(|byte| *byte == b' ').next()?;
+        let (key, nonce) = Key::of_data_name(name)?;
+        Some(Self { key, nonce })
+    }
+
+    /// The name of the metadata of its object, below [`OBJECTS`].
+    pub fn metadata_name(&self) -> [u8; METADATA_NAME_BYTES] {
+        self.key.metadata_name_bytes()
+    }
+}
+
+/// The path below its origin's root that a file had when it was cached, by the open
+/// metadata file of its object. None: they are of another object, or damaged.
+pub fn path_in<'a>(
+    metadata: BorrowedFd<'_>,
+    of: &DataName,
+    buffer: &'a mut [u8; HEADER_BYTES_MAX],
+) -> Option<&'a [u8]> {
+    path_of(metadata, of.nonce, buffer)
+}
+
+impl Peek {
+    /// Looks at the cache in a directory. Takes some ten system calls. Errors are those of
+    /// the system, and EPROTONOSUPPORT: its table is of another format, or damaged; ENOSYS:
+    /// which boot of the host this is cannot be told (no /proc).
+    pub fn open(root: BorrowedFd<'_>) -> Result<Self, Errno> {
+        Ok(Self {
+            boot_id: sys::boot_id_told().ok_or(Errno::NOSYS)?,
+            table: open_table(root)?,
+            // Where they are not, nobody can be told, and nobody tells.
+            invalidations: Invalidations::look(root).ok(),
+        })
+    }
+
+    /// False: the directory has another table now; open it again.
+    pub fn is_current(&self) -> bool {
+        self.table.is_current()
+    }
+
+    /// What there is of a version of a file.
+    pub fn find(&self, key: FileKey, token: &VersionToken) -> Seen {
+        let Some(entry) = self.table.find(key.0) else {
+            return Seen::Nothing;
+        };
+        let seal = seal_of(key.0, entry.nonce, token, &self.boot_id);
+        let found = self.table.seal(entry.handle);
+        if found & !MARKED != seal {
+            return Seen::NotWhole;
+        }
+        Seen::Whole(Whole {
+            key: key.0,
+            nonce: entry.nonce,
+            handle: entry.handle,
+            seal,
+            is_marked: found & MARKED != 0,
+        })
+    }
+
+    /// Counts a use, for those who evict.
+    pub fn used(&self, whole: &Whole) {
+        self.table.touch_once(whole.handle);
+    }
+
+    /// Notes that its data file has got an extended attribute that tells whose it is:
+    /// [`Whole::is_marked`] from now on.
+    pub fn mark(&self, whole: &Whole) {
+        let marked = whole.seal | MARKED;
+        self.table.replace_seal(whole.handle, whole.seal, marked);
+    }
+
+    /// A number that changes when what is known of a path below an origin's root counts no
+    /// more: see `cachefs_invalidate()`. None: nobody could tell.
+    pub fn invalidations(&self, origin: &[u8], path: &[u8]) -> Option<u64> {
+        let counters = self.invalidations.as_ref()?;
+        is_plain(path).then(|| counters.mark(Spot::new(origin, path)).0)
+    }
+
+    /// What is known of a path below an origin's root counts no more, for all who use the
+    /// cache. `below`: of no path of the origin.
+    pub fn invalidate(&self, origin: &[u8], path: &[u8], below: bool) {
+        let Some(counters) = &self.invalidations else {
+            return;
+        };
+        let spot = Spot::new(origin, path);
+        if below || !is_plain(path) {
+            counters.invalidate_all(spot);
+        } else {
+            counters.invalidate(spot);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_data_file_is_known_by_its_name() {
+        let key = Key([0xa5; 16]);
+        let name = key.data_name_bytes(7);
+        let known = DataName { key, nonce: 7 };
+        assert_eq!(DataName::parse(&name), Some(known));
+        let deleted = [&name[..], b" (deleted)"].concat();
+        assert_eq!(DataName::parse(&deleted), Some(known));
+        for at in 0..name.len() {
+            let mut other = name;
+            other[at] = b'x';
+            assert_eq!(DataName::parse(&other), None, "byte {at}");
+            assert_eq!(DataName::parse(&name[..at]), None);
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The seal of an object: a word beside its slot that says that every chunk of it may be
+//! read, and of which version of the file it is.
+//!
+//! It is for those who look at the cache without opening it (`peek`): they compare one
+//! word and open the data file, which is then the whole file. The word is a hash of key,
+//! nonce, version token and this boot of the host. So one that another boot has left is
+//! wrong by itself, as is one of a slot that has changed hands.
+//!
+//! Whoever takes a chunk back breaks the seal before and after it does so, and whoever
+//! has sealed looks at the bits once more: so of two at once, one sees the other.
+
+use super::{Object, Store};
+use crate::ids::Key;
+use crate::token::VersionToken;
+use std::sync::atomic::{Ordering, fence};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// What a seal says besides: the data file tells whose it is, see
+/// [`crate::peek::Peek::mark`].
+pub(crate) const MARKED: u64 = 1;
+
+/// The seal of an object; never 0, and without [`MARKED`]. Allocates nothing.
+pub(crate) fn seal_of(key: Key, nonce: u64, token: &VersionToken, boot_id: &[u8; 16]) -> u64 {
+    let mut bytes = [0; 48];
+    bytes[..16].copy_from_slice(&key.0);
+    bytes[16..24].copy_from_slice(&nonce.to_le_bytes());
+    bytes[24..32].copy_from_slice(&token.hash().to_le_bytes());
+    bytes[32..].copy_from_slice(boot_id);
+    (xxh3_64(&bytes) | 2) & !MARKED
+}
+
+impl Object {
+    /// Seals it if every chunk is present. Takes no system call.
+    pub(super) fn seal(&self) {
+        let Some(handle) = self.account else {
+            return;
+        };
+        if !self.bitmap.is_complete() || self.is_broken() {
+            return;
+        }
+        let header = &self.header;
+        let seal = seal_of(self.key, header.nonce, &header.token, &self.store.boot_id);
+        let table = self.store.accounts.table();
+        if table.seal(handle) & !MARKED == seal {
+            return;
+        }
+        table.put_seal(handle, seal);
+        fence(Ordering::SeqCst);
+        if !self.bitmap.is_complete() || self.is_broken() {
+            table.put_seal(handle, 0);
+        }
+    }
+}
+
+impl Store {
+    /// Has nobody who only looks take an object for whole while, and after, something of
+    /// it is taken back.
+    pub(super) fn unsealed<T>(&self, key: Key, nonce: u64, take_back: impl FnOnce() -> T) -> T {
+        self.accounts.break_seal(key, nonce);
+        let taken = take_back();
+        fence(Ordering::SeqCst);
+        self.accounts.break_seal(key, nonce);
+        taken
+    }
+}

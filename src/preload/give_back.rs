@@ -1,0 +1,104 @@
+//! From the cached file to the origin's: for what has to be done to that itself, as locks
+//! and changes of its metadata.
+
+use crate::attach;
+use crate::errno::Kept;
+use crate::identity::{self, Identity};
+use crate::redirect::path_below;
+use crate::report::{self, What};
+use crate::settings::{self, PATH_BYTES_MAX};
+use crate::text::Text;
+use cachefs_core::peek::{self, DataName, OBJECTS};
+use rustix::fs::{AtFlags, Mode, OFlags, SeekFrom, StatxFlags};
+use rustix::io::{DupFlags, Errno, FdFlags};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+
+/// What a descriptor is.
+pub enum Found {
+    /// Not one of the cache.
+    Other,
+    /// Of the cache; the origin's file, opened anew.
+    Origin(OwnedFd),
+    /// Of the cache, and the origin's file cannot be found any more.
+    Lost,
+}
+
+/// The origin's file of a descriptor that this library may have redirected.
+pub fn origin_of(fd: i32) -> Found {
+    if fd < 0 || settings::get().is_none() {
+        return Found::Other;
+    }
+    let _errno = Kept::new();
+    // SAFETY: a number that is no descriptor gives EBADF, and it is not kept.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    let Ok(stat) = rustix::fs::fstat(borrowed) else {
+        return Found::Other;
+    };
+    match identity::of_descriptor(fd, stat.st_mode, stat.st_ino) {
+        None => Found::Other,
+        Some(identity) => match reopen(borrowed, &identity) {
+            Ok(origin) => Found::Origin(origin),
+            Err(_) => Found::Lost,
+        },
+    }
+}
+
+/// By the path that the cache has noted: a descriptor does not tell by which it was opened.
+fn reopen(fd: BorrowedFd<'_>, identity: &Identity) -> Result<OwnedFd, Errno> {
+    let settings = settings::get().ok_or(Errno::STALE)?;
+    let attached = attach::get(settings).ok_or(Errno::STALE)?;
+    let mut roots = attached.origins.iter().flatten();
+    let root = roots.find(|root| identity.is_of_origin(root.name()));
+    let root = root.ok_or(Errno::STALE)?;
+
+    let mut link = [MaybeUninit::uninit(); PATH_BYTES_MAX];
+    let mut objects = Text::<PATH_BYTES_MAX>::new();
+    objects.push(settings.cache.bytes())?;
+    objects.push(b"/")?;
+    objects.push(OBJECTS.as_bytes())?;
+    let name = path_below(fd, objects.bytes(), &mut link).ok_or(Errno::STALE)?;
+    let name = DataName::parse(name).ok_or(Errno::STALE)?;
+    objects.push(b"/")?;
+    objects.push(&name.metadata_name())?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let metadata = rustix::fs::open(objects.c_str(), flags, Mode::empty())?;
+    let mut buffer = [0; peek::HEADER_BYTES_MAX];
+    let below = peek::path_in(metadata.as_fd(), &name, &mut buffer).ok_or(Errno::STALE)?;
+
+    let mut path = Text::<PATH_BYTES_MAX>::new();
+    path.push(root.name())?;
+    path.push(b"/")?;
+    path.push(below)?;
+    let status = rustix::fs::fcntl_getfl(fd)?;
+    let origin = rustix::fs::open(path.c_str(), status | OFlags::CLOEXEC, Mode::empty())?;
+    let mask = StatxFlags::BASIC_STATS;
+    let stat = rustix::fs::statx(&origin, c"", AtFlags::EMPTY_PATH, mask)?;
+    let is_same = root.device == (stat.stx_dev_major, stat.stx_dev_minor) && identity.is_of(&stat);
+    is_same.then_some(origin).ok_or(Errno::STALE)
+}
+
+/// Has a descriptor be of the origin's file from now on, at the same offset. ESTALE: that
+/// cannot be found any more. What was duplicated from it stays in the cache.
+pub fn give_back(fd: i32) -> Result<(), Errno> {
+    let origin = match origin_of(fd) {
+        Found::Other => return Ok(()),
+        Found::Origin(origin) => origin,
+        Found::Lost => return Err(Errno::STALE),
+    };
+    let _errno = Kept::new();
+    // SAFETY: it was open a moment ago; a number that is none gives EBADF.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    let offset = rustix::fs::tell(borrowed)?;
+    rustix::fs::seek(&origin, SeekFrom::Start(offset))?;
+    let is_cloexec = rustix::io::fcntl_getfd(borrowed)?.contains(FdFlags::CLOEXEC);
+    let mut dup = DupFlags::empty();
+    dup.set(DupFlags::CLOEXEC, is_cloexec);
+    // SAFETY: whoever uses the number now uses the same file by it afterwards.
+    let mut target = unsafe { OwnedFd::from_raw_fd(fd) };
+    let replaced = rustix::io::dup3(&origin, &mut target, dup);
+    let _number = target.into_raw_fd();
+    replaced?;
+    report::count(What::GivenBack);
+    Ok(())
+}

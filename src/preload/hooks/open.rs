@@ -1,0 +1,145 @@
+//! The functions that open a file and give its descriptor.
+
+use super::real;
+use crate::redirect::{self, Kind};
+use crate::settings;
+use libc::{AT_FDCWD, c_char, c_int, c_uint, c_void, mode_t};
+
+/// Opens, by libc's own function, and redirects what can be.
+///
+/// # Safety
+/// The path is as the function of libc asks for it.
+#[inline]
+unsafe fn open_with(
+    dir: c_int,
+    path: *const c_char,
+    flags: c_int,
+    real: impl FnOnce() -> c_int,
+) -> c_int {
+    let Some(settings) = settings::get() else {
+        return real();
+    };
+    // SAFETY: the caller's.
+    let kind = unsafe { Kind::of(settings, dir, path, flags) };
+    match kind {
+        Kind::Other => real(),
+        Kind::Read(place) => {
+            let fd = real();
+            if fd >= 0 {
+                // SAFETY: it was opened just now, by this path.
+                unsafe { redirect::replace(settings, fd, path, place, flags) };
+            }
+            fd
+        }
+        Kind::Write(place) => {
+            let fd = real();
+            if fd >= 0 {
+                // SAFETY: as above.
+                unsafe { redirect::written(settings, fd, path, place) };
+            }
+            fd
+        }
+    }
+}
+
+macro_rules! with_mode {
+    ($($name:ident, $real:ident;)*) => {
+        $(
+            /// What the function in C calls.
+            #[unsafe(no_mangle)]
+            unsafe extern "C" fn $name(path: *const c_char, flags: c_int, mode: c_uint) -> c_int {
+                let call = || real!($real(path, flags, mode));
+                // SAFETY: the caller's.
+                unsafe { open_with(AT_FDCWD, path, flags, call) }
+            }
+        )*
+    };
+}
+
+with_mode! {
+    cachefs_preload_open, open;
+    cachefs_preload_open64, open64;
+}
+
+macro_rules! at_with_mode {
+    ($($name:ident, $real:ident;)*) => {
+        $(
+            /// What the function in C calls.
+            #[unsafe(no_mangle)]
+            unsafe extern "C" fn $name(
+                dir: c_int,
+                path: *const c_char,
+                flags: c_int,
+                mode: c_uint,
+            ) -> c_int {
+                let call = || real!($real(dir, path, flags, mode));
+                // SAFETY: the caller's.
+                unsafe { open_with(dir, path, flags, call) }
+            }
+        )*
+    };
+}
+
+at_with_mode! {
+    cachefs_preload_openat, openat;
+    cachefs_preload_openat64, openat64;
+}
+
+super::export! {
+    fn __open_2(path: *const c_char, flags: c_int) -> c_int {
+        let call = || real!(__open_2(path, flags));
+        // SAFETY: the caller's.
+        unsafe { open_with(AT_FDCWD, path, flags, call) }
+    }
+
+    fn __open64_2(path: *const c_char, flags: c_int) -> c_int {
+        let call = || real!(__open64_2(path, flags));
+        // SAFETY: the caller's.
+        unsafe { open_with(AT_FDCWD, path, flags, call) }
+    }
+
+    fn __openat_2(dir: c_int, path: *const c_char, flags: c_int) -> c_int {
+        let call = || real!(__openat_2(dir, path, flags));
+        // SAFETY: the caller's.
+        unsafe { open_with(dir, path, flags, call) }
+    }
+
+    fn __openat64_2(dir: c_int, path: *const c_char, flags: c_int) -> c_int {
+        let call = || real!(__openat64_2(dir, path, flags));
+        // SAFETY: the caller's.
+        unsafe { open_with(dir, path, flags, call) }
+    }
+
+    fn creat(path: *const c_char, mode: mode_t) -> c_int {
+        let flags = libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC;
+        let call = || real!(creat(path, mode));
+        // SAFETY: the caller's.
+        unsafe { open_with(AT_FDCWD, path, flags, call) }
+    }
+
+    fn creat64(path: *const c_char, mode: mode_t) -> c_int {
+        let flags = libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC;
+        let call = || real!(creat64(path, mode));
+        // SAFETY: the caller's.
+        unsafe { open_with(AT_FDCWD, path, flags, call) }
+    }
+
+    fn openat2(dir: c_int, path: *const c_char, how: *const c_void, size: usize) -> c_int {
+        let call = || match crate::real::openat2() {
+            // SAFETY: the arguments are the caller's.
+            Some(function) => unsafe { function(dir, path, how, size) },
+            // glibc has it only of late.
+            // SAFETY: as above.
+            None => unsafe { libc::syscall(libc::SYS_openat2, dir, path, how, size) as c_int },
+        };
+        if how.is_null() || size < size_of::<u64>() {
+            return call();
+        }
+        // SAFETY: openat2(2): it begins with the flags.
+        let flags = unsafe { how.cast::<u64>().read_unaligned() };
+        // Flags that are not of open(2) are the kernel's business.
+        let flags = c_int::try_from(flags).unwrap_or(libc::O_PATH);
+        // SAFETY: the caller's.
+        unsafe { open_with(dir, path, flags, call) }
+    }
+}

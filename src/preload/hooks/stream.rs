@@ -1,0 +1,82 @@
+//! The functions that open a file as a stream. libc opens it without any function that
+//! could be replaced, and reads nothing of it yet: so the descriptor that it has is given
+//! the cached file.
+
+use super::real;
+use crate::redirect::{self, Kind};
+use crate::settings;
+use libc::{AT_FDCWD, FILE, c_char};
+
+/// The flags of open(2) that a mode of fopen(3) stands for, as far as they matter here.
+///
+/// # Safety
+/// The mode is a C string or NULL.
+unsafe fn flags_of(mode: *const c_char) -> i32 {
+    if mode.is_null() {
+        return libc::O_PATH;
+    }
+    // SAFETY: the caller's.
+    let mode = unsafe { std::ffi::CStr::from_ptr(mode) }.to_bytes();
+    // Behind a comma is the character set.
+    let letters = mode.split(|byte| *byte == b',').next().unwrap_or_default();
+    if letters.first() != Some(&b'r') || letters.contains(&b'+') {
+        return libc::O_RDWR;
+    }
+    match letters.contains(&b'e') {
+        true => libc::O_CLOEXEC,
+        false => 0,
+    }
+}
+
+/// # Safety
+/// Both are C strings, or what the function of libc makes of others.
+unsafe fn open_with(
+    path: *const c_char,
+    mode: *const c_char,
+    real: impl FnOnce() -> *mut FILE,
+) -> *mut FILE {
+    let stream = real();
+    let Some(settings) = settings::get().filter(|_| !stream.is_null()) else {
+        return stream;
+    };
+    // SAFETY: the caller's.
+    let flags = unsafe { flags_of(mode) };
+    // SAFETY: as above.
+    let kind = unsafe { Kind::of(settings, AT_FDCWD, path, flags) };
+    // SAFETY: it is open.
+    let fd = unsafe { libc::fileno(stream) };
+    match kind {
+        // SAFETY: it was opened just now, by this path.
+        Kind::Read(place) => unsafe { redirect::replace(settings, fd, path, place, flags) },
+        // SAFETY: as above.
+        Kind::Write(place) => unsafe { redirect::written(settings, fd, path, place) },
+        Kind::Other => {}
+    }
+    stream
+}
+
+super::export! {
+    fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE {
+        let call = || real!(fopen(path, mode));
+        // SAFETY: the caller's.
+        unsafe { open_with(path, mode, call) }
+    }
+
+    fn fopen64(path: *const c_char, mode: *const c_char) -> *mut FILE {
+        let call = || real!(fopen64(path, mode));
+        // SAFETY: the caller's.
+        unsafe { open_with(path, mode, call) }
+    }
+
+    fn freopen(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE {
+        let call = || real!(freopen(path, mode, stream));
+        // SAFETY: the caller's.
+        unsafe { open_with(path, mode, call) }
+    }
+
+    fn freopen64(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE {
+        let call = || real!(freopen64(path, mode, stream));
+        // SAFETY: the caller's.
+        unsafe { open_with(path, mode, call) }
+    }
+}
