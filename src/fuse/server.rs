@@ -3,6 +3,7 @@
 
 use crate::failure::describe;
 use crate::listing::Listings;
+use crate::log::Level;
 use crate::nodes::{Node, Nodes};
 use crate::notices::Notices;
 use crate::passthrough::Passthrough;
@@ -40,6 +41,8 @@ pub struct Daemon {
     pub device: Arc<OwnedFd>,
     /// Of the settings, what can change.
     pub live: RwLock<Live>,
+    /// Which messages are shown.
+    pub level: Level,
     /// All options in force, by name.
     pub values: Mutex<BTreeMap<&'static str, String>>,
     pub counts: Counts,
