@@ -92,6 +92,9 @@ pub fn serve(daemon: &Arc<Daemon>) -> io::Result<()> {
             count += 1;
         }
         pool.watch(|| {
+            // Those that were started before in place of others may have ended.
+            let ended = threads.extract_if(.., |thread| thread.is_finished());
+            ended.for_each(|thread| join(thread, &mut outcome));
             match start(count) {
                 Ok(thread) => threads.push(thread),
                 Err(error) => tracing::warn!("start a thread: {}", describe(&error)),
@@ -99,13 +102,18 @@ pub fn serve(daemon: &Arc<Daemon>) -> io::Result<()> {
             count += 1;
         });
         for thread in threads {
-            let ended = thread.join();
-            let panicked = |_| Err(io::Error::other("a thread has panicked"));
-            let before = std::mem::replace(&mut outcome, Ok(()));
-            outcome = before.and(ended.unwrap_or_else(panicked));
+            join(thread, &mut outcome);
         }
     });
     outcome
+}
+
+/// Waits for a thread. The first error of all is the outcome.
+fn join(thread: thread::ScopedJoinHandle<'_, io::Result<()>>, outcome: &mut io::Result<()>) {
+    let ended = thread.join();
+    let panicked = |_| Err(io::Error::other("a thread has panicked"));
+    let before = std::mem::replace(outcome, Ok(()));
+    *outcome = before.and(ended.unwrap_or_else(panicked));
 }
 
 /// Why a thread has ended.
