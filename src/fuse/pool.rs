@@ -427,4 +427,26 @@ mod tests {
         watch.join().unwrap();
         assert!(!pool.begin(&first));
     }
+
+    #[test]
+    fn others_are_started_for_so_many_that_are_stuck_and_no_more() {
+        let pool = Pool::new(2);
+        let add = |time| pool.members.lock().push(Arc::new(Member::busy_for(time)));
+        // Slow is not stuck.
+        (0..2).for_each(|_| add(STUCK / 2));
+        assert!(!pool.is_short());
+        pool.members.lock().clear();
+        for _ in 0..1 + STUCK_MAX {
+            add(2 * STUCK);
+            assert!(pool.is_short());
+        }
+        // Further ones are not waited for so long.
+        add(2 * STUCK_TOO);
+        assert!(!pool.is_short());
+        pool.members.lock().truncate(2);
+        pool.expect();
+        assert!(pool.is_short());
+        pool.expect();
+        assert!(!pool.is_short());
+    }
 }
