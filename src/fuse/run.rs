@@ -7,6 +7,7 @@ use crate::log::Level;
 use crate::mount::{self, Mount};
 use crate::nodes::Nodes;
 use crate::notices::Notices;
+use crate::opened::Retries;
 use crate::passthrough::Passthrough;
 use crate::server::{self, Counts, Daemon};
 use crate::settings::Settings;
@@ -92,6 +93,7 @@ fn start(settings: Settings, level: Level) -> Result<(Arc<Daemon>, Mount), Failu
         // As it was written, to be compared with what is written later.
         values: Mutex::new(settings.read_again()?.values()),
         counts: Counts::default(),
+        retries: Retries::default(),
         control: OnceLock::new(),
         settings,
         cache,

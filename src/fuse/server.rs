@@ -6,6 +6,7 @@ use crate::listing::Listings;
 use crate::log::Level;
 use crate::nodes::{Node, Nodes};
 use crate::notices::Notices;
+use crate::opened::Retries;
 use crate::passthrough::Passthrough;
 use crate::pool::{Pool, Streak};
 use crate::reply::{REQUEST_BYTES, Reply, Request};
@@ -46,6 +47,7 @@ pub struct Daemon {
     /// All options in force, by name.
     pub values: Mutex<BTreeMap<&'static str, String>>,
     pub counts: Counts,
+    pub retries: Retries,
     /// Where its control socket is, once there is one.
     pub control: OnceLock<PathBuf>,
 }
@@ -277,7 +279,8 @@ impl Daemon {
 
     fn answer_open(&self, request: &Request<'_>, reply: &Reply) -> Result<(), Errno> {
         let node = self.node(request)?;
-        let opened = self.open(&node, request.structure::<OpenIn>()?.flags)?;
+        let flags = request.structure::<OpenIn>()?.flags;
+        let opened = self.open(&node, flags, request.header.pid)?;
         if !reply.structure(&opened) {
             // Nobody will release it.
             self.release(&node);
