@@ -164,3 +164,34 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cachefs_core::{Cache, Config, OriginOptions};
+
+    #[test]
+    fn so_many_files_wait_and_each_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::open(&directory.path().join("cache"), &Config::default()).unwrap();
+        let origin = cache.open_directory(directory.path(), &OriginOptions::default());
+        // Without threads, nothing is taken out.
+        let filler = Filler {
+            inner: Arc::new(Inner {
+                origin: origin.unwrap(),
+                roots: vec!["/o".into()],
+                state: Mutex::default(),
+                stirred: Condvar::new(),
+            }),
+            threads: Vec::new(),
+        };
+        let path = |index: usize| format!("/o/{index}").into_bytes();
+        for index in 0..WAITING_MAX {
+            assert!(filler.fill(&path(index)));
+        }
+        assert!(!filler.fill(&path(WAITING_MAX)));
+        // One that waits is as good as asked for.
+        assert!(filler.fill(&path(0)));
+        assert_eq!(filler.inner.state.lock().waiting.len(), WAITING_MAX);
+    }
+}

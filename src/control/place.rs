@@ -69,15 +69,6 @@ impl Place {
     pub fn path(&self) -> &Path {
         &self.path
     }
-
-    /// The socket is to belong to another user, as which the process goes on.
-    pub fn give_to(&self, uid: rustix::fs::Uid, gid: rustix::fs::Gid) -> io::Result<()> {
-        let directory = self.path.parent().expect("it is in a directory");
-        for path in [directory, &directory.join(LOCK), &self.path] {
-            rustix::fs::chown(path, Some(uid), Some(gid))?;
-        }
-        Ok(())
-    }
 }
 
 impl Drop for Place {

@@ -1,14 +1,8 @@
 //! What the daemon does for those who speak to its control socket.
 
-use crate::failure::{Failure, describe};
-use crate::log::Level;
-use crate::mount;
-use crate::option_names::LIVE;
+use crate::failure::Failure;
 use crate::server::Daemon;
-use crate::settings::Settings;
-use cachefs_control::reports::{
-    Hello, Invalidated, OfMount, OfServer, OpenFile, OpenFiles, Reloaded, Whole,
-};
+use cachefs_control::reports::{Hello, Invalidated, OfMount, OfServer, OpenFile, OpenFiles, Whole};
 use cachefs_control::{Command, Filler, Name, Out, Place, Refusal, Server, Service, operations};
 use rustix::io::Errno;
 use serde::Serialize;
@@ -27,13 +21,11 @@ const OPEN_MAX: usize = 10_000;
 struct Control {
     daemon: Arc<Daemon>,
     filler: Filler,
-    /// The log's, to be changed.
-    level: Level,
     begun: Instant,
 }
 
 /// Listens on a socket in the cache directory.
-pub fn start(daemon: &Arc<Daemon>, level: Level) -> io::Result<Server> {
+pub fn start(daemon: &Arc<Daemon>) -> io::Result<Server> {
     let settings = &daemon.settings;
     let place = Place::take(&settings.cache_dir, &settings.origin)?;
     let user = rustix::process::geteuid().as_raw();
@@ -41,7 +33,6 @@ pub fn start(daemon: &Arc<Daemon>, level: Level) -> io::Result<Server> {
     let control = Control {
         daemon: Arc::clone(daemon),
         filler: Filler::start(daemon.origin.clone(), roots)?,
-        level,
         begun: Instant::now(),
     };
     Server::start(place, user, Arc::new(control))
@@ -83,7 +74,12 @@ impl Service for Control {
                 let watch = |_: &_| out.is_wanted();
                 json(&operations::verify(cache, origin, path.as_ref(), watch)?)
             }
-            Command::Reload => json(&self.reload()?),
+            Command::Reload => {
+                let reloaded = self.daemon.reload();
+                let refused =
+                    |failure: Failure| Refusal::new(Errno::INVAL, failure.message().to_owned());
+                json(&reloaded.map_err(refused)?)
+            }
         }
     }
 
@@ -175,42 +171,5 @@ impl Control {
         files.sort_by_key(|file| std::cmp::Reverse((file.opens, file.bytes_read)));
         files.truncate(most.min(OPEN_MAX));
         OpenFiles { files }
-    }
-
-    fn reload(&self) -> Result<Reloaded, Refusal> {
-        let refused = |failure: Failure| Refusal::new(Errno::INVAL, failure.message());
-        let again = self.daemon.settings.read_again().map_err(refused)?;
-        self.apply(&again).map_err(refused)
-    }
-
-    /// Has what can change be as it is written now.
-    fn apply(&self, again: &Settings) -> Result<Reloaded, Failure> {
-        let daemon = &self.daemon;
-        let mut reloaded = Reloaded::default();
-        let mut now = daemon.values.lock();
-        for (name, text) in again.values() {
-            if now.get(name) == Some(&text) {
-                continue;
-            }
-            if LIVE.contains(&name) {
-                reloaded.changed.push(format!("{name}={text}"));
-                now.insert(name, text);
-            } else {
-                reloaded.needs_remount.push(name.to_owned());
-            }
-        }
-        *daemon.live.write() = again.live;
-        self.level.set(again.config.log_level)?;
-        if reloaded
-            .changed
-            .iter()
-            .any(|one| one.starts_with("max_readahead"))
-        {
-            let mountpoint = &daemon.settings.mountpoint;
-            mount::set_readahead(mountpoint, again.max_readahead).map_err(|error| {
-                Failure::new(format!("set the readahead: {}", describe(&error)))
-            })?;
-        }
-        Ok(reloaded)
     }
 }

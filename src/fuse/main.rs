@@ -12,7 +12,7 @@
 //! | `tree`, `attributes` | the origin's names, and what is behind them |
 //! | `passthrough`, `filling` | complete files for the kernel, and how they become so |
 //! | `notices`, `forgetting` | what the kernel is told without having asked |
-//! | `control` | what those are answered who speak to the control socket |
+//! | `control`, `reloading` | what those are answered who speak to the control socket |
 //! | `wire`, `reply` | the protocol |
 
 mod args;
@@ -37,6 +37,7 @@ mod passthrough;
 mod pool;
 mod privileges;
 mod reading;
+mod reloading;
 mod reply;
 mod run;
 mod server;

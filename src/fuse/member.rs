@@ -36,6 +36,19 @@ impl Member {
         }
     }
 
+    /// One that has been at a request for so long.
+    #[cfg(test)]
+    pub fn busy_for(time: Duration) -> Self {
+        let member = Self::of_this_thread();
+        member.since.store(1, Ordering::Release);
+        Self {
+            epoch: Instant::now()
+                .checked_sub(time)
+                .expect("the host is up for longer"),
+            ..member
+        }
+    }
+
     /// It begins with a request, which mostly has an answer, of a thread.
     pub fn begin(&self, asked: Option<(Reply, u32)>) {
         *self.asked.lock() = asked;

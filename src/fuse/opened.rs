@@ -21,10 +21,12 @@ use cachefs_core::{File, Present};
 use memmap2::{Mmap, MmapOptions};
 use parking_lot::Mutex;
 use rustix::io::Errno;
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// A node that is open.
 pub struct Opened {
@@ -113,17 +115,54 @@ impl Served {
     }
 }
 
+/// Threads whose last open was answered with ESTALE: the kernel opens the path for them
+/// once more, and a second ESTALE would be theirs to see.
+#[derive(Default)]
+pub struct Retries(Mutex<HashMap<u32, Instant>>);
+
+/// Threads that are remembered.
+const RETRIES_MAX: usize = 4096;
+/// For how long: the kernel goes on at once.
+const RETRY: Duration = Duration::from_secs(10);
+
+impl Retries {
+    /// Whether a thread opens something for the second time.
+    fn take(&self, thread: u32) -> bool {
+        let before = self.0.lock().remove(&thread);
+        before.is_some_and(|before| before.elapsed() < RETRY)
+    }
+
+    fn put(&self, thread: u32) {
+        let mut threads = self.0.lock();
+        if threads.len() >= RETRIES_MAX {
+            threads.retain(|_, before| before.elapsed() < RETRY);
+        }
+        if threads.len() < RETRIES_MAX {
+            threads.insert(thread, Instant::now());
+        }
+    }
+}
+
 /// The steps of opening and closing.
 impl Daemon {
-    /// Opens a node. ESTALE: its path is to be looked up again.
-    pub fn open(&self, node: &Arc<Node>, flags: u32) -> Result<OpenOut, Errno> {
+    /// Opens a node for a thread. ESTALE: its path is to be looked up again.
+    pub fn open(&self, node: &Arc<Node>, flags: u32, thread: u32) -> Result<OpenOut, Errno> {
+        let is_retry = self.retries.take(thread);
+        let opened = self.open_once(node, flags, is_retry);
+        if matches!(opened, Err(Errno::STALE)) {
+            self.retries.put(thread);
+        }
+        opened
+    }
+
+    fn open_once(&self, node: &Arc<Node>, flags: u32, is_retry: bool) -> Result<OpenOut, Errno> {
         let flags = flags.cast_signed();
         if flags & libc::O_ACCMODE != libc::O_RDONLY || flags & libc::O_TRUNC != 0 {
             return Err(Errno::ROFS);
         }
         let mut opened = node.opened.lock();
         match opened.as_deref_mut() {
-            Some(opened) => self.open_again(node, opened),
+            Some(opened) => self.open_again(node, opened, is_retry),
             None => self.open_first(node, &mut opened),
         }
     }
@@ -163,7 +202,12 @@ impl Daemon {
         Ok(answer)
     }
 
-    fn open_again(&self, node: &Arc<Node>, opened: &mut Opened) -> Result<OpenOut, Errno> {
+    fn open_again(
+        &self,
+        node: &Arc<Node>,
+        opened: &mut Opened,
+        is_retry: bool,
+    ) -> Result<OpenOut, Errno> {
         let (announced, is_retired) = {
             let state = node.state.lock();
             (state.version, state.is_retired)
@@ -180,7 +224,11 @@ impl Daemon {
         };
         if !may_stay && !is_retired {
             node.state.lock().is_retired = true;
-            return Err(Errno::STALE);
+            // A path that changes all the time is looked up again once: then the version
+            // that was found is as good as the next.
+            if !is_retry {
+                return Err(Errno::STALE);
+            }
         }
         let mut keep = true;
         if let (Way::Pages(_), Some(version)) = (&opened.way, version)

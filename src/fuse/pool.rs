@@ -6,9 +6,9 @@
 //! three times as long with eight as with one). So one waits, and answers what it gets
 //! before it waits again. Others come in when that does not do:
 //!
-//! * Requests block, on a disk or a slow origin. Then whoever takes one hands the turn to
-//!   wait on at once, for as long as some were lately seen to block. What counts is that
-//!   a thread sleeps: one that merely waits for a processor gives none to another.
+//! * Requests block, on a disk or a slow origin. Then all wait, for as long as some were
+//!   lately seen to block. What counts is that a thread sleeps: one that merely waits for
+//!   a processor gives none to another.
 //! * More requests are there than one thread can answer, and processors are free.
 //! * Threads have been stuck for a second, since the origin hangs. Those do not count as
 //!   threads any more, and others are started in their place, up to a bound. Further ones
@@ -30,7 +30,7 @@ const QUIET: u32 = 256;
 const LOOK: Duration = Duration::from_millis(10);
 /// Of so many looks,
 const LOOKS: u32 = 8;
-/// so many must have seen one that blocks, for turns to be handed on at once.
+/// so many must have seen one that blocks, for all threads to wait.
 const BLOCKED: u32 = 2;
 /// Threads that have not finished a request for so long are stuck.
 const STUCK: Duration = Duration::from_secs(1);
@@ -51,8 +51,8 @@ pub struct Pool {
     wanted: AtomicUsize,
     /// How many do, or are about to.
     waiting: AtomicUsize,
-    /// Whoever takes a request hands its turn on.
-    hands_on: AtomicBool,
+    /// Requests block, so all may wait.
+    all_wait: AtomicBool,
     is_over: AtomicBool,
     /// The watch sleeps, since nothing is under way.
     is_asleep: AtomicBool,
@@ -86,7 +86,7 @@ impl Pool {
             most_at_work: (processors / 2).max(1),
             wanted: AtomicUsize::new(1),
             waiting: AtomicUsize::new(0),
-            hands_on: AtomicBool::new(false),
+            all_wait: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
             is_asleep: AtomicBool::new(false),
             turns: Mutex::default(),
@@ -148,12 +148,20 @@ impl Pool {
         able > self.most
     }
 
+    /// How many may wait.
+    fn limit(&self) -> usize {
+        match self.all_wait.load(Ordering::Acquire) {
+            true => self.most,
+            false => self.wanted.load(Ordering::Acquire),
+        }
+    }
+
     fn has_room(&self) -> bool {
-        self.waiting.load(Ordering::Acquire) < self.wanted.load(Ordering::Acquire)
+        self.waiting.load(Ordering::Acquire) < self.limit()
     }
 
     fn enter(&self) -> bool {
-        let wanted = self.wanted.load(Ordering::Acquire);
+        let wanted = self.limit();
         let more = |waiting| (waiting < wanted).then_some(waiting + 1);
         let (set, fetch) = (Ordering::AcqRel, Ordering::Acquire);
         self.waiting.fetch_update(set, fetch, more).is_ok()
@@ -168,9 +176,6 @@ impl Pool {
             let _turns = self.turns.lock();
             self.is_asleep.store(false, Ordering::SeqCst);
             self.stirred.notify_one();
-        }
-        if self.hands_on.load(Ordering::Relaxed) {
-            self.invite();
         }
         if waited < AT_ONCE {
             streak.at_once += 1;
@@ -224,12 +229,14 @@ impl Pool {
             std::thread::sleep(LOOK);
             let (works, blocks, long) = self.look();
             looks.saw(blocks);
-            let before = self.hands_on.swap(looks.hands_on(), Ordering::Relaxed);
-            if before != looks.hands_on() {
-                tracing::debug!("requests block: {}", looks.hands_on());
+            let all_wait = looks.block();
+            if self.all_wait.swap(all_wait, Ordering::AcqRel) != all_wait {
+                tracing::debug!("requests block: {all_wait}");
+                let _turns = self.turns.lock();
+                self.turn.notify_all();
             }
             // One that blocked for a moment has the turn again in a moment.
-            if (long || blocks && looks.hands_on()) && !self.invite() && self.is_short() {
+            if (long || blocks && all_wait) && !self.invite() && self.is_short() {
                 start();
             }
             let some_are_stuck = self.look_after_stuck();
@@ -311,7 +318,7 @@ fn stuck(members: &[Arc<Member>]) -> impl Iterator<Item = &Arc<Member>> {
 #[derive(Default)]
 struct Looks {
     blocked: u32,
-    hands_on: bool,
+    block: bool,
 }
 
 impl Looks {
@@ -319,14 +326,15 @@ impl Looks {
         self.blocked = self.blocked << 1 | u32::from(blocks);
         let lately = self.blocked & ((1 << LOOKS) - 1);
         if lately.count_ones() >= BLOCKED {
-            self.hands_on = true;
+            self.block = true;
         } else if self.blocked == 0 {
-            self.hands_on = false;
+            self.block = false;
         }
     }
 
-    fn hands_on(&self) -> bool {
-        self.hands_on
+    /// Whether requests are to be taken for ones that block.
+    fn block(&self) -> bool {
+        self.block
     }
 
     /// None has seen one that blocks.
@@ -381,20 +389,20 @@ mod tests {
     }
 
     #[test]
-    fn turns_are_handed_on_while_some_block_and_not_for_one_alone() {
+    fn all_wait_while_some_block_and_not_for_one_alone() {
         let mut looks = Looks::default();
         looks.saw(true);
-        assert!(!looks.hands_on());
+        assert!(!looks.block());
         (0..LOOKS).for_each(|_| looks.saw(false));
         looks.saw(true);
-        assert!(!looks.hands_on());
+        assert!(!looks.block());
         looks.saw(true);
-        assert!(looks.hands_on());
+        assert!(looks.block());
         (0..31).for_each(|_| looks.saw(false));
-        assert!(looks.hands_on() && !looks.are_quiet());
+        assert!(looks.block() && !looks.are_quiet());
         looks.saw(false);
         looks.saw(false);
-        assert!(!looks.hands_on() && looks.are_quiet());
+        assert!(!looks.block() && looks.are_quiet());
     }
 
     #[test]
@@ -418,5 +426,27 @@ mod tests {
         pool.end();
         watch.join().unwrap();
         assert!(!pool.begin(&first));
+    }
+
+    #[test]
+    fn others_are_started_for_so_many_that_are_stuck_and_no_more() {
+        let pool = Pool::new(2);
+        let add = |time| pool.members.lock().push(Arc::new(Member::busy_for(time)));
+        // Slow is not stuck.
+        (0..2).for_each(|_| add(STUCK / 2));
+        assert!(!pool.is_short());
+        pool.members.lock().clear();
+        for _ in 0..1 + STUCK_MAX {
+            add(2 * STUCK);
+            assert!(pool.is_short());
+        }
+        // Further ones are not waited for so long.
+        add(2 * STUCK_TOO);
+        assert!(!pool.is_short());
+        pool.members.lock().truncate(2);
+        pool.expect();
+        assert!(pool.is_short());
+        pool.expect();
+        assert!(!pool.is_short());
     }
 }

@@ -31,7 +31,8 @@ impl Daemon {
         if let Some(map) = served.map() {
             let begin = usize::try_from(read.offset).map_or(map.len(), |at| at.min(map.len()));
             let end = map.len().min(begin + size);
-            // EFAULT: the device failed, which is for the library to deal with.
+            // EFAULT: the device has failed. The library reads the bytes once more, so that
+            // it drops what is damaged, and the next read is served.
             if reply.try_bytes(&map[begin..end]).is_ok() {
                 return Ok(());
             }

@@ -92,8 +92,8 @@ impl Reply {
         self.bytes(structure.as_bytes())
     }
 
-    /// Answers with bytes that may turn out to be unreadable: EFAULT, and nothing was
-    /// answered.
+    /// Answers with bytes that may turn out to be unreadable: EFAULT, and the kernel has
+    /// ended the request with EIO (`fuse_dev_do_write`).
     pub fn try_bytes(&self, bytes: &[u8]) -> Result<(), Errno> {
         match self.send(0, bytes) {
             Err(Errno::FAULT) => Err(Errno::FAULT),

@@ -7,6 +7,7 @@ use crate::log::Level;
 use crate::mount::{self, Mount};
 use crate::nodes::Nodes;
 use crate::notices::Notices;
+use crate::opened::Retries;
 use crate::passthrough::Passthrough;
 use crate::server::{self, Counts, Daemon};
 use crate::settings::Settings;
@@ -34,8 +35,8 @@ pub fn run(settings: Settings, level: Level, ready: impl FnOnce()) -> Result<(),
     let readahead = settings.max_readahead;
     let signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
         .map_err(|error| Failure::new(format!("handle signals: {}", describe(&error))))?;
-    let (daemon, mount) = start(settings)?;
-    let control = listen(&daemon, level);
+    let (daemon, mount) = start(settings, level)?;
+    let control = listen(&daemon);
     end_on_signals(signals, mountpoint.clone(), Arc::clone(&daemon))?;
     let serving = Arc::clone(&daemon);
     let server = thread::Builder::new().name("cachefsd".to_owned());
@@ -66,7 +67,7 @@ pub fn run(settings: Settings, level: Level, ready: impl FnOnce()) -> Result<(),
 }
 
 /// Everything that can fail, before the mount is said to be up.
-fn start(settings: Settings) -> Result<(Arc<Daemon>, Mount), Failure> {
+fn start(settings: Settings, level: Level) -> Result<(Arc<Daemon>, Mount), Failure> {
     let cache = Cache::open(&settings.cache_dir, &settings.config)?;
     let origin = cache.open_directory(&settings.origin, &settings.origin_options)?;
     let (tree, root) = Tree::open(&settings.origin).map_err(|errno| {
@@ -88,9 +89,11 @@ fn start(settings: Settings) -> Result<(Arc<Daemon>, Mount), Failure> {
         nodes: Nodes::new(&root),
         listings: Listings::default(),
         live: RwLock::new(settings.live),
+        level,
         // As it was written, to be compared with what is written later.
         values: Mutex::new(settings.read_again()?.values()),
         counts: Counts::default(),
+        retries: Retries::default(),
         control: OnceLock::new(),
         settings,
         cache,
@@ -104,8 +107,8 @@ fn start(settings: Settings) -> Result<(Arc<Daemon>, Mount), Failure> {
 }
 
 /// Listens to whoever may command the daemon. A mount can do without.
-fn listen(daemon: &Arc<Daemon>, level: Level) -> Option<Server> {
-    match control::start(daemon, level) {
+fn listen(daemon: &Arc<Daemon>) -> Option<Server> {
+    match control::start(daemon) {
         Ok(server) => {
             let path = server.path().to_owned();
             daemon.control.set(path).expect("there is one socket");
@@ -145,7 +148,8 @@ fn raise_limit() {
     }
 }
 
-/// A signal takes the mount away, upon which the threads end.
+/// A signal takes the mount away, upon which the threads end; but for SIGHUP, where there
+/// is a configuration file to be read anew.
 fn end_on_signals(
     mut signals: Signals,
     mountpoint: PathBuf,
@@ -153,7 +157,11 @@ fn end_on_signals(
 ) -> Result<(), Failure> {
     let thread = thread::Builder::new().name("cachefsd-signals".to_owned());
     let spawned = thread.spawn(move || {
-        for _signal in signals.forever() {
+        for signal in signals.forever() {
+            if signal == SIGHUP && daemon.settings.has_file() {
+                reload(&daemon);
+                continue;
+            }
             match mount::unmount(&mountpoint) {
                 // The threads are told by the kernel.
                 Ok(true) => {}
@@ -176,6 +184,20 @@ fn end_on_signals(
     spawned
         .map(drop)
         .map_err(|error| Failure::new(describe(&error)))
+}
+
+fn reload(daemon: &Daemon) {
+    match daemon.reload() {
+        Ok(reloaded) => {
+            for option in &reloaded.changed {
+                tracing::info!("{option} from now on");
+            }
+            for option in &reloaded.needs_remount {
+                tracing::warn!("{option} has changed, and takes a new mount");
+            }
+        }
+        Err(failure) => tracing::error!("read the configuration anew: {}", failure.message()),
+    }
 }
 
 fn tell_manager(states: &[NotifyState<'_>]) {

@@ -3,8 +3,10 @@
 
 use crate::failure::describe;
 use crate::listing::Listings;
+use crate::log::Level;
 use crate::nodes::{Node, Nodes};
 use crate::notices::Notices;
+use crate::opened::Retries;
 use crate::passthrough::Passthrough;
 use crate::pool::{Pool, Streak};
 use crate::reply::{REQUEST_BYTES, Reply, Request};
@@ -40,9 +42,12 @@ pub struct Daemon {
     pub device: Arc<OwnedFd>,
     /// Of the settings, what can change.
     pub live: RwLock<Live>,
+    /// Which messages are shown.
+    pub level: Level,
     /// All options in force, by name.
     pub values: Mutex<BTreeMap<&'static str, String>>,
     pub counts: Counts,
+    pub retries: Retries,
     /// Where its control socket is, once there is one.
     pub control: OnceLock<PathBuf>,
 }
@@ -89,6 +94,9 @@ pub fn serve(daemon: &Arc<Daemon>) -> io::Result<()> {
             count += 1;
         }
         pool.watch(|| {
+            // Those that were started before in place of others may have ended.
+            let ended = threads.extract_if(.., |thread| thread.is_finished());
+            ended.for_each(|thread| join(thread, &mut outcome));
             match start(count) {
                 Ok(thread) => threads.push(thread),
                 Err(error) => tracing::warn!("start a thread: {}", describe(&error)),
@@ -96,13 +104,18 @@ pub fn serve(daemon: &Arc<Daemon>) -> io::Result<()> {
             count += 1;
         });
         for thread in threads {
-            let ended = thread.join();
-            let panicked = |_| Err(io::Error::other("a thread has panicked"));
-            let before = std::mem::replace(&mut outcome, Ok(()));
-            outcome = before.and(ended.unwrap_or_else(panicked));
+            join(thread, &mut outcome);
         }
     });
     outcome
+}
+
+/// Waits for a thread. The first error of all is the outcome.
+fn join(thread: thread::ScopedJoinHandle<'_, io::Result<()>>, outcome: &mut io::Result<()>) {
+    let ended = thread.join();
+    let panicked = |_| Err(io::Error::other("a thread has panicked"));
+    let before = std::mem::replace(outcome, Ok(()));
+    *outcome = before.and(ended.unwrap_or_else(panicked));
 }
 
 /// Why a thread has ended.
@@ -266,7 +279,8 @@ impl Daemon {
 
     fn answer_open(&self, request: &Request<'_>, reply: &Reply) -> Result<(), Errno> {
         let node = self.node(request)?;
-        let opened = self.open(&node, request.structure::<OpenIn>()?.flags)?;
+        let flags = request.structure::<OpenIn>()?.flags;
+        let opened = self.open(&node, flags, request.header.pid)?;
         if !reply.structure(&opened) {
             // Nobody will release it.
             self.release(&node);

@@ -49,6 +49,7 @@ pub struct Settings {
     pub devices: Devices,
     /// Where it was said, to be read again.
     sources: Vec<Source>,
+    has_file: bool,
     /// Where relative names of files begin.
     base: PathBuf,
 }
@@ -102,6 +103,7 @@ impl Default for Settings {
             user: None,
             devices: Devices::default(),
             sources: Vec::new(),
+            has_file: false,
             // Later it is another one, in the background.
             base: std::env::current_dir().unwrap_or_default(),
         }
@@ -141,6 +143,11 @@ impl Settings {
     pub fn set_file(&mut self, path: &Path) -> Result<(), Failure> {
         self.sources.push(Source::File(path.to_owned()));
         self.read_file(path)
+    }
+
+    /// Whether a file was named.
+    pub fn has_file(&self) -> bool {
+        self.has_file
     }
 
     /// The same options as they are written now, and nothing else.
@@ -196,6 +203,7 @@ impl Settings {
     }
 
     fn read_file(&mut self, path: &Path) -> Result<(), Failure> {
+        self.has_file = true;
         let shown = path.display();
         let text = std::fs::read_to_string(self.base.join(path))
             .map_err(|error| Failure::usage(format!("{shown}: {}", describe(&error))))?;

@@ -8,7 +8,7 @@ use cachefs_control::reports::{
 use cachefs_control::{Client, Command, Failure, Heard, Name, XATTR};
 use common::{Mounted, Scene, eventually, noise, read_in_pieces, scene, settle};
 use rustix::io::Errno;
-use rustix::process::Signal;
+use rustix::process::{Signal, kill_process};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
@@ -289,6 +289,13 @@ fn the_configuration_is_read_anew() {
     assert_eq!(length(), 7);
     scene.file("file", b"content!");
     assert_eq!(length(), 8);
+    // A signal does the same.
+    fs::write(&file, "attr_timeout = 0\nentry_timeout = 5\n").unwrap();
+    kill_process(mounted.pid(), Signal::HUP).unwrap();
+    eventually("it says so", || {
+        mounted.has_said("entry_timeout=5 from now on")
+    });
+    assert!(reload().unwrap().changed.is_empty());
     fs::write(&file, "attr_timeot = 0\n").unwrap();
     let refused = reload().unwrap_err();
     assert!(refused.to_string().contains("attr_timeout"), "{refused}");

@@ -261,3 +261,48 @@ fn of_several_origins_one_has_to_be_named() {
     );
     rustix::mount::unmount(&second, rustix::mount::UnmountFlags::empty()).unwrap();
 }
+
+#[test]
+fn rows_of_a_mount_have_figures_and_leave_nothing_behind() {
+    if Command::new("fio").arg("--version").output().is_err() {
+        eprintln!("skipped: there is no fio");
+        return;
+    }
+    let Some(scene) = scene() else { return };
+    let rows = [
+        "direct-4k-32",
+        "small-files",
+        "stat",
+        "partly-4k",
+        "daemon-time",
+        "calls-partly",
+    ];
+    let directory = scene.outside().join("bench");
+    fs::create_dir(&directory).unwrap();
+    let mut words = vec!["bench", "mount", "--size", "16M", "--pairs", "1", "--json"];
+    words.extend(["--dir", directory.to_str().unwrap()]);
+    words.extend(["--daemon", env!("CARGO_BIN_EXE_cachefsd")]);
+    words.extend(rows.iter().flat_map(|row| ["--row", *row]));
+    let report = json(&scene, &words);
+    let found = report["rows"].as_array().unwrap();
+    let names: Vec<_> = found
+        .iter()
+        .map(|row| row["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, rows);
+    for row in found {
+        // There may be no passthrough here.
+        let outcome = &row["outcome"];
+        let is_left_out = row["name"] == "daemon-time" && outcome == "not_run";
+        assert!(outcome == "measured" || is_left_out, "{row}");
+        if outcome == "measured" {
+            assert!(row["checks"][0]["median"].is_number(), "{row}");
+        }
+    }
+    assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
+    assert!(
+        !fs::read_to_string("/proc/mounts")
+            .unwrap()
+            .contains(words[8])
+    );
+}

@@ -60,8 +60,11 @@ impl Child {
         scratch.go_on()?;
         let read = |path| std::fs::read(path).map_err(Trouble::io("read a program's output"));
         if !status.success() {
-            let errors = String::from_utf8_lossy(&read(&err)?).into_owned();
-            let words = show::text(errors.trim());
+            // Some programs, as fio, say what is wrong where their result would be.
+            let said = [read(&err)?, read(&out)?];
+            let said = said.iter().map(|said| String::from_utf8_lossy(said));
+            let last = said.filter_map(|said| said.lines().next_back().map(str::to_owned));
+            let words = show::text(&last.collect::<Vec<_>>().join("; "));
             return Err(Trouble::Failed(format!("{program}: {status}: {words}")));
         }
         Ok(Self {

@@ -31,6 +31,13 @@ const WATCH: f64 = 0.05;
 /// What is read ahead would make the file complete.
 const PARTLY: &str = "readahead=false";
 
+/// Seconds that a slow origin needs for the file.
+const SLOW: u64 = 5;
+/// An origin with a rate lends a reader a second's worth: until it is paid back.
+const PAID_BACK: Duration = Duration::from_millis(1200);
+/// Bytes of a read of it.
+const FIRST_BLOCK: u64 = 128 << 10;
+
 /// In which state memory is when a measurement begins.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Memory {
@@ -80,6 +87,35 @@ pub fn partly(bed: &Bed, depth: u32, least: f64) -> Result<Measured, Trouble> {
     Ok(measured(&pairs, least, Vec::new()))
 }
 
+/// The first read of a file through a mount, in order, against reading its origin: another
+/// mount, whose cache has no room for the file and whose own origin is read at a rate.
+pub fn first_read(bed: &Bed) -> Result<Measured, Trouble> {
+    let rate = bed.read_size() / SLOW;
+    let slow = format!("passthrough=false,capacity_bytes=16MiB,bytes_per_second={rate}");
+    let far = Mounted::of(bed, (&bed.origin, "far"), &slow, Present::Nothing)?;
+    let mounted = Mounted::of(bed, (far.path(), "mnt"), "", Present::Nothing)?;
+    let job = Job {
+        reads: bed.read_size() / FIRST_BLOCK,
+        ..direct::job(false, FIRST_BLOCK, 1, bed.read_size())
+    };
+    let read = |path: &Path| -> Result<Cost, Trouble> {
+        far.empty()?;
+        mounted.empty()?;
+        std::thread::sleep(PAID_BACK);
+        let mut command = Command::new("fio");
+        let child = bed
+            .scratch
+            .run(command.args(job.buffered_arguments(path)))?;
+        fio::parse(&child.output, child.cost.device_bytes).map_err(Trouble::Failed)
+    };
+    let (ours, theirs) = (|| read(&mounted.file()), || read(&far.file()));
+    theirs()?;
+    let pairs = interleave(bed.pairs, ours, theirs)?;
+    let mut measured = measured(&pairs, 0.9, Vec::new());
+    measured.sides[1].name = "origin";
+    Ok(measured)
+}
+
 fn compare(
     bed: &Bed,
     mounted: &Mounted<'_>,
@@ -103,6 +139,9 @@ fn compare(
     };
     let ours = || run(&mounted.file(), &copy);
     let theirs = || run(&native, &native);
+    // The pages of a file that was written may be smaller than those of one that was read.
+    make_cold(&copy)?;
+    make_cold(&native)?;
     // Finds out whether there is a fio, and warms what is to be warm.
     theirs()?;
     ours()?;

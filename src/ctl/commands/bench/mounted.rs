@@ -6,6 +6,7 @@ use super::trouble::Trouble;
 use crate::access::{self, Access, Daemon};
 use crate::show;
 use cachefs_control::Refusal;
+use cachefs_core::Errno;
 use rustix::fs::OFlags;
 use rustix::mount::UnmountFlags;
 use std::fs::{self, File};
@@ -25,6 +26,8 @@ pub const PARTS: u64 = 8;
 /// How much of the file is in the cache.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Present {
+    /// Nothing.
+    Nothing,
     /// All of it.
     Whole,
     /// All but the last part: see [`PARTS`].
@@ -43,11 +46,21 @@ pub struct Mounted<'a> {
 impl<'a> Mounted<'a> {
     /// Mounts the origin of the bed, with a new cache.
     pub fn new(bed: &'a Bed, options: &str, present: Present) -> Result<Self, Trouble> {
+        Self::of(bed, (&bed.origin, "mnt"), options, present)
+    }
+
+    /// Mounts an origin, which has the file, on a new directory of that name.
+    pub fn of(
+        bed: &'a Bed,
+        (origin, name): (&Path, &str),
+        options: &str,
+        present: Present,
+    ) -> Result<Self, Trouble> {
         if !rustix::process::geteuid().is_root() {
             return Err(Trouble::CannotRun("to mount takes root".to_owned()));
         }
         let path = bed.scratch.path();
-        let (mountpoint, cache) = (path.join("mnt"), path.join("mounted-cache"));
+        let (mountpoint, cache) = (path.join(name), path.join(format!("cache-of-{name}")));
         bed.scratch.remove(&cache)?;
         fs::create_dir_all(&mountpoint).map_err(Trouble::io("make the mountpoint"))?;
         let capacity = bed.read_size() + ROOM_BYTES;
@@ -61,7 +74,7 @@ impl<'a> Mounted<'a> {
         }
         let said = File::create(path.join("daemon.err")).map_err(Trouble::io("make a file"))?;
         let mut command = Command::new(&bed.daemon);
-        command.arg(&bed.origin).arg(&mountpoint);
+        command.arg(origin).arg(&mountpoint);
         command.args(["--foreground", "-o", &list]);
         command.stdin(Stdio::null()).stderr(said);
         let child = command.spawn().map_err(|error| {
@@ -128,6 +141,17 @@ impl<'a> Mounted<'a> {
         Ok(of.complete)
     }
 
+    /// Has nothing of the file be in the cache, nor in memory.
+    pub fn empty(&self) -> Result<(), Trouble> {
+        match self.access()?.evict(DATA.as_ref()) {
+            Ok(()) => {}
+            // There was nothing.
+            Err(refusal) if refusal.errno == Errno::NODATA.raw_os_error() => {}
+            Err(refusal) => return Err(refused(refusal)),
+        }
+        super::scratch::make_cold(&self.file())
+    }
+
     /// Why the kernel does not read complete files alone.
     pub fn no_passthrough(&self) -> Result<Option<String>, Trouble> {
         let whole = self.access()?.stat(false).map_err(refused)?;
@@ -171,9 +195,13 @@ impl<'a> Mounted<'a> {
 
     fn fill(&self, present: Present) -> Result<(), Trouble> {
         let access = self.access()?;
-        if present == Present::Whole {
-            access.warm(DATA.as_ref(), |_, _| true).map_err(refused)?;
-            return self.bed.scratch.go_on();
+        match present {
+            Present::Nothing => return Ok(()),
+            Present::Whole => {
+                access.warm(DATA.as_ref(), |_, _| true).map_err(refused)?;
+                return self.bed.scratch.go_on();
+            }
+            Present::Most => {}
         }
         // A read here and there of a chunk brings the whole of it, and neither looks like
         // a run nor amounts to a share of the file.

@@ -119,7 +119,7 @@ pub static CACHE_ROWS: [Row; 10] = [
 ];
 
 /// Those of a mount.
-pub static MOUNT_ROWS: [Row; 15] = [
+pub static MOUNT_ROWS: [Row; 16] = [
     Row {
         name: "warm-1m",
         title: "a cached file read in order by 1 MiB, page cache warm",
@@ -179,6 +179,11 @@ pub static MOUNT_ROWS: [Row; 15] = [
         name: "partly-4k-32",
         title: "the same, 32 in flight",
         run: |bed| mount::partly(bed, 32, 0.6),
+    },
+    Row {
+        name: "first-read",
+        title: "a file that is not cached read in order, against its slow origin",
+        run: mount::first_read,
     },
     Row {
         name: "daemon-time",
