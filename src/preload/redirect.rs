@@ -9,6 +9,7 @@ use crate::identity::Identity;
 use crate::report::{self, What};
 use crate::settings::{Mode, PATH_BYTES_MAX, Settings};
 use crate::text::Text;
+use crate::trust;
 use cachefs_core::VersionToken;
 use cachefs_core::peek::{FileKey, OBJECTS, Seen, Whole, version_of};
 use rustix::fs::{AtFlags, FileType, OFlags, Statx, StatxFlags};
@@ -68,7 +69,7 @@ impl Kind {
 }
 
 /// Gives a descriptor of the origin's file, just opened, the cached file if that is whole.
-/// Neither the number nor errno changes.
+/// `trusted`: by this path it is to be opened without the origin from now on. Neither the number nor errno changes.
 ///
 /// # Safety
 /// The path is the C string that was opened; the descriptor is of that, and nobody else
@@ -79,6 +80,7 @@ pub unsafe fn replace(
     path: *const c_char,
     place: Option<(usize, usize)>,
     flags: i32,
+    trusted: Option<trust::Path<'_>>,
 ) {
     let _errno = Kept::new();
     // SAFETY: it is open, by the caller.
@@ -110,6 +112,7 @@ pub unsafe fn replace(
         flags,
         stat: &stat,
         token: version_of(&stat),
+        trusted,
     };
     let mut seen = opened.look(root);
     if !matches!(seen, Some(Seen::Whole(_))) {
@@ -134,6 +137,7 @@ struct Opened<'a> {
     flags: i32,
     stat: &'a Statx,
     token: VersionToken,
+    trusted: Option<trust::Path<'a>>,
 }
 
 impl Opened<'_> {
@@ -197,6 +201,9 @@ impl Opened<'_> {
         match replaced {
             Ok(()) => {
                 self.attached.peek.used(&whole);
+                if let Some(path) = &self.trusted {
+                    path.note(root, &whole);
+                }
                 report::count(What::Redirected);
                 report::add_bytes(self.token.size);
             }

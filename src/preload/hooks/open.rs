@@ -3,6 +3,7 @@
 use super::real;
 use crate::redirect::{self, Kind};
 use crate::settings;
+use crate::trust;
 use libc::{AT_FDCWD, c_char, c_int, c_uint, c_void, mode_t};
 
 /// Opens, by libc's own function, and redirects what can be.
@@ -24,10 +25,15 @@ unsafe fn open_with(
     match kind {
         Kind::Other => real(),
         Kind::Read(place) => {
+            // SAFETY: the caller's.
+            let trusted = unsafe { trust::Path::of(settings, kind, path, flags) };
+            if let Some(fd) = trusted.and_then(|path| path.open(settings, flags)) {
+                return fd;
+            }
             let fd = real();
             if fd >= 0 {
                 // SAFETY: it was opened just now, by this path.
-                unsafe { redirect::replace(settings, fd, path, place, flags) };
+                unsafe { redirect::replace(settings, fd, path, place, flags, trusted) };
             }
             fd
         }

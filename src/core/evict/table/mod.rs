@@ -119,7 +119,7 @@ impl Table {
                 slot: slot as u32,
                 generation: state.generation(),
             },
-            key: key_of(words[0], words[1]),
+            key: Key::of_words([words[0], words[1]]),
             nonce: words[2],
             state,
         })
@@ -517,15 +517,8 @@ fn take_off(word: &AtomicU64, count: u64) {
 }
 
 fn halves(key: Key) -> (u64, u64) {
-    let half = |bytes: &[u8]| u64::from_ne_bytes(bytes.try_into().expect("half of 16"));
-    (half(&key.0[..8]), half(&key.0[8..]))
-}
-
-fn key_of(first: u64, second: u64) -> Key {
-    let mut key = [0; 16];
-    key[..8].copy_from_slice(&first.to_ne_bytes());
-    key[8..].copy_from_slice(&second.to_ne_bytes());
-    Key(key)
+    let [first, second] = key.words();
+    (first, second)
 }
 
 #[cfg(test)]
