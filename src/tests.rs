@@ -118,7 +118,8 @@ scenarios! {
         a_fill_verifies_what_is_there_and_fetches_the_rest,
         torn_metadata_serves_no_wrong_byte, what_a_living_process_uses_is_not_taken_over;
     verifying: damaged_chunks_are_found_and_fetched_again, damaged_metadata_cost_one_object;
-    limits: the_cache_stays_within_its_capacity, the_least_recently_opened_file_is_evicted,
+    limits: files_of_16_tib_are_cached_and_no_larger_ones,
+        the_cache_stays_within_its_capacity, the_least_recently_opened_file_is_evicted,
         a_miss_says_that_there_was_no_room,
         a_file_larger_than_the_cache_is_still_read, a_full_queue_takes_no_more,
         callback_requests_are_limited;

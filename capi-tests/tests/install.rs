@@ -152,24 +152,30 @@ fn static_library_defines_the_symbols_of_the_api_alone() {
 #[test]
 fn every_file_is_where_it_was_asked_to_be() {
     let installed = Installed::new();
-    for file in [
-        "/opt/cachefs/bin/cachefs",
-        "/opt/cachefs/include/cachefs.h",
-        "/opt/cachefs/lib64/libcachefs.a",
-        "/opt/cachefs/lib64/libcachefs.so",
-        "/opt/cachefs/lib64/pkgconfig/cachefs.pc",
-    ] {
-        assert!(installed.path(file).is_file(), "{file}");
-    }
-    let all = program::tool(
-        Command::new("find")
-            .arg(installed.path(PREFIX))
-            .args(["-type", "f"]),
-    );
+    let mut find = Command::new("find");
+    find.arg(installed.path(PREFIX))
+        .args(["!", "-type", "d", "-printf", "%P\n"]);
+    let all = program::tool(&mut find).expect("find");
+    let mut all: Vec<_> = all.lines().collect();
+    all.sort_unstable();
+    let version = env!("CARGO_PKG_VERSION");
+    let (abi, _) = version.split_once('.').expect("it has three numbers");
+    let by_version = format!("lib64/libcachefs.so.{version}");
+    let by_abi = format!("lib64/libcachefs.so.{abi}");
     assert_eq!(
-        all.expect("find").lines().count(),
-        5,
-        "files, with links not counted"
+        all,
+        [
+            "bin/cachefs",
+            "include/cachefs.h",
+            "lib/systemd/system/cachefsd@.service",
+            "lib64/libcachefs.a",
+            "lib64/libcachefs.so",
+            &by_abi,
+            &by_version,
+            "lib64/pkgconfig/cachefs.pc",
+            "sbin/cachefsd",
+            "sbin/mount.cachefs",
+        ]
     );
 }
 

@@ -3,7 +3,7 @@
 //!
 //! | folder | what it decides or does | knows of |
 //! |---|---|---|
-//! | `lease` | views of cached bytes | `request`, `store`, `memory`, `buf` |
+//! | `lease`, `present` | views of cached bytes | `request`, `store`, `memory`, `buf` |
 //! | `peek` | a look at a cache without opening it | `store`, `evict`, `ids` |
 //! | `request/` | the way of one request, a file a step | everything below |
 //! | `exec/` | library threads and their inboxes | `request`, `io`, `buf` |
@@ -37,6 +37,7 @@ mod memory;
 mod options;
 mod origin;
 pub mod peek;
+mod present;
 mod qos;
 mod queue;
 mod readahead;
@@ -67,6 +68,7 @@ pub use options::{OptionInfo, OptionType};
 pub use origin::{
     Circuit, CustomOrigin, ORIGIN_OPTIONS, Origin, OriginOptions, OriginRead, OriginReport,
 };
+pub use present::Present;
 pub use queue::{Batch, Queue, QueueOptions};
 pub use request::{Item, Treatment, submit_batch};
 pub use stats::Stats;

@@ -129,6 +129,7 @@ impl Args {
             Command::Invalidate(args) => &args.options,
             Command::Bench(Bench::Engine(args)) => &args.run.options,
             Command::Bench(Bench::Cache(args)) => &args.run.options,
+            Command::Bench(Bench::Mount(args)) => &args.run.options,
             Command::Doctor(options) | Command::Options(options) | Command::Reload(options) => {
                 options
             }
@@ -348,6 +349,9 @@ pub enum Bench {
     /// Measure the cache, side by side with pread(2)
     #[command(after_long_help = BENCH_HELP)]
     Cache(BenchCache),
+    /// Measure a mount, side by side with the same reads of a local file
+    #[command(after_long_help = BENCH_HELP)]
+    Mount(BenchMount),
 }
 
 /// What all benchmarks are told.
@@ -406,6 +410,25 @@ pub struct BenchCache {
     #[arg(long, value_name = "SECONDS", default_value_t = 20,
           value_parser = clap::value_parser!(u16).range(1..=3600))]
     pub seconds: u16,
+    /// As for all.
+    #[command(flatten)]
+    pub run: BenchRun,
+}
+
+/// See [`Bench::Mount`].
+#[derive(clap::Args)]
+pub struct BenchMount {
+    /// Size of the file that is read, up to 1 GiB
+    #[arg(long, value_name = "BYTES", default_value = "1GiB", value_parser = options::size)]
+    pub size: u64,
+    /// Run only this row; can be repeated
+    #[arg(long = "row", value_name = "NAME",
+          value_parser = clap::builder::PossibleValuesParser::new(bench::mount_rows()))]
+    pub rows: Vec<String>,
+    /// The daemon [default: the one beside this tool, or in the sbin of its
+    /// installation, or in $PATH]
+    #[arg(long, value_name = "FILE")]
+    pub daemon: Option<PathBuf>,
     /// As for all.
     #[command(flatten)]
     pub run: BenchRun,

@@ -3,11 +3,11 @@
 //! | file | what it does |
 //! |---|---|
 //! | `args`, `settings`, `option_names` | the command line and the options |
-//! | `background`, `log` | what a daemon does besides |
+//! | `background`, `log`, `privileges` | what a daemon does besides |
 //! | `run` | its life: mount, serve, end |
-//! | `mount` | the mount, and what is agreed with the kernel |
-//! | `server`, `pool` | the threads, and which request is answered where |
-//! | `names`, `listing`, `opened`, `reading` | the answers |
+//! | `mount`, `device` | the mount, and what is agreed with the kernel |
+//! | `server`, `pool`, `member` | the threads, and which request is answered where |
+//! | `names`, `listing`, `opened`, `believing`, `reading` | the answers |
 //! | `nodes` | what the kernel knows, by number |
 //! | `tree`, `attributes` | the origin's names, and what is behind them |
 //! | `passthrough`, `filling` | complete files for the kernel, and how they become so |
@@ -18,12 +18,15 @@
 mod args;
 mod attributes;
 mod background;
+mod believing;
 mod control;
+mod device;
 mod failure;
 mod filling;
 mod forgetting;
 mod listing;
 mod log;
+mod member;
 mod mount;
 mod names;
 mod nodes;
@@ -32,6 +35,7 @@ mod opened;
 mod option_names;
 mod passthrough;
 mod pool;
+mod privileges;
 mod reading;
 mod reply;
 mod run;
@@ -68,6 +72,8 @@ fn begin() -> Result<ExitCode, Failure> {
         return background::start(&words);
     }
     let mut settings = asked.settings;
+    // Before there is a second thread.
+    privileges::drop_to_user(&mut settings)?;
     let (dispatch, level) = log::start(&settings)?;
     settings.config.log = Some(dispatch);
     if asked.background {

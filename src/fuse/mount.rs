@@ -4,11 +4,14 @@ use crate::failure::{Failure, describe};
 use crate::reply::READ_BYTES_MAX;
 use crate::settings::Settings;
 use fuser::{Filesystem, InitFlags, KernelConfig, MountOption, Request, Session, SessionACL};
-use rustix::mount::UnmountFlags;
-use std::fs::File;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::mount::{MountFlags, UnmountFlags};
+use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 /// Requests in the background that the kernel has under way: reads ahead, and direct
@@ -19,7 +22,10 @@ const STACKED: [u32; 3] = [0x794c_7630, 0x0000_f15f, 0x6573_5546];
 
 /// A mount. It is taken away when this is dropped, unless that was done already.
 pub struct Mount {
-    session: Session<Handshake>,
+    /// Never dropped: fuser 0.18 then takes away what is mounted at that place, also when
+    /// its own mount is gone and another has come (it takes POLLERR for "mounted").
+    session: ManuallyDrop<Session<Handshake>>,
+    mountpoint: PathBuf,
     agreed: Arc<Mutex<Agreed>>,
 }
 
@@ -101,17 +107,40 @@ impl Mount {
         config
             .mount_options
             .extend(settings.mount_flags.iter().cloned());
-        // Its own error would be about the mountpoint.
-        if let Err(error) = File::options().read(true).write(true).open("/dev/fuse") {
-            return Err(Failure::new(format!(
-                "open /dev/fuse: {}",
-                describe(&error)
-            )));
-        }
+        // fuser's own error would be about the mountpoint.
+        let device = settings.devices.take();
+        let device = device.map_err(|errno| {
+            Failure::new(format!("open /dev/fuse: {}", describe(&errno.into())))
+        })?;
+        let session = match settings.user {
+            None => Session::new(handshake, &settings.mountpoint, &config),
+            Some(_) => attach(&device, settings, &config).and_then(|()| {
+                let acl = config.acl;
+                Session::from_fd(handshake, device, acl, config)
+            }),
+        };
         let shown = settings.mountpoint.display();
-        let session = Session::new(handshake, &settings.mountpoint, &config)
+        let session = session
             .map_err(|error| Failure::new(format!("mount on {shown}: {}", describe(&error))))?;
-        Ok(Self { session, agreed })
+        Ok(Self {
+            session: ManuallyDrop::new(session),
+            mountpoint: settings.mountpoint.clone(),
+            agreed,
+        })
+    }
+
+    /// Whether the kernel still has it, in the tree of names or with its users.
+    fn is_there(&self) -> bool {
+        let mut fds = [PollFd::new(&*self.session, PollFlags::empty())];
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // POLLERR is told without having been asked for (`fuse_dev_poll`).
+        match rustix::event::poll(&mut fds, Some(&now)) {
+            Ok(_) => !fds[0].revents().contains(PollFlags::ERR),
+            Err(_) => true,
+        }
     }
 
     /// The mount's descriptor.
@@ -124,6 +153,55 @@ impl Mount {
     pub fn passthrough_refusal(&self) -> Option<String> {
         let agreed = self.agreed.lock().unwrap_or_else(|held| held.into_inner());
         agreed.passthrough_refusal.clone()
+    }
+}
+
+/// Mounts a device that was opened when that was still allowed: as fuser does it, which
+/// opens its own.
+fn attach(device: &OwnedFd, settings: &Settings, config: &fuser::Config) -> io::Result<()> {
+    let mode = std::fs::metadata(&settings.mountpoint)?
+        .permissions()
+        .mode();
+    let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+    let mut data = format!(
+        "fd={},rootmode={mode:o},user_id={},group_id={},default_permissions",
+        device.as_raw_fd(),
+        user.as_raw(),
+        group.as_raw()
+    );
+    if settings.allow_other {
+        data.push_str(",allow_other");
+    }
+    let mut flags = MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOSUID;
+    let mut source = "cachefsd";
+    for option in &config.mount_options {
+        match option {
+            MountOption::FSName(name) => source = name,
+            MountOption::Dev => flags -= MountFlags::NODEV,
+            MountOption::Suid => flags -= MountFlags::NOSUID,
+            MountOption::NoExec => flags |= MountFlags::NOEXEC,
+            MountOption::NoAtime => flags |= MountFlags::NOATIME,
+            // The others are so by default, or in the data.
+            _ => {}
+        }
+    }
+    let (place, data) = (&settings.mountpoint, CString::new(data)?);
+    Ok(rustix::mount::mount(
+        source,
+        place,
+        "fuse.cachefsd",
+        flags,
+        data.as_c_str(),
+    )?)
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        if self.is_there()
+            && let Err(error) = unmount(&self.mountpoint)
+        {
+            tracing::warn!("take the mount away: {}", describe(&error));
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::notices;
 use crate::passthrough::Backing;
 use crate::server::Daemon;
 use crate::wire::{OpenOut, fopen};
-use cachefs_core::File;
+use cachefs_core::{File, Present};
 use memmap2::{Mmap, MmapOptions};
 use parking_lot::Mutex;
 use rustix::io::Errno;
@@ -30,8 +30,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub struct Opened {
     /// Opens that are not released.
     count: u64,
-    /// The origin's file.
-    pub fd: Arc<OwnedFd>,
+    /// The origin's file, once it was opened: see `believing`.
+    pub fd: Option<Arc<OwnedFd>>,
     way: Way,
 }
 
@@ -49,6 +49,8 @@ pub struct Served {
     pub file: File,
     /// The whole cached file, once it is complete, and of which version.
     map: OnceLock<(Version, Mmap)>,
+    /// The cached file, as far as it is there.
+    present: Mutex<Option<Arc<Present>>>,
     /// Another one serves its node since it was found to have changed.
     pub is_replaced: AtomicBool,
     pub course: Mutex<Course>,
@@ -63,6 +65,7 @@ impl Served {
         Arc::new(Self {
             file,
             map: OnceLock::new(),
+            present: Mutex::default(),
             is_replaced: AtomicBool::new(false),
             course: Mutex::default(),
             is_filling: AtomicBool::new(false),
@@ -79,6 +82,15 @@ impl Served {
         }
         let (mapped, map) = self.map.get()?;
         (*mapped == version).then_some(map)
+    }
+
+    /// What there is of the file in the cache, mapped.
+    pub fn present(&self) -> Option<Arc<Present>> {
+        let mut present = self.present.lock();
+        if !present.as_ref().is_some_and(|one| one.is_current()) {
+            *present = self.file.map_present().map(Arc::new);
+        }
+        present.clone()
     }
 
     fn map_now(&self, version: &Version) -> Option<Mmap> {
@@ -121,12 +133,20 @@ impl Daemon {
         node: &Arc<Node>,
         place: &mut Option<Box<Opened>>,
     ) -> Result<OpenOut, Errno> {
-        let (fd, seen) = self.tree.open_file(&self.nodes, node)?;
-        let fd = Arc::new(fd);
-        let mut version = seen.version;
+        let (fd, served, mut version) = if self.believes() {
+            let served = Served::new(self.open_believing(node)?);
+            let version = served.version();
+            (None, Some(served), version)
+        } else {
+            let (fd, seen) = self.tree.open_file(&self.nodes, node)?;
+            (Some(Arc::new(fd)), None, seen.version)
+        };
         let wants_kernel = version.size >= self.live().passthrough_min && self.passthrough.is_on();
         let way = if wants_kernel {
-            let served = self.serve(node, &fd)?;
+            let served = match (served, &fd) {
+                (None, Some(fd)) => self.serve(node, fd)?,
+                (served, _) => served.expect("it has the one or the other"),
+            };
             version = served.version();
             match self.passthrough.hand_over(&served.file) {
                 // What the kernel was given is of the version that is announced.
@@ -134,7 +154,7 @@ impl Daemon {
                 _ => Way::Pages(Some(served)),
             }
         } else {
-            Way::Pages(None)
+            Way::Pages(served)
         };
         let keep = self.announce(node, version);
         let opened = Opened { count: 1, fd, way };
@@ -148,26 +168,26 @@ impl Daemon {
             let state = node.state.lock();
             (state.version, state.is_retired)
         };
-        let seen = match self.tree.see_named(&self.nodes, node) {
-            Ok(seen) => Some(seen),
+        let version = match self.version_now(node) {
+            Ok(version) => Some(version),
             Err(Errno::STALE) => None,
             Err(errno) => return Err(errno),
         };
-        let is_same = seen.is_some_and(|seen| seen.version == announced);
+        let is_same = version == Some(announced);
         let may_stay = match &opened.way {
             Way::Kernel { .. } => is_same,
-            Way::Pages(served) => seen.is_some() && !self.should_be_kernels(served.as_deref()),
+            Way::Pages(served) => version.is_some() && !self.should_be_kernels(served.as_deref()),
         };
         if !may_stay && !is_retired {
             node.state.lock().is_retired = true;
             return Err(Errno::STALE);
         }
         let mut keep = true;
-        if let (Way::Pages(_), Some(seen)) = (&opened.way, seen)
+        if let (Way::Pages(_), Some(version)) = (&opened.way, version)
             && !is_same
         {
             opened.start_anew();
-            keep = self.announce(node, seen.version);
+            keep = self.announce(node, version);
         }
         opened.count += 1;
         Ok(opened.answer(node, keep))
@@ -213,7 +233,10 @@ impl Daemon {
         match &mut opened.way {
             Way::Pages(Some(served)) | Way::Kernel { served, .. } => Ok(Arc::clone(served)),
             Way::Pages(none) => {
-                let served = self.serve(node, &opened.fd)?;
+                let served = match &opened.fd {
+                    Some(fd) => self.serve(node, fd)?,
+                    None => Served::new(self.open_believing(node)?),
+                };
                 *none = Some(Arc::clone(&served));
                 Ok(served)
             }
@@ -224,8 +247,8 @@ impl Daemon {
     pub fn see_regular(&self, node: &Arc<Node>) -> Result<Seen, Errno> {
         let mut opened = node.opened.lock();
         let seen = match opened.as_deref() {
-            Some(opened) => Seen::of(&opened.fd)?,
-            None => self.tree.see_named(&self.nodes, node)?,
+            Some(Opened { fd: Some(fd), .. }) => Seen::of(fd)?,
+            _ => self.tree.see_named(&self.nodes, node)?,
         };
         let announced = node.state.lock().version;
         if seen.version == announced {
@@ -241,6 +264,7 @@ impl Daemon {
         if let Some(opened) = opened.as_deref_mut() {
             opened.start_anew();
         }
+        self.doubt(node);
         self.moved_on(node, seen.version);
         Ok(seen)
     }
@@ -283,6 +307,17 @@ impl Opened {
     /// Whether the kernel reads it without the daemon.
     pub fn is_the_kernels(&self) -> bool {
         matches!(self.way, Way::Kernel { .. })
+    }
+
+    /// The origin's file.
+    pub fn fd(&mut self, daemon: &Daemon, node: &Node) -> Result<Arc<OwnedFd>, Errno> {
+        match &self.fd {
+            Some(fd) => Ok(Arc::clone(fd)),
+            None => {
+                let (fd, _) = daemon.tree.open_file(&daemon.nodes, node)?;
+                Ok(Arc::clone(self.fd.insert(Arc::new(fd))))
+            }
+        }
     }
 
     /// What serves its reads, if there were any.

@@ -1,35 +1,49 @@
-//! How many of the daemon's threads wait for the kernel.
+//! Whose turn it is to wait for the kernel.
 //!
 //! The kernel gives requests to those that wait by turns, so that with many of them each
 //! request wakes another thread, mostly on another processor: for requests of a few
 //! microseconds that costs more than it gains (opening and reading small files took
-//! three times as long with eight as with one). So one waits, and others are let in when
-//! it pays: when requests take long, when more of them are there than one thread can
-//! answer, and when all of those that were let in are stuck. A thread that merely has to
-//! wait for a processor is no reason: another one would have to wait as well.
+//! three times as long with eight as with one). So one waits, and answers what it gets
+//! before it waits again. Others come in when that does not do:
+//!
+//! * Requests block, on a disk or a slow origin. Then whoever takes one hands the turn to
+//!   wait on at once, for as long as some were lately seen to block. What counts is that
+//!   a thread sleeps: one that merely waits for a processor gives none to another.
+//! * More requests are there than one thread can answer, and processors are free.
+//! * Threads have been stuck for a second, since the origin hangs. Those do not count as
+//!   threads any more, and others are started in their place, up to a bound. Further ones
+//!   are not waited for so long.
 
+use crate::member::Member;
 use parking_lot::{Condvar, Mutex};
-use rustix::process::Pid;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// A request that takes so long was waiting for something.
-const SLOW: Duration = Duration::from_micros(200);
 /// A request for which nobody had to wait was there already.
 const AT_ONCE: Duration = Duration::from_micros(2);
 /// So many of them in a row are more than the threads can answer.
 const BACKLOG: u32 = 32;
-/// What a slow request counts, of which each other one takes one off.
-const SLOW_COUNTS: u32 = 8;
-/// So much of it means that it is not chance.
-const SLOW_ENOUGH: u32 = 64;
-/// After so many requests without a reason for more threads, one fewer waits.
+/// After so many requests without a backlog, one fewer waits.
 const QUIET: u32 = 256;
-/// Threads that have not finished anything for so long are stuck.
-const STUCK: Duration = Duration::from_millis(10);
+/// How often it is looked whether threads block.
+const LOOK: Duration = Duration::from_millis(10);
+/// Of so many looks,
+const LOOKS: u32 = 8;
+/// so many must have seen one that blocks, for turns to be handed on at once.
+const BLOCKED: u32 = 2;
+/// Threads that have not finished a request for so long are stuck.
+const STUCK: Duration = Duration::from_secs(1);
+/// The same for further ones, once the origin is known to hang.
+const STUCK_TOO: Duration = Duration::from_millis(50);
+/// How often it is looked whether those who wait for them are being killed.
+const LOOK_AFTER_STUCK: Duration = Duration::from_millis(100);
+/// Stuck threads for which others are started.
+pub const STUCK_MAX: usize = 256;
 
 /// Threads, some of which wait for the kernel and some of which for their turn.
 pub struct Pool {
+    /// Threads, those that are stuck not counted.
     most: usize,
     /// As many as there are processors for, beside those who ask.
     most_at_work: usize,
@@ -37,29 +51,34 @@ pub struct Pool {
     wanted: AtomicUsize,
     /// How many do, or are about to.
     waiting: AtomicUsize,
-    /// Requests that were answered.
-    finished: AtomicU64,
-    /// See [`SLOW_COUNTS`] and [`QUIET`]: of all threads together.
-    slow: AtomicU32,
-    quiet: AtomicU32,
+    /// Whoever takes a request hands its turn on.
+    hands_on: AtomicBool,
     is_over: AtomicBool,
     /// The watch sleeps, since nothing is under way.
     is_asleep: AtomicBool,
-    turns: Mutex<()>,
+    turns: Mutex<Turns>,
     turn: Condvar,
     stirred: Condvar,
-    /// The threads, by their numbers in the system.
-    members: Mutex<Vec<Pid>>,
+    members: Mutex<Vec<Arc<Member>>>,
+}
+
+#[derive(Default)]
+struct Turns {
+    /// Threads that wait for their turn.
+    parked: usize,
+    /// Threads that are started and have not joined yet.
+    coming: usize,
 }
 
 /// What one thread knows of its last requests.
 #[derive(Default)]
 pub struct Streak {
     at_once: u32,
+    quiet: u32,
 }
 
 impl Pool {
-    /// At most so many threads wait at once.
+    /// At most so many threads wait or work at once.
     pub fn new(most: usize) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
@@ -67,27 +86,39 @@ impl Pool {
             most_at_work: (processors / 2).max(1),
             wanted: AtomicUsize::new(1),
             waiting: AtomicUsize::new(0),
-            finished: AtomicU64::new(0),
-            slow: AtomicU32::new(0),
-            quiet: AtomicU32::new(0),
+            hands_on: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
             is_asleep: AtomicBool::new(false),
-            turns: Mutex::new(()),
+            turns: Mutex::default(),
             turn: Condvar::new(),
             stirred: Condvar::new(),
             members: Mutex::default(),
         }
     }
 
-    /// The calling thread is one of them.
-    pub fn join(&self) {
-        self.members.lock().push(rustix::thread::gettid());
+    /// A thread is being started.
+    pub fn expect(&self) {
+        self.turns.lock().coming += 1;
     }
 
-    /// Waits for the turn to wait for the kernel. False: it is over.
-    pub fn begin(&self) -> bool {
+    /// The calling thread is the one that was started.
+    pub fn join(&self) -> Arc<Member> {
+        let member = Arc::new(Member::of_this_thread());
+        self.members.lock().push(Arc::clone(&member));
+        self.turns.lock().coming -= 1;
+        member
+    }
+
+    /// A thread that was started ends before it has joined, or was not started after all.
+    pub fn give_up(&self) {
+        self.turns.lock().coming -= 1;
+    }
+
+    /// Waits for the turn to wait for the kernel. False: the thread is to end, since it is
+    /// over or there are enough others.
+    pub fn begin(&self, member: &Arc<Member>) -> bool {
         loop {
-            if self.is_over.load(Ordering::Acquire) {
+            if self.is_over.load(Ordering::Acquire) || self.is_one_too_many(member) {
                 return false;
             }
             if self.enter() {
@@ -96,9 +127,25 @@ impl Pool {
             let mut turns = self.turns.lock();
             // Whoever changes what is asked here takes the lock before it notifies.
             if !self.has_room() && !self.is_over.load(Ordering::Acquire) {
+                turns.parked += 1;
                 self.turn.wait(&mut turns);
+                turns.parked -= 1;
             }
         }
+    }
+
+    /// Those that were stuck go on one day; then those in their place end.
+    fn is_one_too_many(&self, member: &Arc<Member>) -> bool {
+        // Looked at without the lock mostly: there is none too many for long.
+        let mut members = self.members.lock();
+        if members.len() <= self.most {
+            return false;
+        }
+        let able = members.len() - stuck(&members).count();
+        if able > self.most {
+            members.retain(|one| !Arc::ptr_eq(one, member));
+        }
+        able > self.most
     }
 
     fn has_room(&self) -> bool {
@@ -122,53 +169,43 @@ impl Pool {
             self.is_asleep.store(false, Ordering::SeqCst);
             self.stirred.notify_one();
         }
-        streak.at_once = if waited < AT_ONCE {
-            streak.at_once + 1
+        if self.hands_on.load(Ordering::Relaxed) {
+            self.invite();
+        }
+        if waited < AT_ONCE {
+            streak.at_once += 1;
         } else {
-            0
-        };
+            streak.at_once = 0;
+        }
+        self.follow_backlog(streak);
     }
 
-    /// The request was answered, or handed on.
-    pub fn finished(&self, streak: &mut Streak, took: Duration) {
-        self.finished.fetch_add(1, Ordering::Relaxed);
-        // What two threads count at the same moment may get lost, which does no harm.
-        let slow = match self.slow.load(Ordering::Relaxed) {
-            slow if took >= SLOW => slow + SLOW_COUNTS,
-            slow => slow.saturating_sub(1),
-        };
-        let quiet = self.quiet.load(Ordering::Relaxed) + 1;
-        if slow >= SLOW_ENOUGH {
-            self.count(0, 0);
-            self.let_in(self.most);
-        } else if streak.at_once >= BACKLOG {
-            streak.at_once = 0;
-            self.count(slow, 0);
-            self.let_in(self.most.min(self.most_at_work));
-        } else if quiet >= QUIET {
-            self.count(slow, 0);
+    fn follow_backlog(&self, streak: &mut Streak) {
+        let (set, fetch) = (Ordering::AcqRel, Ordering::Acquire);
+        streak.quiet += 1;
+        if streak.at_once >= BACKLOG {
+            *streak = Streak::default();
+            let most = self.most.min(self.most_at_work);
+            let more = |wanted: usize| (wanted < most).then_some(wanted + 1);
+            if self.wanted.fetch_update(set, fetch, more).is_ok() {
+                self.invite();
+            }
+        } else if streak.quiet >= QUIET {
+            streak.quiet = 0;
             let fewer = |wanted: usize| (wanted > 1).then(|| wanted - 1);
-            let (set, fetch) = (Ordering::AcqRel, Ordering::Acquire);
             // There may be one only, which is as few as can be.
             let _few = self.wanted.fetch_update(set, fetch, fewer);
-        } else {
-            self.count(slow, quiet);
         }
     }
 
-    fn count(&self, slow: u32, quiet: u32) {
-        self.slow.store(slow, Ordering::Relaxed);
-        self.quiet.store(quiet, Ordering::Relaxed);
-    }
-
-    /// One more may wait, unless so many do.
-    fn let_in(&self, most: usize) {
-        let more = |wanted: usize| (wanted < most).then(|| wanted + 1);
-        let (set, fetch) = (Ordering::AcqRel, Ordering::Acquire);
-        if self.wanted.fetch_update(set, fetch, more).is_ok() || self.has_room() {
-            let _turns = self.turns.lock();
-            self.turn.notify_one();
+    /// Has a thread come in if there is room. False: there is room, and none to come.
+    fn invite(&self) -> bool {
+        if !self.has_room() {
+            return true;
         }
+        let turns = self.turns.lock();
+        self.turn.notify_one();
+        turns.parked > 0
     }
 
     /// The mount is gone: nobody waits any more.
@@ -179,40 +216,74 @@ impl Pool {
         self.stirred.notify_all();
     }
 
-    /// Lets others in when all threads are stuck, until it is over. Sleeps as long as
-    /// nothing is asked of them.
-    pub fn watch(&self) {
-        let mut before = 0;
+    /// Looks whether threads block, and lets others in, until it is over. `start` starts
+    /// one more. Sleeps as long as nothing is asked of them.
+    pub fn watch(&self, mut start: impl FnMut()) {
+        let mut looks = Looks::default();
         while !self.is_over.load(Ordering::Acquire) {
-            std::thread::sleep(STUCK);
-            let finished = self.finished.load(Ordering::Relaxed);
-            let has_waiters = self.waiting.load(Ordering::Acquire) > 0;
-            if finished == before && has_waiters {
-                let mut turns = self.turns.lock();
-                self.is_asleep.store(true, Ordering::SeqCst);
-                let is_idle = self.waiting.load(Ordering::SeqCst) > 0;
-                if is_idle && !self.is_over.load(Ordering::Acquire) {
-                    self.stirred.wait(&mut turns);
-                }
-                self.is_asleep.store(false, Ordering::SeqCst);
-            } else if finished == before && !self.is_on_a_processor() {
-                self.let_in(self.most);
+            std::thread::sleep(LOOK);
+            let (works, blocks, long) = self.look();
+            looks.saw(blocks);
+            let before = self.hands_on.swap(looks.hands_on(), Ordering::Relaxed);
+            if before != looks.hands_on() {
+                tracing::debug!("requests block: {}", looks.hands_on());
             }
-            before = finished;
+            // One that blocked for a moment has the turn again in a moment.
+            if (long || blocks && looks.hands_on()) && !self.invite() && self.is_short() {
+                start();
+            }
+            let some_are_stuck = self.look_after_stuck();
+            // Those that are stuck are no reason to look often, while another one waits.
+            if !works && looks.are_quiet() {
+                self.sleep(some_are_stuck);
+            }
         }
     }
 
-    /// Whether a thread runs, or would if there were a processor for it (proc(5), the
-    /// state in `stat`). None is taken to run when nobody can tell.
-    fn is_on_a_processor(&self) -> bool {
-        self.members.lock().iter().any(|thread| {
-            let stat = format!("/proc/self/task/{}/stat", thread.as_raw_nonzero());
-            let stat = std::fs::read_to_string(stat).unwrap_or_default();
-            // The name before it may contain anything.
-            stat.rsplit(')')
-                .next()
-                .is_some_and(|rest| rest.starts_with(" R"))
-        })
+    /// Lets go of those who wait for threads that are stuck and are being killed. Whether
+    /// there are such threads.
+    fn look_after_stuck(&self) -> bool {
+        let members = self.members.lock().clone();
+        stuck(&members).map(|one| one.let_go_of_killed()).count() > 0
+    }
+
+    /// Whether a thread works at all, but for those that are stuck, whether one that does is
+    /// blocked, and whether it was so at the last look; with nobody waiting, also those
+    /// that are stuck count.
+    fn look(&self) -> (bool, bool, bool) {
+        let members = self.members.lock().clone();
+        let nobody_waits = self.waiting.load(Ordering::Acquire) == 0;
+        let patience = patience(&members);
+        let working = members.iter().filter(|one| one.works());
+        let working: Vec<_> = working
+            .filter(|one| nobody_waits || !one.is_stuck(patience))
+            .collect();
+        let mut blocked = working.iter().filter(|one| one.is_blocked()).peekable();
+        let blocks = blocked.peek().is_some();
+        let long = blocked.any(|one| one.is_stuck(LOOK));
+        (!working.is_empty(), blocks, long)
+    }
+
+    /// Whether threads that are stuck leave fewer than there are to be.
+    fn is_short(&self) -> bool {
+        let members = self.members.lock();
+        let coming = self.turns.lock().coming;
+        let able = members.len() - stuck(&members).count() + coming;
+        able < self.most && members.len() + coming < self.most + STUCK_MAX
+    }
+
+    /// Sleeps until something is asked of the threads; or, when some are stuck, a while.
+    fn sleep(&self, some_are_stuck: bool) {
+        let mut turns = self.turns.lock();
+        self.is_asleep.store(true, Ordering::SeqCst);
+        let is_idle = self.waiting.load(Ordering::SeqCst) > 0;
+        if is_idle && !self.is_over.load(Ordering::Acquire) {
+            match some_are_stuck {
+                true => drop(self.stirred.wait_for(&mut turns, LOOK_AFTER_STUCK)),
+                false => self.stirred.wait(&mut turns),
+            }
+        }
+        self.is_asleep.store(false, Ordering::SeqCst);
     }
 
     /// How long something took, and what it gave.
@@ -223,74 +294,129 @@ impl Pool {
     }
 }
 
+/// For how long a thread may be at one request before it is stuck.
+fn patience(members: &[Arc<Member>]) -> Duration {
+    match members.iter().any(|one| one.is_stuck(STUCK)) {
+        true => STUCK_TOO,
+        false => STUCK,
+    }
+}
+
+fn stuck(members: &[Arc<Member>]) -> impl Iterator<Item = &Arc<Member>> {
+    let patience = patience(members);
+    members.iter().filter(move |one| one.is_stuck(patience))
+}
+
+/// What the last looks have seen, the latest in the lowest bit.
+#[derive(Default)]
+struct Looks {
+    blocked: u32,
+    hands_on: bool,
+}
+
+impl Looks {
+    fn saw(&mut self, blocks: bool) {
+        self.blocked = self.blocked << 1 | u32::from(blocks);
+        let lately = self.blocked & ((1 << LOOKS) - 1);
+        if lately.count_ones() >= BLOCKED {
+            self.hands_on = true;
+        } else if self.blocked == 0 {
+            self.hands_on = false;
+        }
+    }
+
+    fn hands_on(&self) -> bool {
+        self.hands_on
+    }
+
+    /// None has seen one that blocks.
+    fn are_quiet(&self) -> bool {
+        self.blocked == 0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
     use std::thread;
 
-    const FAST: Duration = Duration::from_micros(20);
     const LONG: Duration = Duration::from_secs(1);
+
+    fn joined(pool: &Pool) -> Arc<Member> {
+        pool.expect();
+        pool.join()
+    }
 
     #[test]
     fn one_waits_as_long_as_requests_are_short() {
         let pool = Pool::new(8);
+        let member = joined(&pool);
         let mut streak = Streak::default();
         for _ in 0..10_000 {
-            assert!(pool.begin() && !pool.has_room());
+            assert!(pool.begin(&member) && !pool.has_room());
             pool.took(&mut streak, LONG);
-            pool.finished(&mut streak, FAST);
         }
     }
 
     #[test]
-    fn more_are_let_in_when_requests_are_slow_and_fewer_when_they_are_not() {
-        let pool = Pool::new(3);
-        let mut streak = Streak::default();
-        for _ in 0..10 * SLOW_ENOUGH / SLOW_COUNTS {
-            pool.finished(&mut streak, SLOW);
-        }
-        assert_eq!(pool.wanted.load(Ordering::Relaxed), 3);
-        for _ in 0..2 * QUIET {
-            pool.finished(&mut streak, FAST);
-        }
-        assert_eq!(pool.wanted.load(Ordering::Relaxed), 1);
-    }
-
-    #[test]
-    fn more_are_let_in_when_requests_pile_up_and_there_are_processors_for_them() {
+    fn more_wait_when_requests_pile_up_and_there_are_processors_for_them() {
         for (processors, wanted) in [(1, 1), (2, 2), (8, 3)] {
             let pool = Pool {
                 most_at_work: processors,
                 ..Pool::new(3)
             };
+            let member = joined(&pool);
             let mut streak = Streak::default();
             for _ in 0..5 * BACKLOG {
-                assert!(pool.begin());
+                assert!(pool.begin(&member));
                 pool.took(&mut streak, Duration::ZERO);
-                pool.finished(&mut streak, FAST);
             }
             assert_eq!(pool.wanted.load(Ordering::Relaxed), wanted);
+            for _ in 0..3 * QUIET {
+                assert!(pool.begin(&member));
+                pool.took(&mut streak, LONG);
+            }
+            assert_eq!(pool.wanted.load(Ordering::Relaxed), 1);
         }
     }
 
     #[test]
-    fn others_are_let_in_when_all_are_stuck() {
+    fn turns_are_handed_on_while_some_block_and_not_for_one_alone() {
+        let mut looks = Looks::default();
+        looks.saw(true);
+        assert!(!looks.hands_on());
+        (0..LOOKS).for_each(|_| looks.saw(false));
+        looks.saw(true);
+        assert!(!looks.hands_on());
+        looks.saw(true);
+        assert!(looks.hands_on());
+        (0..31).for_each(|_| looks.saw(false));
+        assert!(looks.hands_on() && !looks.are_quiet());
+        looks.saw(false);
+        looks.saw(false);
+        assert!(!looks.hands_on() && looks.are_quiet());
+    }
+
+    #[test]
+    fn another_thread_comes_in_for_one_that_blocks() {
         let pool = Arc::new(Pool::new(2));
-        let mut streak = Streak::default();
         let watched = Arc::clone(&pool);
-        let watch = thread::spawn(move || watched.watch());
-        assert!(pool.begin());
-        pool.took(&mut streak, LONG);
-        // This one never finishes; the next one is let in all the same.
-        let mut turns = 0;
-        while !pool.enter() {
-            turns += 1;
-            thread::sleep(Duration::from_millis(1));
-            assert!(turns < 60_000, "nobody was let in");
-        }
+        let watch = thread::spawn(move || watched.watch(|| panic!("there are enough")));
+        let first = joined(&pool);
+        assert!(pool.begin(&first));
+        pool.took(&mut Streak::default(), LONG);
+        first.begin(None);
+        let second = thread::spawn({
+            let pool = Arc::clone(&pool);
+            move || {
+                let member = joined(&pool);
+                pool.begin(&member)
+            }
+        });
+        // This thread never finishes, and does not run: the other one is let in.
+        assert!(second.join().unwrap());
         pool.end();
         watch.join().unwrap();
-        assert!(!pool.begin());
+        assert!(!pool.begin(&first));
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! | what | how | system calls with the reply |
 //! |---|---|---|
-//! | a complete file | its mapped pages are the reply | 1 |
-//! | bytes in the cache | into the thread's buffer, by the memory tier or pread(2) | 1 or 2 |
+//! | bytes in the cache | the mapped pages of the cached file are the reply | 1 |
+//! | the same, read past the page cache | by the memory tier or pread(2), into a buffer | 1 or 2 |
 //! | bytes that are not | the library reads, and answers from its own thread | |
 
 use crate::nodes::Node;
@@ -33,6 +33,15 @@ impl Daemon {
             let end = map.len().min(begin + size);
             // EFAULT: the device failed, which is for the library to deal with.
             if reply.try_bytes(&map[begin..end]).is_ok() {
+                return Ok(());
+            }
+        }
+        if let Some(present) = served.present()
+            && let Some(bytes) = present.bytes(read.offset, size)
+        {
+            // Before it is answered: the next open may then be another one already.
+            self.follow(node, &served, (read.offset, bytes.len() as u64));
+            if reply.try_bytes(bytes).is_ok() {
                 return Ok(());
             }
         }
@@ -154,10 +163,10 @@ impl Daemon {
             libc::SEEK_HOLE => SeekFrom::Hole(seek.offset),
             _ => return Err(Errno::INVAL),
         };
-        let opened = node.opened.lock();
-        let opened = opened.as_deref().ok_or(Errno::BADF)?;
+        let mut opened = node.opened.lock();
+        let opened = opened.as_deref_mut().ok_or(Errno::BADF)?;
         // The file's own position is nobody's: all reads name theirs.
-        let offset = rustix::fs::seek(&opened.fd, from)?;
+        let offset = rustix::fs::seek(opened.fd(self, node)?, from)?;
         Ok(LseekOut { offset })
     }
 }

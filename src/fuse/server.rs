@@ -61,25 +61,40 @@ pub fn serve(daemon: &Arc<Daemon>) -> io::Result<()> {
     let mut outcome = Ok(());
     thread::scope(|scope| {
         let mut threads = Vec::new();
-        for index in 0..daemon.settings.fuse_threads {
+        let start = |index: usize| {
             let pool = &pool;
             let body = move || {
                 let served = serve_on(daemon, index, pool);
-                pool.end();
-                served
+                if !matches!(served, Ok(Ended::OneTooMany)) {
+                    pool.end();
+                }
+                served.map(drop)
             };
+            pool.expect();
             let thread = thread::Builder::new().name(format!("cachefsd-{index}"));
-            match thread.spawn_scoped(scope, body) {
+            let thread = thread.spawn_scoped(scope, body);
+            thread.inspect_err(|_| pool.give_up())
+        };
+        let mut count = 0;
+        while count < daemon.settings.fuse_threads {
+            match start(count) {
                 Ok(thread) => threads.push(thread),
-                Err(error) if index == 0 => return outcome = Err(error),
+                Err(error) if count == 0 => return outcome = Err(error),
                 // Those that were started do.
                 Err(error) => {
                     tracing::warn!("start a thread: {}", describe(&error));
                     break;
                 }
             }
+            count += 1;
         }
-        pool.watch();
+        pool.watch(|| {
+            match start(count) {
+                Ok(thread) => threads.push(thread),
+                Err(error) => tracing::warn!("start a thread: {}", describe(&error)),
+            }
+            count += 1;
+        });
         for thread in threads {
             let ended = thread.join();
             let panicked = |_| Err(io::Error::other("a thread has panicked"));
@@ -90,21 +105,29 @@ pub fn serve(daemon: &Arc<Daemon>) -> io::Result<()> {
     outcome
 }
 
+/// Why a thread has ended.
+enum Ended {
+    /// The mount is gone.
+    Unmounted,
+    /// Others do its work.
+    OneTooMany,
+}
+
 /// A descriptor of the same mount with a queue of its own: answers go to the one that
 /// their request was read from.
-fn clone_device(device: &OwnedFd) -> io::Result<OwnedFd> {
-    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
-    let own = rustix::fs::open("/dev/fuse", flags, rustix::fs::Mode::empty())?;
-    let of = device.as_raw_fd().cast_unsigned();
+fn clone_device(daemon: &Daemon) -> io::Result<OwnedFd> {
+    let own = daemon.settings.devices.take()?;
+    let of = daemon.device.as_raw_fd().cast_unsigned();
     // SAFETY: the call reads one `u32`, the number of a descriptor of a mount.
     unsafe { rustix::ioctl::ioctl(&own, Setter::<CLONE, u32>::new(of)) }?;
     Ok(own)
 }
 
-fn serve_on(daemon: &Arc<Daemon>, index: usize, pool: &Pool) -> io::Result<()> {
+fn serve_on(daemon: &Arc<Daemon>, index: usize, pool: &Pool) -> io::Result<Ended> {
+    let member = pool.join();
     let device = match index {
         0 => Arc::clone(&daemon.device),
-        _ => clone_device(&daemon.device).map_or_else(
+        _ => clone_device(daemon).map_or_else(
             |error| {
                 tracing::warn!("threads share a descriptor: {}", describe(&error));
                 Arc::clone(&daemon.device)
@@ -116,8 +139,7 @@ fn serve_on(daemon: &Arc<Daemon>, index: usize, pool: &Pool) -> io::Result<()> {
     let mut bytes = vec![0; REQUEST_BYTES];
     let mut buffer = Vec::new();
     let mut streak = Streak::default();
-    pool.join();
-    while pool.begin() {
+    while pool.begin(&member) {
         let (read, waited) = Pool::timed(|| rustix::io::read(&device, &mut bytes[..]));
         pool.took(&mut streak, waited);
         let length = match read {
@@ -125,16 +147,18 @@ fn serve_on(daemon: &Arc<Daemon>, index: usize, pool: &Pool) -> io::Result<()> {
             // ENOENT: who asked was killed before the request was read.
             Err(Errno::NOENT | Errno::INTR | Errno::AGAIN) => continue,
             // The mount is gone.
-            Err(Errno::NODEV) => return Ok(()),
+            Err(Errno::NODEV) => return Ok(Ended::Unmounted),
             Err(errno) => return Err(errno.into()),
         };
         let Some(request) = Request::parse(&bytes[..length]) else {
             return Err(io::Error::other("the kernel sent what is no request"));
         };
-        let ((), took) = Pool::timed(|| daemon.dispatch(&request, &device, &mut buffer));
-        pool.finished(&mut streak, took);
+        let reply = Reply::new(&device, request.header.unique);
+        member.begin(Some((reply.clone(), request.header.pid)));
+        daemon.dispatch(&request, &reply, &mut buffer);
+        member.finish();
     }
-    Ok(())
+    Ok(Ended::OneTooMany)
 }
 
 impl Daemon {
@@ -144,13 +168,7 @@ impl Daemon {
     }
 
     /// Answers a request, or has it answered.
-    fn dispatch(
-        self: &Arc<Self>,
-        request: &Request<'_>,
-        device: &Arc<OwnedFd>,
-        buffer: &mut Vec<u8>,
-    ) {
-        let reply = Reply::new(device, request.header.unique);
+    fn dispatch(self: &Arc<Self>, request: &Request<'_>, reply: &Reply, buffer: &mut Vec<u8>) {
         self.counts.requests.fetch_add(1, Ordering::Relaxed);
         let outcome = match request.header.opcode {
             // Those that have no answer.
@@ -158,9 +176,9 @@ impl Daemon {
             opcode::BATCH_FORGET => return self.unanswered(self.forget_many(request)),
             opcode::INTERRUPT | opcode::NOTIFY_REPLY => return,
             opcode::DESTROY => return reply.done(),
-            opcode::LOOKUP => self.answer_look_up(request, &reply),
-            opcode::READ => self.answer_read(request, buffer, &reply),
-            _ => self.answer(request, &reply),
+            opcode::LOOKUP => self.answer_look_up(request, reply),
+            opcode::READ => self.answer_read(request, buffer, reply),
+            _ => self.answer(request, reply),
         };
         if let Err(errno) = outcome {
             reply.error(errno);

@@ -1,5 +1,6 @@
 //! What a mount is to be: options by name, wherever they were written.
 
+use crate::device::Devices;
 use crate::failure::{Failure, describe};
 use crate::option_names::{MOUNT_OPTIONS, SYNONYMS, is_flag, is_for_others, nearest};
 use cachefs_core::{Config, OPTIONS, ORIGIN_OPTIONS, OptionInfo, OriginOptions};
@@ -44,6 +45,8 @@ pub struct Settings {
     pub mount_flags: Vec<MountOption>,
     /// As whom to go on once the mount is up.
     pub user: Option<String>,
+    /// Of the kernel's, opened ahead.
+    pub devices: Devices,
     /// Where it was said, to be read again.
     sources: Vec<Source>,
     /// Where relative names of files begin.
@@ -97,6 +100,7 @@ impl Default for Settings {
             allow_other: false,
             mount_flags: Vec::new(),
             user: None,
+            devices: Devices::default(),
             sources: Vec::new(),
             // Later it is another one, in the background.
             base: std::env::current_dir().unwrap_or_default(),

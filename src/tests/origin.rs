@@ -22,7 +22,7 @@ fn word_at(file: u64, offset: u64) -> [u8; 8] {
 
 /// Writes the bytes of a test file from `offset` on. By words, since tests are
 /// not optimised and some files are large.
-fn write_content(file: u64, offset: u64, bytes: &mut [u8]) {
+pub(crate) fn write_content(file: u64, offset: u64, bytes: &mut [u8]) {
     let ragged = (offset.next_multiple_of(8) - offset) as usize;
     let (head, rest) = bytes.split_at_mut(ragged.min(bytes.len()));
     let (words, tail) = rest.as_chunks_mut::<8>();

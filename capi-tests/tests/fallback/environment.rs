@@ -24,6 +24,9 @@ pub struct Environment {
     pub engines: bool,
 }
 
+/// Tests at the same time, most of which wait: for a limit of time, or for another process.
+const THREADS: u32 = 8;
+
 /// Which of the scenarios run.
 pub enum Scenarios {
     All,
@@ -46,6 +49,10 @@ const LIGHT: Scenarios = Scenarios::Without(&[
         "of the cache directory alone",
     ),
     ("closing_completes_what_hangs", "1 s"),
+    ("closing_ends_a_copy", "2 s"),
+    ("a_file_that_keeps_changing", "2 s"),
+    ("what_a_stopped_process_is_fetching", "2 s, of locks alone"),
+    ("what_another_process", "4 s, of locks alone"),
     ("direct::", "the same again, past the page cache"),
 ]);
 
@@ -56,6 +63,10 @@ const FEW_DESCRIPTORS: Scenarios = Scenarios::Without(&[
         "50 files, three descriptors each",
     ),
     ("many_that_begin_one_cache_agree", "8 caches"),
+    (
+        "leases_stay_while_others_are_evicted",
+        "18 leases of files that were evicted, three descriptors each",
+    ),
 ]);
 
 /// io_uring as it is, but for some registrations: refused as by a kernel that
@@ -73,7 +84,7 @@ const fn without(
         log: "",
         scenarios: LIGHT,
         doors: &ONE_DOOR,
-        threads: 2,
+        threads: THREADS,
         engines: true,
     }
 }
@@ -88,7 +99,7 @@ const fn no_io_uring(name: &'static str, refusal: Refusal, reason: &'static str)
         log: "",
         scenarios: Scenarios::All,
         doors: &BOTH_DOORS,
-        threads: 2,
+        threads: THREADS,
         engines: true,
     }
 }
@@ -156,7 +167,7 @@ pub static ENVIRONMENTS: [Environment; 15] = [
         log: "",
         scenarios: Scenarios::All,
         doors: &BOTH_DOORS,
-        threads: 2,
+        threads: THREADS,
         // They ask for what is refused here.
         engines: false,
     },

@@ -7,8 +7,8 @@ use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 
-/// Pages of the page cache, mapped and locked: whoever looks at them never waits for
-/// the device, nor meets an error of it, which would be SIGBUS. Forked children do
+/// Pages of the page cache, mapped and mostly locked: whoever looks at those never waits
+/// for the device, nor meets an error of it, which would be SIGBUS. Forked children do
 /// not get them.
 pub(crate) struct View {
     start: NonNull<c_void>,
@@ -28,6 +28,26 @@ impl View {
     /// may not map or lock as much (mlock(2)); another errno: the bytes cannot be had.
     /// Blocks while they are read in.
     pub(crate) fn new(file: BorrowedFd<'_>, range: Range<u64>) -> Result<Self, Errno> {
+        let view = Self::of(file, range)?;
+        // SAFETY: the range is the mapping made above.
+        unsafe { pin(view.start.as_ptr(), view.length)? };
+        Ok(view)
+    }
+
+    /// The same, neither read in nor locked: whoever looks at it waits for the device, and
+    /// meets its errors as SIGBUS, so it is only for system calls to look at, which say
+    /// EFAULT. ENOMEM, EPERM or EAGAIN: the process may not map as much.
+    pub(crate) fn unread(file: BorrowedFd<'_>, range: Range<u64>) -> Result<Self, Errno> {
+        let view = Self::of(file, range)?;
+        // SAFETY: the range is the mapping made above.
+        unsafe {
+            let start = view.start.as_ptr();
+            rustix::mm::madvise(start, view.length, Advice::LinuxDontFork)?;
+        }
+        Ok(view)
+    }
+
+    fn of(file: BorrowedFd<'_>, range: Range<u64>) -> Result<Self, Errno> {
         let before = (range.start % rustix::param::page_size() as u64) as usize;
         let length = (range.end - range.start) as usize + before;
         let offset = range.start - before as u64;
@@ -38,14 +58,11 @@ impl View {
             let anywhere = std::ptr::null_mut();
             rustix::mm::mmap(anywhere, length, access, MapFlags::SHARED, file, offset)?
         };
-        let view = Self {
+        Ok(Self {
             start: NonNull::new(start).expect("mmap never returns NULL"),
             length,
             before,
-        };
-        // SAFETY: the range is the mapping made above.
-        unsafe { pin(start, length)? };
-        Ok(view)
+        })
     }
 
     /// Where the range begins.

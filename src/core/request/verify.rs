@@ -29,8 +29,14 @@ impl Request {
 }
 
 impl Shard {
-    /// Reads a doubted chunk, whole.
+    /// Reads a doubted chunk, whole; one that is known to be wrong is fetched.
     pub(super) fn read_doubted(&mut self, slot: usize, buffer: PoolBuf) {
+        let fetch = &self.fetches[slot];
+        let object = fetch.version.object.as_ref();
+        let object = object.expect("it has a doubted chunk");
+        if !object.has_sum(fetch.chunk.expect("it is of the object")) {
+            return self.replace_doubted(slot, buffer);
+        }
         self.progress = Instant::now();
         let deadline = self.device_deadline(slot);
         let fetch = &mut self.fetches[slot];
@@ -77,7 +83,6 @@ impl Shard {
             self.drop_fetch(slot);
             return self.tell_waiters(waiters, |_, _| ());
         }
-        object.drop_doubted(chunk);
         self.counters.chunks_dropped.add(1);
         let path = String::from_utf8_lossy(&fetch.file.path);
         match read {
@@ -88,6 +93,15 @@ impl Shard {
             }
             Ok(_) => tracing::warn!("chunk {chunk} of {path} is not what was written: dropped"),
         }
+        self.replace_doubted(slot, buffer);
+    }
+
+    /// Fetches what is doubted, and wrong.
+    fn replace_doubted(&mut self, slot: usize, buffer: PoolBuf) {
+        let fetch = &mut self.fetches[slot];
+        let object = Arc::clone(fetch.version.object.as_ref().expect("it has the chunk"));
+        let chunk = fetch.chunk.expect("it is of the object");
+        object.drop_doubted(chunk);
         // What it takes on disk is reserved for the bytes that will replace it.
         fetch.doubted = false;
         if fetch.waiters.is_empty() {
@@ -107,6 +121,7 @@ impl Shard {
                 self.end_fetch(slot, |request, _| request.restart(Again::Anew));
             }
             Err(errno) => {
+                let path = String::from_utf8_lossy(&fetch.file.path);
                 tracing::warn!("chunk {chunk} of {path} is not stored: {}", describe(errno));
                 fetch.give_back_room();
                 self.read_origin(slot, buffer);

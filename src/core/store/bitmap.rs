@@ -409,34 +409,42 @@ impl Bitmap {
         self.count_of(|index| self.held(index))
     }
 
-    fn count_of(&self, word: impl Fn(u64) -> u64) -> u64 {
-        let ones = (0..self.regions.words()).map(|index| word(index).count_ones());
+    fn count_of(&self, word: impl FnMut(u64) -> u64) -> u64 {
+        let ones = (0..self.regions.words()).map(word).map(u64::count_ones);
         ones.map(u64::from).sum()
     }
 
     /// Bytes of the file that are present.
     pub(crate) fn bytes(&self, geometry: Geometry) -> u64 {
-        self.bytes_of(self.count(), |last| self.has(last), geometry)
+        let present = |index| self.load(Bits::Present, index) & self.mask(index);
+        self.bytes_of(present, geometry)
     }
 
     /// Bytes of the file that are present or doubted.
     pub(crate) fn bytes_held(&self, geometry: Geometry) -> u64 {
-        let holds = |last: u64| self.held(last / 64) & 1 << (last % 64) != 0;
-        self.bytes_of(self.count_held(), holds, geometry)
+        self.bytes_of(|index| self.held(index), geometry)
     }
 
-    fn bytes_of(&self, count: u64, has: impl Fn(u64) -> bool, geometry: Geometry) -> u64 {
+    /// Each word is looked at once: others may change it meanwhile.
+    fn bytes_of(&self, word: impl Fn(u64) -> u64, geometry: Geometry) -> u64 {
         let Some(last) = self.regions.chunks.checked_sub(1) else {
             return 0;
         };
+        let mut has_last = false;
+        let count = self.count_of(|index| {
+            let bits = word(index);
+            has_last = index == last / 64 && bits & 1 << (last % 64) != 0;
+            bits
+        });
         let short = geometry.chunk_bytes - geometry.extent(last).1;
-        count * geometry.chunk_bytes - if has(last) { short } else { 0 }
+        count * geometry.chunk_bytes - if has_last { short } else { 0 }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
     use std::fs::File;
     use std::os::fd::AsFd;
     use std::os::unix::fs::FileExt;
@@ -472,6 +480,20 @@ mod tests {
             other.settle();
             assert!(!bitmap.is_direct_for_now());
         }
+    }
+
+    #[test]
+    fn bytes_are_those_of_one_moment_of_each_word() {
+        let file = file();
+        let bitmap = map(&file, 3);
+        let geometry = Geometry {
+            size: 2 * 4096 + 1,
+            chunk_bytes: 4096,
+        };
+        let words = Cell::new(0);
+        let changing = |_| words.replace(0b111);
+        assert_eq!(bitmap.bytes_of(changing, geometry), 0);
+        assert_eq!(bitmap.bytes_of(changing, geometry), 2 * 4096 + 1);
     }
 
     #[test]

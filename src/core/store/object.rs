@@ -151,6 +151,12 @@ impl Object {
         is_good
     }
 
+    /// Whether anything is known of the bytes of a chunk that is doubted. If not, it was
+    /// found to be wrong.
+    pub(crate) fn has_sum(&self, chunk: u64) -> bool {
+        self.bitmap.sum(chunk).is_some()
+    }
+
     /// A doubted chunk is not what was written.
     pub(crate) fn drop_doubted(&self, chunk: u64) {
         self.bitmap.drop_doubted(chunk);

@@ -19,9 +19,10 @@ mod why;
 
 use crate::args::Command;
 use crate::context::Context;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use serde::Serialize;
 use std::io::{BufWriter, StdoutLock, Write};
+use std::path::{Path, PathBuf};
 
 /// Does what the command line asks for.
 pub fn run(context: &Context, command: &Command) -> Outcome {
@@ -57,4 +58,34 @@ fn write_json(value: &impl Serialize) -> Outcome {
     serde_json::to_writer_pretty(&mut out, value)?;
     writeln!(out)?;
     Ok(out.flush()?)
+}
+
+/// Writes a report on each file; one that there is none on is told, and the rest goes on.
+fn write_each<T: Serialize>(
+    context: &Context,
+    (files, json): (&[PathBuf], bool),
+    report: impl Fn(&Path) -> Result<T, String>,
+    write: impl Fn(&mut BufWriter<StdoutLock<'static>>, &T) -> std::io::Result<()>,
+) -> Outcome {
+    let mut reports = Vec::new();
+    let mut failed = false;
+    for name in files {
+        match report(name) {
+            Ok(report) => reports.push(report),
+            Err(message) => {
+                context.console.say(message);
+                failed = true;
+            }
+        }
+    }
+    if json {
+        write_json(&reports)?;
+    } else {
+        let mut out = stdout();
+        for report in &reports {
+            write(&mut out, report)?;
+        }
+        out.flush()?;
+    }
+    if failed { Err(Failure::told()) } else { Ok(()) }
 }

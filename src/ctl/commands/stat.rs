@@ -1,10 +1,10 @@
 //! `cachefs stat`: the cache as a whole, or how much of files is in it.
 
-use super::{stdout, write_json};
+use super::{stdout, write_each, write_json};
 use crate::access::Access;
 use crate::args::Stat;
 use crate::context::Context;
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
 use crate::show;
 use cachefs_control::reports::{OfFile, OfServer, Whole, exact};
 use indicatif::BinaryBytes;
@@ -31,27 +31,8 @@ pub fn run(context: &Context, args: &Stat) -> Outcome {
     }
     let access = context.access_files(Context::look)?;
     access.roots()?;
-    let mut reports = Vec::new();
-    let mut failed = false;
-    for name in &args.files {
-        match file_report(&access, name) {
-            Ok(report) => reports.push(report),
-            Err(message) => {
-                context.console.say(message);
-                failed = true;
-            }
-        }
-    }
-    if args.json {
-        write_json(&reports)?;
-    } else {
-        let mut out = stdout();
-        for report in &reports {
-            write_file(&mut out, report)?;
-        }
-        out.flush()?;
-    }
-    if failed { Err(Failure::told()) } else { Ok(()) }
+    let report = |name: &Path| file_report(&access, name);
+    write_each(context, (&args.files, args.json), report, write_file)
 }
 
 fn run_cache(context: &Context, json: bool) -> Outcome {

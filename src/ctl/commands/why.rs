@@ -1,10 +1,10 @@
 //! `cachefs why`: why reads of a file are served as they are, in words.
 
-use super::{stdout, write_json};
+use super::write_each;
 use crate::access::Access;
 use crate::args::Why;
 use crate::context::Context;
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
 use crate::show;
 use cachefs_control::reports::{Explained, exact};
 use serde::Serialize;
@@ -27,35 +27,19 @@ struct Report {
 pub fn run(context: &Context, args: &Why) -> Outcome {
     let access = context.access_files(Context::look)?;
     access.roots()?;
-    let mut reports = Vec::new();
-    let mut failed = false;
-    for name in &args.files {
-        match report(&access, name) {
-            Ok(report) => reports.push(report),
-            Err(message) => {
-                context.console.say(message);
-                failed = true;
-            }
-        }
-    }
-    if args.json {
-        write_json(&reports)?;
-    } else {
-        let mut out = stdout();
-        for report in &reports {
-            writeln!(
-                out,
-                "{}: {}",
-                show::text(&report.file),
-                show::text(&report.of.state)
-            )?;
+    write_each(
+        context,
+        (&args.files, args.json),
+        |name| report(&access, name),
+        |out, report| {
+            let (file, state) = (show::text(&report.file), show::text(&report.of.state));
+            writeln!(out, "{file}: {state}")?;
             for sentence in &report.of.why {
                 writeln!(out, "  {}", show::text(sentence))?;
             }
-        }
-        out.flush()?;
-    }
-    if failed { Err(Failure::told()) } else { Ok(()) }
+            Ok(())
+        },
+    )
 }
 
 fn report(access: &Access, name: &Path) -> Result<Report, String> {

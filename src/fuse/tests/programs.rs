@@ -2,10 +2,12 @@
 
 mod common;
 
-use common::{Mounted, Scene, noise, scene, settle, succeed};
+use common::{Mounted, Scene, eventually, noise, scene, settle, succeed};
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 
 /// A tree of all kinds of files.
@@ -28,6 +30,7 @@ fn is_missing(program: &str) -> bool {
     let found = Command::new(program)
         .arg("--version")
         .stdout(Stdio::null())
+        .stderr(Stdio::null())
         .status();
     if let Err(error) = &found {
         eprintln!("skipped: {program}: {error}");
@@ -312,4 +315,105 @@ fn sendfile_and_splices_carry_the_files_bytes() {
         fs::copy(mounted.path("file"), &target).unwrap();
         assert!(fs::read(&target).unwrap() == content);
     }
+}
+
+/// nginx that serves a directory by sendfile(2), on a socket beside it. It ends with this.
+struct Nginx {
+    child: Child,
+    socket: PathBuf,
+}
+
+impl Nginx {
+    fn serving(root: &Path, place: &Path) -> Self {
+        let socket = place.join("nginx.sock");
+        let text = format!(
+            "daemon off; master_process off; pid {0}/nginx.pid; error_log stderr;\n\
+             events {{}}\n\
+             http {{\n\
+             access_log off; sendfile on; sendfile_max_chunk 0; open_file_cache off;\n\
+             client_body_temp_path {0}/body; proxy_temp_path {0}/proxy;\n\
+             fastcgi_temp_path {0}/fastcgi; uwsgi_temp_path {0}/uwsgi; scgi_temp_path {0}/scgi;\n\
+             server {{ listen unix:{1}; root {2}; }}\n\
+             }}\n",
+            place.display(),
+            socket.display(),
+            root.display()
+        );
+        let configuration = place.join("nginx.conf");
+        fs::write(&configuration, text).unwrap();
+        let mut command = Command::new(NGINX);
+        command.arg("-p").arg(place).arg("-c").arg(&configuration);
+        let child = command.spawn().unwrap();
+        eventually("nginx listens", || UnixStream::connect(&socket).is_ok());
+        Self { child, socket }
+    }
+
+    /// The body of the answer to a request for a part of a file, or all of it.
+    fn get(&self, path: &str, part: Option<(usize, usize)>) -> Vec<u8> {
+        let mut stream = UnixStream::connect(&self.socket).unwrap();
+        let range = part.map_or(String::new(), |(first, end)| {
+            format!("Range: bytes={first}-{}\r\n", end - 1)
+        });
+        let request = format!("GET /{path} HTTP/1.0\r\n{range}\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+        let (head, body) = answer.split_at(end.expect("the head ends") + 4);
+        let status = if part.is_some() { "206" } else { "200" };
+        let head = String::from_utf8_lossy(head).into_owned();
+        assert!(
+            head.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{path}: {head}"
+        );
+        body.to_vec()
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+/// Where Debian has it, which is not in everybody's $PATH.
+const NGINX: &str = "/usr/sbin/nginx";
+
+#[test]
+fn nginx_serves_files_of_the_mount_by_sendfile() {
+    if is_missing(NGINX) {
+        return;
+    }
+    let Some(scene) = scene() else { return };
+    let files: Vec<(String, Vec<u8>)> = [0, 1, 4096, 70_000, 300_000, 5_000_000]
+        .into_iter()
+        .enumerate()
+        .map(|(index, size)| (format!("d/file{index}"), noise(size, index as u64)))
+        .collect();
+    for (path, content) in &files {
+        scene.file(path, content);
+    }
+    settle();
+    let mounted = scene.mount("");
+    let nginx = Nginx::serving(&mounted.path(""), scene.outside());
+    // From the origin, while it is being copied, and from the cache.
+    for _ in 0..3 {
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for (path, content) in &files {
+                        assert!(nginx.get(path, None) == *content, "{path}");
+                        if content.len() > 100 {
+                            let part = (content.len() / 3, content.len() / 3 * 2);
+                            let wanted = &content[part.0..part.1];
+                            assert!(nginx.get(path, Some(part)) == wanted, "{path}");
+                        }
+                    }
+                });
+            }
+        });
+    }
+    drop(nginx);
+    assert!(mounted.unmount().success());
 }

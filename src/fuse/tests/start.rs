@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use std::fs::{self, File};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -78,6 +78,81 @@ fn what_hinders_a_mount_is_said_on_stderr_and_by_the_status() {
         assert!(said.contains(text), "{command:?}: {said}");
         assert!(!scene.is_mounted());
     }
+}
+
+#[test]
+fn a_daemon_that_ends_late_leaves_the_mount_that_has_taken_its_place() {
+    let Some(scene) = scene() else { return };
+    scene.file("file", b"content");
+    let late = scene.mount("");
+    kill_process(late.pid(), Signal::STOP).unwrap();
+    rustix::mount::unmount(scene.mnt(), UnmountFlags::empty()).unwrap();
+    let output = scene.daemon("").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(late.signal(Signal::CONT).success());
+    assert_eq!(fs::read(scene.mnt().join("file")).unwrap(), b"content");
+    rustix::mount::unmount(scene.mnt(), UnmountFlags::empty()).unwrap();
+}
+
+/// A line of a thread's `status` (proc(5)).
+fn status(thread: &Path, field: &str) -> String {
+    let status = fs::read_to_string(thread.join("status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    line.expect("it has the field").trim().to_owned()
+}
+
+#[test]
+fn as_another_user_it_has_one_capability_and_still_hands_files_to_the_kernel() {
+    let Some(scene) = scene() else { return };
+    let content = noise(1 << 20, 1);
+    scene.file("file", &content);
+    settle();
+    let mounted = scene.mount(&format!("user={NOBODY},allow_other"));
+    assert!(read_in_pieces(&mounted.path("file"), 1 << 20) == content);
+    let tasks = format!("/proc/{}/task", mounted.pid().as_raw_nonzero());
+    for thread in fs::read_dir(tasks).unwrap() {
+        let thread = thread.unwrap().path();
+        let uids = status(&thread, "Uid:");
+        assert!(
+            uids.split_whitespace().all(|uid| uid == NOBODY.to_string()),
+            "{uids}"
+        );
+        // CAP_SYS_ADMIN is the 21st, from 0 (capability.h).
+        for sets in ["CapEff:", "CapPrm:"] {
+            assert_eq!(status(&thread, sets), format!("{:016x}", 1 << 21));
+        }
+        assert_eq!(status(&thread, "CapInh:"), format!("{:016x}", 0));
+    }
+    if mounted.passes_through() {
+        eventually("the next open is the kernel's", || {
+            mounted.is_the_kernels("file")
+        });
+    }
+    // What it keeps is its own, and nobody else's.
+    let mut left = vec![scene.cache()];
+    while let Some(path) = left.pop() {
+        let of = path.symlink_metadata().unwrap();
+        let mode = of.permissions().mode() & 0o777;
+        let private = if of.is_dir() { 0o700 } else { 0o600 };
+        assert_eq!((of.uid(), mode), (NOBODY, private), "{path:?}");
+        if of.is_dir() {
+            left.extend(
+                fs::read_dir(path)
+                    .unwrap()
+                    .map(|entry| entry.unwrap().path()),
+            );
+        }
+    }
+    assert!(mounted.unmount().success());
+}
+
+#[test]
+fn a_user_who_is_not_there_is_an_error() {
+    let Some(scene) = scene() else { return };
+    let output = scene.daemon("user=nobody-of-that-name").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("there is no such user"), "{said}");
 }
 
 #[test]
@@ -161,6 +236,10 @@ fn after_a_kill_it_is_mounted_again_and_the_cache_is_warm() {
     settle();
     let mounted = scene.mount("");
     assert!(read_in_pieces(&mounted.path("file"), 1 << 20) == content);
+    if mounted.passes_through() {
+        // What was read is stored behind the reader's back.
+        eventually("it is stored", || mounted.is_the_kernels("file"));
+    }
     mounted.signal(Signal::KILL);
     let error = fs::read_dir(scene.mnt()).unwrap_err();
     assert_eq!(Errno::from_io_error(&error), Some(Errno::NOTCONN));

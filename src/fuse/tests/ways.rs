@@ -36,7 +36,7 @@ fn a_complete_file_is_read_without_the_daemon() {
     }
     fill(&mounted, &content);
     let file = File::open(mounted.path("file")).unwrap();
-    let before = mounted.calls();
+    let before = mounted.calls_at_rest();
     let mut all = vec![0; SIZE];
     file.read_exact_at(&mut all, 0).unwrap();
     assert!(all == content);
@@ -154,6 +154,38 @@ fn a_read_that_the_daemon_serves_from_the_cache_takes_two_system_calls() {
 }
 
 #[test]
+fn a_read_of_what_is_cached_of_an_incomplete_file_takes_two_system_calls() {
+    let Some(scene) = scene() else { return };
+    let content = noise(32 << 20, 3);
+    scene.file("file", &content);
+    settle();
+    let mounted = scene.mount("readahead=false,attr_timeout=60,entry_timeout=60");
+    let mut options = fs::OpenOptions::new();
+    let file = options
+        .read(true)
+        .custom_flags(libc::O_DIRECT)
+        .open(mounted.path("file"))
+        .unwrap();
+    let mut memory = vec![0; 64 << 10];
+    let at = memory.as_ptr().align_offset(4096);
+    let mut read = |count: usize| {
+        for offset in (0..count).map(|index| index * 8192 % (1 << 20)) {
+            file.read_at(&mut memory[at..at + 4096], offset as u64)
+                .unwrap();
+            assert!(memory[at..at + 4096] == content[offset..offset + 4096]);
+        }
+    };
+    // What was read is written to the cache in a moment, and the file is mapped once.
+    eventually("two calls for a read", || {
+        read(1);
+        let before = mounted.calls();
+        read(100);
+        mounted.calls() - before <= 200
+    });
+    assert!(!mounted.is_the_kernels("file"));
+}
+
+#[test]
 fn small_files_stay_in_the_kernels_page_cache() {
     let Some(scene) = scene() else { return };
     scene.file("small", &noise(4096, 5));
@@ -161,7 +193,7 @@ fn small_files_stay_in_the_kernels_page_cache() {
     let mounted = scene.mount("attr_timeout=60,entry_timeout=60");
     let read = || fs::read(mounted.path("small")).unwrap();
     let first = read();
-    let before = mounted.calls();
+    let before = mounted.calls_at_rest();
     assert_eq!(read(), first);
     // OPEN and RELEASE, each read and answered, but no READ; a release may be late.
     let taken = mounted.calls() - before;
@@ -193,4 +225,65 @@ fn maps_show_the_files_content_in_every_way() {
     fill_anyhow(&mounted, &content);
     let second = map(&mounted.path("file"));
     assert!(second[..] == content && first[..] == content);
+}
+
+/// A mount whose kernel and whose origin's options both believe for ever, and a file on it
+/// that was read.
+fn believed<'a>(scene: &'a Scene, options: &str) -> (Mounted<'a>, Vec<u8>) {
+    let content = noise(100_000, 3);
+    scene.file("file", &content);
+    settle();
+    let believe = "attr_timeout=3600,entry_timeout=3600";
+    let mounted = scene.mount(&format!("{believe},{options}"));
+    assert!(fs::read(mounted.path("file")).unwrap() == content);
+    (mounted, content)
+}
+
+#[test]
+fn opens_ask_the_origin_as_its_validation_says() {
+    for (validation, believes) in [("always", false), ("ttl", true), ("never", true)] {
+        let Some(scene) = scene() else { return };
+        let (mounted, content) = believed(&scene, &format!("validation={validation}"));
+        let changed = noise(90_000, 4);
+        scene.file("file", &changed);
+        let found = fs::read(mounted.path("file")).unwrap();
+        assert!(
+            found == if believes { &*content } else { &*changed },
+            "{validation}"
+        );
+    }
+}
+
+#[test]
+fn what_is_believed_is_asked_for_again_when_its_time_is_over() {
+    let Some(scene) = scene() else { return };
+    let (mounted, content) = believed(&scene, "validation=ttl,validate_ttl_ms=500");
+    let changed = noise(90_000, 4);
+    scene.file("file", &changed);
+    eventually("the new version", || {
+        let found = fs::read(mounted.path("file")).unwrap();
+        assert!(found == content || found == changed);
+        found == changed
+    });
+}
+
+#[test]
+fn a_change_that_the_kernel_was_told_of_is_believed_at_once() {
+    let Some(scene) = scene() else { return };
+    let content = noise(100_000, 3);
+    scene.file("file", &content);
+    settle();
+    let mounted = scene.mount("attr_timeout=0,entry_timeout=0,validation=never");
+    let read = || fs::read(mounted.path("file")).unwrap();
+    assert!(read() == content);
+    let open = File::open(mounted.path("file")).unwrap();
+    let changed = noise(90_000, 4);
+    scene.file("file", &changed);
+    assert_eq!(open.metadata().unwrap().len(), 90_000);
+    assert!(read() == changed);
+    let mut bytes = vec![0; 4096];
+    eventually("the open file as well", || {
+        open.read_exact_at(&mut bytes, 0).unwrap();
+        bytes == changed[..4096]
+    });
 }

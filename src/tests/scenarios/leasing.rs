@@ -212,6 +212,16 @@ pub(crate) fn no_lease_mixes_versions<D: Door>(engine: EngineChoice) {
     }
 }
 
+/// Says that it is over, also when an assertion fails: whoever waits for that is waited
+/// for himself.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 pub(crate) fn leases_stay_while_others_are_evicted<D: Door>(engine: EngineChoice) {
     const FILES: u64 = 12;
     let place = Place::new();
@@ -242,6 +252,7 @@ pub(crate) fn leases_stay_while_others_are_evicted<D: Door>(engine: EngineChoice
             }
         };
         let lessees = [0, 1].map(|index| scope.spawn(lessee(index)));
+        let end = End(&done);
         for round in 0..4 * FILES {
             let name = (round % FILES).to_string();
             let file = cache.file(&origin, name.as_bytes()).unwrap();
@@ -252,7 +263,7 @@ pub(crate) fn leases_stay_while_others_are_evicted<D: Door>(engine: EngineChoice
             }
             assert!(cache.stats().cached_bytes <= 4 * MIB);
         }
-        done.store(true, Ordering::Relaxed);
+        drop(end);
         lessees
             .into_iter()
             .for_each(|thread| thread.join().unwrap());

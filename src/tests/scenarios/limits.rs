@@ -2,7 +2,8 @@
 
 use crate::capi::types::{CACHEFS_MISS_NEVER_CACHED, CACHEFS_MISS_NO_ROOM};
 use crate::tests::door::{Ask, Door, LIMIT, Place, QueueDoor, Settings, WAYS};
-use crate::tests::origin::{TestOrigin, content, grow_old};
+use crate::tests::origin::{TestOrigin, content, grow_old, write_content};
+use crate::tests::volume::Volume;
 use cachefs_core::EngineChoice;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -173,4 +174,51 @@ pub(crate) fn a_miss_says_that_there_was_no_room<D: Door>(engine: EngineChoice) 
     let reasons: Vec<u32> = (0..6).map(read).collect();
     assert_eq!(reasons[0], CACHEFS_MISS_NEVER_CACHED);
     assert_eq!(reasons[5], CACHEFS_MISS_NO_ROOM, "{reasons:?}");
+}
+
+pub(crate) fn files_of_16_tib_are_cached_and_no_larger_ones<D: Door>(engine: EngineChoice) {
+    const LARGEST: u64 = 16 << 40;
+    let place = Place::new();
+    // ext4 has no file of this size.
+    let Some(volume) = Volume::mount(place.root(), &["mkfs.xfs", "-q"], 512) else {
+        return;
+    };
+    let directory = volume.path.join("cache");
+    let code = Arc::new(TestOrigin::new(LARGEST));
+    let mut settings = Settings::new(engine);
+    settings.chunk_bytes = MIB;
+    let pieces = [0, MIB - 50, LARGEST / 2 - 7, LARGEST - 100];
+    let read = |again: bool| {
+        let cache = D::open(&directory, &settings).unwrap();
+        let origin = cache.custom("code", Arc::clone(&code));
+        let file = cache.file(&origin, b"file").unwrap();
+        for (number, offset) in pieces.into_iter().enumerate() {
+            let mut expected = vec![0; 100];
+            write_content(1, offset, &mut expected);
+            let bytes = cache.read_by(WAYS[number % 3], &file, 100, offset);
+            assert!(bytes.unwrap() == expected, "at {offset}");
+        }
+        let rest = cache.read_by(WAYS[0], &file, 100, LARGEST - 1).unwrap();
+        assert_eq!(rest.len(), 1);
+        // Of the first, the second, one in the middle with its successor, and the last.
+        while cache.residency(&file).chunks_present < 5 {
+            std::thread::yield_now();
+        }
+        assert_eq!(cache.residency(&file).chunks_total, LARGEST / MIB);
+        let from_origin = cache.stats().bytes_from_origin;
+        assert_eq!(from_origin > 0, !again, "{from_origin}");
+    };
+    read(false);
+    read(true);
+    code.size.store(LARGEST + 1, Ordering::SeqCst);
+    code.version.store(2, Ordering::SeqCst);
+    let cache = D::open(&directory, &settings).unwrap();
+    let origin = cache.custom("code", code);
+    let file = cache.file(&origin, b"file").unwrap();
+    let mut expected = vec![0; 100];
+    write_content(2, LARGEST - 99, &mut expected);
+    let bytes = cache.read_by(WAYS[1], &file, 200, LARGEST - 99);
+    assert!(bytes.unwrap() == expected, "it is read all the same");
+    assert_eq!(cache.residency(&file).chunks_present, 0);
+    assert_eq!(cache.fill(&file, &mut |_, _| true), Err(libc::EFBIG));
 }

@@ -71,13 +71,13 @@ fn a_read_that_hangs_ends_with_its_time(make: Make) {
         return;
     }
     let limit = Duration::from_millis(20);
+    let begin = Instant::now();
     engine
         .push(1, within(pipe_read(&pool, &reader, 10), limit))
         .unwrap();
     engine
         .push(2, within(pipe_read(&pool, &reader, 10), Duration::ZERO))
         .unwrap();
-    let begin = Instant::now();
     for outcome in reap_all(&mut *engine, 2) {
         assert_eq!(errno(&outcome), Some(Errno::TIMEDOUT));
         assert!(matches!(outcome.buffer, Buffer::Pool(..)), "comes back");

@@ -23,7 +23,7 @@ const RATE: u64 = 200_000_000;
 /// What each request of the distant origin takes.
 const LATENCY: Duration = Duration::from_millis(10);
 /// Bytes that are read of it, at most: without readahead it takes long.
-const DISTANT_BYTES_MAX: u64 = 512 << 20;
+const DISTANT_BYTES_MAX: u64 = 128 << 20;
 /// How long what passed the cache by may take to be there.
 const LATER: Duration = Duration::from_secs(120);
 
@@ -68,22 +68,26 @@ pub fn limited(bed: &Bed) -> Result<Measured, Trouble> {
     Ok(measured(checks, &pairs, ["libcachefs", "origin"]))
 }
 
-/// A sequential reader of a distant origin, with readahead and without.
+/// A sequential reader of a distant origin, with readahead and without: in chunks of a
+/// read, since a larger chunk reads ahead by itself; and in those of a new cache.
 pub fn ahead(bed: &Bed) -> Result<Measured, Trouble> {
     let size = bed.size.min(DISTANT_BYTES_MAX);
-    let run = |readahead: u64| {
+    let run = |readahead: u64, chunk_bytes: u64| {
         let config = Config {
             readahead,
+            chunk_bytes,
             ..bed.config.clone()
         };
         pass(bed, &config, || SlowOrigin::new(size, LATENCY, 0))
     };
-    let pairs = interleave(bed.pairs, || run(0), || run(1))?;
-    let checks = vec![Check::new(
-        "throughput",
-        throughput(&pairs),
-        Target::AtLeast(20.0),
-    )];
+    let small = BLOCK as u64;
+    let pairs = interleave(bed.pairs, || run(0, small), || run(1, small))?;
+    let usual = bed.config.chunk_bytes;
+    let in_usual = interleave(bed.pairs, || run(0, usual), || run(1, usual))?;
+    let checks = vec![
+        Check::new("throughput", throughput(&pairs), Target::AtLeast(20.0)),
+        Check::shown("in chunks of a new cache", throughput(&in_usual)),
+    ];
     Ok(measured(checks, &pairs, ["readahead", "without"]))
 }
 

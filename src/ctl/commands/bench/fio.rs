@@ -22,8 +22,18 @@ pub struct Job {
 }
 
 impl Job {
-    /// Arguments for the same reads by fio, on one thread of its own.
+    /// Arguments for the same reads by fio past the page cache, on one thread of its own.
     pub fn arguments(&self, file: &Path) -> Vec<OsString> {
+        let engine = ["--ioengine=io_uring", "--registerfiles=1", "--fixedbufs=1"];
+        self.arguments_with(file, &[&engine[..], &["--direct=1"]].concat())
+    }
+
+    /// The same from the page cache, which is left as it is, and one after the other.
+    pub fn buffered_arguments(&self, file: &Path) -> Vec<OsString> {
+        self.arguments_with(file, &["--ioengine=psync", "--invalidate=0"])
+    }
+
+    fn arguments_with(&self, file: &Path, how: &[&str]) -> Vec<OsString> {
         let order = if self.random { "randread" } else { "read" };
         let mut name = OsString::from("--filename=");
         // fio takes a colon for the end of a name.
@@ -36,10 +46,6 @@ impl Job {
             format!("--iodepth={}", self.depth),
             format!("--size={}", self.span),
             format!("--io_size={}", self.reads * self.block),
-            "--ioengine=io_uring".to_owned(),
-            "--registerfiles=1".to_owned(),
-            "--fixedbufs=1".to_owned(),
-            "--direct=1".to_owned(),
             // Ours repeats offsets as well, and keeps no map of those it had.
             "--norandommap=1".to_owned(),
             "--thread=1".to_owned(),
@@ -47,6 +53,7 @@ impl Job {
             "--output-format=json".to_owned(),
         ];
         arguments.extend(rest.into_iter().map(OsString::from));
+        arguments.extend(how.iter().map(OsString::from));
         arguments
     }
 }

@@ -5,6 +5,7 @@
 //! | `rows` | the rows, and what they are run on |
 //! | `direct`, `cached`, `copy`, `opened`, `idle`, `many`, `disk` | measure one kind of row each |
 //! | `cold`, `tail` | the same: first reads, and hits beside fills |
+//! | `mount`, `mounted` | the rows of a mount, and the mount |
 //! | `slow` | an origin that takes its time |
 //! | `subject`, `reader` | a cached file, and the ways to read it |
 //! | `scratch`, `child` | a directory for files, and other programs in it |
@@ -23,6 +24,8 @@ mod disk;
 mod fio;
 mod idle;
 mod many;
+mod mount;
+mod mounted;
 mod opened;
 mod pairs;
 mod reader;
@@ -43,11 +46,11 @@ use crate::failure::{Failure, Outcome, describe};
 use crate::show;
 use cachefs_core::Cache;
 use report::{RowOutcome, RowReport, Setting};
-use rows::{Bed, CACHE_ROWS, COLD, COPY, ENGINE_ROWS, P99, Row, read_size};
+use rows::{Bed, CACHE_ROWS, COLD, COPY, ENGINE_ROWS, MOUNT_ROWS, P99, Row, read_size};
 use scratch::Scratch;
 use serde::Serialize;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use trouble::Trouble;
 
 /// The names of all rows of `bench engine`.
@@ -58,6 +61,11 @@ pub fn engine_rows() -> impl Iterator<Item = &'static str> {
 /// The names of all rows of `bench cache`.
 pub fn cache_rows() -> impl Iterator<Item = &'static str> {
     CACHE_ROWS.iter().map(|row| row.name)
+}
+
+/// The names of all rows of `bench mount`.
+pub fn mount_rows() -> impl Iterator<Item = &'static str> {
+    MOUNT_ROWS.iter().map(|row| row.name)
 }
 
 /// Measures what was asked for.
@@ -82,6 +90,15 @@ pub fn run(context: &Context, bench: &Bench) -> Outcome {
             };
             run_rows(context, &args.run, &rows, extent)
         }
+        Bench::Mount(args) => {
+            let rows = choose(&MOUNT_ROWS, &args.rows);
+            let extent = Extent {
+                size: args.size,
+                daemon: args.daemon.clone(),
+                ..Extent::default()
+            };
+            run_rows(context, &args.run, &rows, extent)
+        }
     }
 }
 
@@ -98,7 +115,7 @@ struct Report {
 }
 
 /// How much is measured.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Extent {
     /// Bytes of the file.
     size: u64,
@@ -108,6 +125,8 @@ struct Extent {
     objects: u64,
     /// Seconds that the disk is watched.
     mixed_seconds: u64,
+    /// The program cachefsd.
+    daemon: Option<PathBuf>,
 }
 
 fn run_rows(context: &Context, args: &BenchRun, rows: &[&Row], extent: Extent) -> Outcome {
@@ -182,7 +201,22 @@ fn make_bed(
         objects: extent.objects,
         mixed_seconds: extent.mixed_seconds,
         origin,
+        daemon: extent.daemon.unwrap_or_else(daemon),
+        options: args.options.options.clone(),
     })
+}
+
+/// The daemon that was built or installed with this tool; else the one that is found.
+fn daemon() -> PathBuf {
+    const NAME: &str = "cachefsd";
+    let tool = std::env::current_exe().unwrap_or_default();
+    let beside = tool.with_file_name(NAME);
+    let above = tool.parent().and_then(Path::parent);
+    let installed = above.map(|above| above.join("sbin").join(NAME));
+    let mut places = std::iter::once(beside).chain(installed);
+    places
+        .find(|path| path.is_file())
+        .unwrap_or_else(|| NAME.into())
 }
 
 /// Beside the cache, since that is where files are to be fast.

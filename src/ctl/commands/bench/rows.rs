@@ -1,5 +1,7 @@
 //! The rows: what is compared with what, and what is to be reached.
 
+use super::mount::{self, Memory};
+use super::mounted::Present;
 use super::report::Measured;
 use super::scratch::Scratch;
 use super::subject::Subject;
@@ -29,6 +31,10 @@ pub struct Bed {
     pub idle: u16,
     /// Where the file that is read comes from.
     pub origin: PathBuf,
+    /// The program cachefsd.
+    pub daemon: PathBuf,
+    /// Options that it is given, as KEY=VALUE.
+    pub options: Vec<String>,
 }
 
 impl Bed {
@@ -109,6 +115,85 @@ pub static CACHE_ROWS: [Row; 10] = [
         name: P99,
         title: "4 KiB hits while a cold file is copied into the cache, against an idle cache",
         run: tail::run,
+    },
+];
+
+/// Those of a mount.
+pub static MOUNT_ROWS: [Row; 15] = [
+    Row {
+        name: "warm-1m",
+        title: "a cached file read in order by 1 MiB, page cache warm",
+        run: |bed| mount::complete(bed, Memory::Warm, (false, 1 << 20, 1), 0.95),
+    },
+    Row {
+        name: "warm-4k",
+        title: "the same in no order by 4 KiB",
+        run: |bed| mount::complete(bed, Memory::Warm, (true, 4 << 10, 1), 0.95),
+    },
+    Row {
+        name: "cold-1m",
+        title: "a cached file read in order by 1 MiB, page cache cold",
+        run: |bed| mount::complete(bed, Memory::Cold, (false, 1 << 20, 1), 0.9),
+    },
+    Row {
+        name: "cold-4k",
+        title: "the same in no order by 4 KiB",
+        run: |bed| mount::complete(bed, Memory::Cold, (true, 4 << 10, 1), 0.9),
+    },
+    Row {
+        name: "direct-1m",
+        title: "O_DIRECT reads of 1 MiB in order, one at a time",
+        run: |bed| mount::complete(bed, Memory::Direct, (false, 1 << 20, 1), 0.95),
+    },
+    Row {
+        name: "direct-1m-8",
+        title: "the same, 8 in flight",
+        run: |bed| mount::complete(bed, Memory::Direct, (false, 1 << 20, 8), 0.95),
+    },
+    Row {
+        name: "direct-4k",
+        title: "O_DIRECT reads of 4 KiB in no order, one at a time",
+        run: |bed| mount::complete(bed, Memory::Direct, (true, 4 << 10, 1), 0.95),
+    },
+    Row {
+        name: "direct-4k-32",
+        title: "the same, 32 in flight",
+        run: |bed| mount::complete(bed, Memory::Direct, (true, 4 << 10, 32), 0.95),
+    },
+    Row {
+        name: "small-files",
+        title: "2,000 files of 4 KiB opened, read and closed",
+        run: mount::small,
+    },
+    Row {
+        name: "stat",
+        title: "2,000 names looked at, time-outs of a second",
+        run: mount::stat,
+    },
+    Row {
+        name: "partly-4k",
+        title: "a file that is not wholly cached, O_DIRECT 4 KiB in no order, one at a time",
+        run: |bed| mount::partly(bed, 1, 0.6),
+    },
+    Row {
+        name: "partly-4k-32",
+        title: "the same, 32 in flight",
+        run: |bed| mount::partly(bed, 32, 0.6),
+    },
+    Row {
+        name: "daemon-time",
+        title: "processor time of the daemon while the kernel serves reads",
+        run: mount::daemon_time,
+    },
+    Row {
+        name: "calls",
+        title: "system calls of the daemon for a read of a cached file that it serves itself",
+        run: |bed| mount::calls(bed, Present::Whole),
+    },
+    Row {
+        name: "calls-partly",
+        title: "the same of a file that is not wholly cached",
+        run: |bed| mount::calls(bed, Present::Most),
     },
 ];
 

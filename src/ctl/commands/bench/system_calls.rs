@@ -12,7 +12,12 @@ const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 /// Runs something and counts; or says why it cannot be counted, and does not
 /// run it. Each call is slower while it is counted: such a run is not timed.
 pub fn count<T>(run: impl FnOnce() -> T) -> Result<(T, u64), String> {
-    let mut counters = counters().map_err(|error| {
+    count_of(std::process::id(), run)
+}
+
+/// The same of another process, meanwhile.
+pub fn count_of<T>(process: u32, run: impl FnOnce() -> T) -> Result<(T, u64), String> {
+    let mut counters = counters(process).map_err(|error| {
         let reason = describe(&error);
         format!(
             "system calls cannot be counted: {reason}; it takes root, or CAP_PERFMON, and tracefs"
@@ -28,10 +33,10 @@ pub fn count<T>(run: impl FnOnce() -> T) -> Result<(T, u64), String> {
 }
 
 /// One for each thread, which those that it starts inherit.
-fn counters() -> io::Result<Vec<Counter>> {
+fn counters(process: u32) -> io::Result<Vec<Counter>> {
     let event = tracepoint()?;
     let mut counters = Vec::new();
-    for thread in std::fs::read_dir("/proc/self/task")? {
+    for thread in std::fs::read_dir(format!("/proc/{process}/task"))? {
         let name = thread?.file_name();
         let thread = name.to_str().and_then(|name| name.parse().ok());
         let mut builder = Builder::new(event);

@@ -1,6 +1,7 @@
 //! A cache, an origin, and the tool run on them.
 
-// Not every test file uses all of it.
+// Each test file is a program of its own, which has this as a module and uses a part of it:
+// what one leaves aside is no dead code.
 #![allow(dead_code)]
 
 use rustix::process::geteuid;

@@ -1,6 +1,7 @@
 //! An origin, a cache and a mount of them, which goes when the test does.
 
-// Not every test file uses all of it.
+// Each test file is a program of its own, which has this as a module and uses a part of it:
+// what one leaves aside is no dead code.
 #![allow(dead_code)]
 
 use rustix::mount::UnmountFlags;
@@ -215,6 +216,18 @@ impl Mounted<'_> {
             .sum()
     }
 
+    /// The same once nothing is under way any more: releases come late, and the daemon
+    /// looks after its threads.
+    pub fn calls_at_rest(&self) -> u64 {
+        let mut before = self.calls();
+        eventually("the daemon rests", || {
+            thread::sleep(Duration::from_millis(30));
+            let now = self.calls();
+            std::mem::replace(&mut before, now) == now
+        });
+        before
+    }
+
     /// Whether reads of a new open are served without the daemon, past the page cache.
     pub fn is_the_kernels(&self, name: &str) -> bool {
         let mut options = fs::OpenOptions::new();
@@ -222,7 +235,7 @@ impl Mounted<'_> {
         let file = options.open(self.path(name)).expect("open");
         let mut memory = vec![0; 64 << 10];
         let at = memory.as_ptr().align_offset(4096);
-        let before = self.calls();
+        let before = self.calls_at_rest();
         for index in 0..8 {
             file.read_at(&mut memory[at..at + 4096], index * 4096)
                 .expect("read");
