@@ -85,6 +85,9 @@ impl Trusted {
     /// What was said of a path, if nobody has invalidated it since.
     pub(super) fn find(&self, place: Place, invalidations: u64) -> Option<Said> {
         place.entries().find_map(|index| {
+            if self.word(index, 0).load(Ordering::Acquire) != place.0 {
+                return None;
+            }
             let words = self.read(index);
             let is_it =
                 words[..2] == [place.0, place.1] && words[7] == self.check(&words, invalidations);

@@ -29,7 +29,7 @@ fn library() -> &'static Path {
 fn scene() -> Scene {
     let scene = Scene::new();
     scene.file("file", &vec![b'x'; SIZE]);
-    std::thread::sleep(std::time::Duration::from_millis(2100));
+    std::thread::sleep(std::time::Duration::from_millis(150));
     scene
 }
 

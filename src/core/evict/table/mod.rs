@@ -224,8 +224,7 @@ impl Table {
     }
 
     fn seal_word(&self, slot: u64) -> &AtomicU64 {
-        assert!(slot < self.sizes.slots);
-        self.memory.word(self.sizes.seal(slot))
+        self.of_slot(slot, 4)
     }
 
     /// What says that an object is whole; 0: nobody does. SeqCst: see `store/seal.rs`.

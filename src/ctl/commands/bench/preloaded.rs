@@ -28,7 +28,7 @@ const ROUNDS: u64 = 50;
 /// Starts of a program in one measurement.
 const STARTS: u32 = 200;
 /// Until files that were just made are old enough to be cached.
-const SETTLE: Duration = Duration::from_millis(2100);
+const SETTLE: Duration = Duration::from_millis(150);
 
 /// A cache with the files of the bed in it, and programs that use it.
 struct Preloaded<'a> {
