@@ -178,37 +178,38 @@ impl Peek {
     }
 
     /// What an origin has said of a path below its root, not more than so many
-    /// milliseconds ago: the object that was its file then, if that is whole and marked.
-    pub fn trusted(&self, origin: &[u8], path: &[u8], milliseconds: u64) -> Option<Whole> {
+    /// milliseconds ago: the name of the data file of the object that was its file then.
+    /// That may be gone. It is not counted as a use, for which the table would have to be
+    /// looked into; [`Peek::used`] is called whenever the origin is asked.
+    pub fn trusted(
+        &self,
+        origin: &[u8],
+        path: &[u8],
+        milliseconds: u64,
+    ) -> Option<[u8; DATA_NAME_BYTES]> {
+        let trusted = self.trusted.as_ref()?;
         let invalidations = self.invalidations(origin, path)?;
-        let said = self
-            .trusted
-            .as_ref()?
-            .find(Place::new(origin, path), invalidations)?;
-        if now_ms().saturating_sub(said.at) > milliseconds {
-            return None;
-        }
-        let entry = self.table.find(said.key)?;
-        let is_whole = self.table.seal(entry.handle) == said.seal | MARKED;
-        is_whole.then_some(Whole {
-            key: said.key,
-            nonce: said.nonce,
-            handle: entry.handle,
-            seal: said.seal,
-            is_marked: true,
-        })
+        let said = trusted.find(Place::new(origin, path), invalidations)?;
+        // Whoever takes something of an object back, perhaps of this one, says so before.
+        let is_young = now_ms().saturating_sub(said.at) <= milliseconds;
+        let is_whole = said.taken_back == self.table.taken_back();
+        (is_young && is_whole).then(|| said.key.data_name_bytes(said.nonce))
     }
 
     /// Notes that an origin has just been asked for a path, and that this was its file.
     /// `invalidations` is [`Peek::invalidations`] of before that.
     pub fn trust(&self, origin: &[u8], path: &[u8], invalidations: u64, whole: &Whole) {
-        if let Some(trusted) = &self.trusted {
-            let said = Said {
-                key: whole.key,
-                nonce: whole.nonce,
-                seal: whole.seal,
-                at: now_ms(),
-            };
+        let Some(trusted) = &self.trusted else {
+            return;
+        };
+        let said = Said {
+            key: whole.key,
+            nonce: whole.nonce,
+            taken_back: self.table.taken_back(),
+            at: now_ms(),
+        };
+        // Whoever takes something back between the two has broken the seal before.
+        if self.table.seal(whole.handle) & !MARKED == whole.seal {
             trusted.put(Place::new(origin, path), invalidations, &said);
         }
     }

@@ -183,7 +183,7 @@ impl Opened<'_> {
             Some(Seen::Nothing) => return report::count(What::NotCached),
             None => return,
         };
-        let data = match open_data(self.settings, &whole, self.flags) {
+        let data = match open_data(self.settings, &whole.data_name(), self.flags) {
             Ok(data) => data,
             Err(_) => return report::count(What::CacheFailed),
         };
@@ -222,15 +222,9 @@ impl Opened<'_> {
 }
 
 /// Opens a data file as the origin's was to be.
-pub fn open_data(settings: &Settings, whole: &Whole, flags: i32) -> Result<OwnedFd, Errno> {
+pub fn open_data(settings: &Settings, name: &[u8], flags: i32) -> Result<OwnedFd, Errno> {
     let mut path = Text::<PATH_BYTES_MAX>::new();
-    let parts: [&[u8]; 5] = [
-        settings.cache.bytes(),
-        b"/",
-        OBJECTS.as_bytes(),
-        b"/",
-        &whole.data_name(),
-    ];
+    let parts: [&[u8]; 5] = [settings.cache.bytes(), b"/", OBJECTS.as_bytes(), b"/", name];
     parts.into_iter().try_for_each(|part| path.push(part))?;
     let flags = OFlags::from_bits_retain(flags.cast_unsigned());
     rustix::fs::open(path.c_str(), flags, rustix::fs::Mode::empty())

@@ -58,9 +58,9 @@ impl<'a> Path<'a> {
     pub fn open(&self, settings: &Settings, flags: i32) -> Option<i32> {
         let _errno = Kept::new();
         let peek = &self.attached.peek;
-        let whole = peek.trusted(self.root.name(), self.below, self.milliseconds)?;
-        let data: OwnedFd = open_data(settings, &whole, flags).ok()?;
-        peek.used(&whole);
+        let name = peek.trusted(self.root.name(), self.below, self.milliseconds)?;
+        // What is gone has been evicted, or is another version now.
+        let data: OwnedFd = open_data(settings, &name, flags).ok()?;
         report::count(What::Redirected);
         report::count(What::Trusted);
         Some(data.into_raw_fd())

@@ -6,10 +6,10 @@
 //!
 //! | word | what |
 //! |---|---|
-//! | 0, 1 | XXH3 (128 bits) of the origin's name and the path |
+//! | 0, 1 | hash of the origin's name and the path, as keys are made |
 //! | 2, 3 | key of the object |
 //! | 4 | its nonce |
-//! | 5 | its seal |
+//! | 5 | how often something of any object was taken back before |
 //! | 6 | when the origin was asked, in milliseconds of the boot clock |
 //! | 7 | XXH3 of the words before, of how often the path was invalidated before that, and of the boot |
 //!
@@ -22,7 +22,7 @@ use crate::sys::Mapped;
 use rustix::fs::{FallocateFlags, Mode, OFlags};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::Ordering;
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+use xxhash_rust::xxh3::xxh3_64;
 
 const NAME: &str = "cachefs.trusted";
 const ENTRIES: u64 = 1 << 15;
@@ -42,7 +42,7 @@ pub(super) struct Trusted {
 pub(super) struct Said {
     pub(super) key: Key,
     pub(super) nonce: u64,
-    pub(super) seal: u64,
+    pub(super) taken_back: u64,
     /// Milliseconds of the boot clock.
     pub(super) at: u64,
 }
@@ -53,12 +53,8 @@ pub(super) struct Place(u64, u64);
 
 impl Place {
     pub(super) fn new(origin: &[u8], path: &[u8]) -> Self {
-        let mut hasher = Xxh3::new();
-        hasher.update(&(origin.len() as u32).to_le_bytes());
-        hasher.update(origin);
-        hasher.update(path);
-        let hash = hasher.digest128();
-        Self(hash as u64, (hash >> 64) as u64)
+        let [first, second] = Key::of(origin, path).words();
+        Self(first, second)
     }
 
     fn entries(self) -> impl Iterator<Item = u64> {
@@ -94,7 +90,7 @@ impl Trusted {
             is_it.then(|| Said {
                 key: Key::of_words([words[2], words[3]]),
                 nonce: words[4],
-                seal: words[5],
+                taken_back: words[5],
                 at: words[6],
             })
         })
@@ -104,7 +100,14 @@ impl Trusted {
     pub(super) fn put(&self, place: Place, invalidations: u64, said: &Said) {
         let key = said.key.words();
         let mut words = [
-            place.0, place.1, key[0], key[1], said.nonce, said.seal, said.at, 0,
+            place.0,
+            place.1,
+            key[0],
+            key[1],
+            said.nonce,
+            said.taken_back,
+            said.at,
+            0,
         ];
         words[7] = self.check(&words, invalidations);
         let rank = |index: &u64| {
@@ -157,7 +160,7 @@ mod tests {
         Said {
             key: Key([number as u8; 16]),
             nonce: number,
-            seal: number,
+            taken_back: number,
             at: number,
         }
     }

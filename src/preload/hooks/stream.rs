@@ -7,6 +7,7 @@ use crate::redirect::{self, Kind};
 use crate::settings;
 use crate::trust;
 use libc::{AT_FDCWD, FILE, c_char};
+use std::ffi::CStr;
 
 /// The flags of open(2) that a mode of fopen(3) stands for, as far as they matter here.
 ///
@@ -17,7 +18,7 @@ unsafe fn flags_of(mode: *const c_char) -> i32 {
         return libc::O_PATH;
     }
     // SAFETY: the caller's.
-    let mode = unsafe { std::ffi::CStr::from_ptr(mode) }.to_bytes();
+    let mode = unsafe { CStr::from_ptr(mode) }.to_bytes();
     // Behind a comma is the character set.
     let letters = mode.split(|byte| *byte == b',').next().unwrap_or_default();
     if letters.first() != Some(&b'r') || letters.contains(&b'+') {
@@ -27,6 +28,13 @@ unsafe fn flags_of(mode: *const c_char) -> i32 {
         true => libc::O_CLOEXEC,
         false => 0,
     }
+}
+
+/// # Safety
+/// The mode is a C string or NULL.
+unsafe fn has_comma(mode: *const c_char) -> bool {
+    // SAFETY: the caller's.
+    !mode.is_null() && unsafe { CStr::from_ptr(mode) }.to_bytes().contains(&b',')
 }
 
 /// # Safety
@@ -46,6 +54,9 @@ unsafe fn open_with(
     let kind = unsafe { Kind::of(settings, AT_FDCWD, path, flags) };
     // SAFETY: as above.
     let trusted = unsafe { trust::Path::of(settings, kind, path, flags) };
+    // fdopen(3) knows nothing of character sets.
+    // SAFETY: the caller's.
+    let may_be_made = may_be_made && !unsafe { has_comma(mode) };
     if may_be_made && let Some(fd) = trusted.and_then(|path| path.open(settings, flags)) {
         // SAFETY: the mode is the caller's.
         let stream = unsafe { libc::fdopen(fd, mode) };

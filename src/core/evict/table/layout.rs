@@ -21,7 +21,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"CACHEFST");
 /// Raised whenever a reader of the last format would misread the new one.
-const FORMAT: u64 = 2;
+const FORMAT: u64 = 3;
 /// Bytes of the part that never changes.
 pub(crate) const FIXED_BYTES: usize = 40;
 const HEADER_BYTES: u64 = 8192;
@@ -66,9 +66,11 @@ pub(super) enum Word {
     LongTail = 328,
     /// Fingerprints that were entered so far.
     GoneSerial = 384,
+    /// How often something of an object was taken back.
+    TakenBack = 448,
 }
 
-const _: () = assert!(Word::GoneSerial as u64 + 8 <= 512);
+const _: () = assert!(Word::TakenBack as u64 + 8 <= 512);
 
 /// Where everything is. Follows from the two numbers, and from nothing else that the
 /// file says.

@@ -244,6 +244,16 @@ impl Table {
         }
     }
 
+    /// How often something of an object was taken back, of any.
+    pub(crate) fn taken_back(&self) -> u64 {
+        self.word(Word::TakenBack).load(Ordering::Acquire)
+    }
+
+    /// It was once more.
+    pub(crate) fn take_back(&self) {
+        self.word(Word::TakenBack).fetch_add(1, Ordering::SeqCst);
+    }
+
     /// Puts another seal in the place of one that is still there.
     pub(crate) fn replace_seal(&self, handle: Handle, seal: u64, other: u64) {
         if u64::from(handle.slot) < self.sizes.slots {
