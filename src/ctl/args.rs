@@ -463,6 +463,8 @@ pub struct BenchPreload {
 pub struct BenchOpens {
     /// Where the files are
     pub directory: PathBuf,
+    /// How many
+    pub files: u64,
     /// After the command.
     #[command(flatten)]
     pub options: Options,

@@ -107,7 +107,7 @@ pub fn run(context: &Context, bench: &Bench) -> Outcome {
             };
             run_rows(context, &args.run, &rows, extent)
         }
-        Bench::Opens(args) => Ok(preloaded::open_all(&args.directory)?),
+        Bench::Opens(args) => Ok(preloaded::open_all(&args.directory, args.files)?),
         Bench::Mount(args) => {
             let rows = choose(&MOUNT_ROWS, &args.rows);
             let extent = Extent {

@@ -19,12 +19,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Files of the rows about opens.
-const FILES: u64 = 2_000;
+/// Files of the rows about opens: what the processor's caches hold, and what they do not.
+pub const FEW: u64 = 32;
+/// As above.
+pub const MANY: u64 = 2_000;
 /// Bytes of each.
 const FILE_BYTES: usize = 4096;
-/// How often each is opened in one measurement.
-const ROUNDS: u64 = 10;
+/// Opens of one measurement, at least.
+const OPENS: u64 = 20_000;
 /// Measurements of these for one of another row: short ones in turns, since the speed of a
 /// machine drifts by more than what is to be seen.
 const TURNS: u16 = 5;
@@ -107,13 +109,14 @@ impl Drop for Preloaded<'_> {
 
 /// Cached files opened, read and closed in a mode, against the origin's without the
 /// library.
-pub fn opens(bed: &Bed, mode: &'static str, most: f64) -> Result<Measured, Trouble> {
-    let root = bed.origin.join("small");
-    make_files(&root)?;
-    let names: Vec<_> = (0..FILES).map(|index| format!("small/{index}")).collect();
-    let preloaded = Preloaded::new(bed, &names, FILES * 8192 * 2)?;
+pub fn opens(bed: &Bed, files: u64, mode: &'static str, most: f64) -> Result<Measured, Trouble> {
+    let root = bed.origin.join(format!("small-{files}"));
+    make_files(&root, files)?;
+    let name = |index| format!("small-{files}/{index}");
+    let names: Vec<_> = (0..files).map(name).collect();
+    let preloaded = Preloaded::new(bed, &names, (files * 16384).max(1 << 20))?;
     let ratio = |pair: &[(Cost, Cost)]| Spread::of_ratios(pair, Cost::time_per_operation);
-    compare_opens(&preloaded, mode, &root, |pairs| {
+    compare_opens(&preloaded, mode, (&root, files), |pairs| {
         Check::new("time per file", ratio(pairs), Target::AtMost(most))
     })
 }
@@ -121,19 +124,19 @@ pub fn opens(bed: &Bed, mode: &'static str, most: f64) -> Result<Measured, Troub
 /// Files outside the origin.
 pub fn outside(bed: &Bed) -> Result<Measured, Trouble> {
     let root = bed.scratch.path().join("outside");
-    make_files(&root)?;
+    make_files(&root, FEW)?;
     let preloaded = Preloaded::new(bed, &[], 1 << 20)?;
     let more = |(own, other): &(Cost, Cost)| own.time_per_operation() - other.time_per_operation();
-    compare_opens(&preloaded, "verify", &root, |pairs| {
+    compare_opens(&preloaded, "verify", (&root, FEW), |pairs| {
         let spread = Spread::of(pairs.iter().map(more));
         Check::new("nanoseconds more for a file", spread, Target::AtMost(100.0))
     })
 }
 
-fn make_files(root: &Path) -> Result<(), Trouble> {
+fn make_files(root: &Path, files: u64) -> Result<(), Trouble> {
     let make = || {
         fs::create_dir_all(root)?;
-        for index in 0..FILES {
+        for index in 0..files {
             fs::write(root.join(index.to_string()), [7; FILE_BYTES])?;
         }
         Ok(())
@@ -144,7 +147,7 @@ fn make_files(root: &Path) -> Result<(), Trouble> {
 fn compare_opens(
     preloaded: &Preloaded<'_>,
     mode: &str,
-    root: &Path,
+    (root, files): (&Path, u64),
     check: impl Fn(&[(Cost, Cost)]) -> Check,
 ) -> Result<Measured, Trouble> {
     let bed = preloaded.bed;
@@ -152,13 +155,14 @@ fn compare_opens(
     let run = |mode: Option<&str>| -> Result<Cost, Trouble> {
         let mut command = preloaded.command(&tool, mode);
         command.args(["bench", "opens"]).arg(root);
+        command.arg(files.to_string());
         let child = bed.scratch.run(&mut command)?;
         let nanoseconds = child.output.trim().parse();
         let nanoseconds =
             nanoseconds.map_err(|_| Trouble::Failed(format!("it says {:?}", child.output)))?;
         Ok(Cost {
-            operations: FILES * ROUNDS,
-            bytes: FILES * ROUNDS * FILE_BYTES as u64,
+            operations: files * rounds(files),
+            bytes: files * rounds(files) * FILE_BYTES as u64,
             elapsed: Duration::from_nanos(nanoseconds),
             ..child.cost
         })
@@ -184,10 +188,15 @@ fn measured(pairs: &[(Cost, Cost)], operation: &'static str, check: Check) -> Me
     }
 }
 
-/// What `bench opens` does: opens, reads and closes all files of a directory again and
+/// How often all files are opened in one measurement.
+fn rounds(files: u64) -> u64 {
+    OPENS.div_ceil(files.max(1))
+}
+
+/// What `bench opens` does: opens, reads and closes so many files of a directory again and
 /// again, and tells the nanoseconds that this took.
-pub fn open_all(root: &Path) -> std::io::Result<()> {
-    let paths: Vec<_> = (0..FILES)
+pub fn open_all(root: &Path, files: u64) -> std::io::Result<()> {
+    let paths: Vec<_> = (0..files)
         .map(|index| root.join(index.to_string()))
         .collect();
     let mut bytes = [0; FILE_BYTES];
@@ -200,7 +209,7 @@ pub fn open_all(root: &Path) -> std::io::Result<()> {
     };
     // What is done once by each process is not counted.
     all(1)?;
-    let took = all(ROUNDS)?;
+    let took = all(rounds(files))?;
     writeln!(std::io::stdout(), "{}", took.as_nanos())
 }
 
