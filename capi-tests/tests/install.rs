@@ -172,6 +172,7 @@ fn every_file_is_where_it_was_asked_to_be() {
             "lib64/libcachefs.so",
             &by_abi,
             &by_version,
+            "lib64/libcachefs_preload.so",
             "lib64/pkgconfig/cachefs.pc",
             "sbin/cachefsd",
             "sbin/mount.cachefs",

@@ -167,7 +167,7 @@ impl Peek {
 
     /// Counts a use, for those who evict.
     pub fn used(&self, whole: &Whole) {
-        self.table.touch_once(whole.handle);
+        self.table.touch(whole.handle);
     }
 
     /// Notes that its data file has got an extended attribute that tells whose it is:

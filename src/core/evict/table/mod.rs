@@ -263,14 +263,6 @@ impl Table {
         }
     }
 
-    /// Counts one more use, unless so many are counted that it makes no difference.
-    pub(crate) fn touch_once(&self, handle: Handle) {
-        let entry = self.get(handle);
-        if entry.is_some_and(|entry| entry.state.uses() < USES_MAX) {
-            self.touch(handle);
-        }
-    }
-
     /// Whether this is the table of its directory, and not one that was replaced.
     pub(crate) fn is_current(&self) -> bool {
         let start = self.memory.word(0).load(Ordering::Acquire);
@@ -316,8 +308,13 @@ impl Table {
         Some(after)
     }
 
-    /// Counts one more use.
+    /// Counts one more use, up to what there is room for: nothing is written to a page that
+    /// has that already.
     pub(crate) fn touch(&self, handle: Handle) -> Option<State> {
+        let state = self.get(handle)?.state;
+        if state.uses() == USES_MAX {
+            return Some(state);
+        }
         let used = |state: State| state.with_uses(state.uses() + 1);
         self.change(handle, used).map(|(_, after)| after)
     }
