@@ -170,3 +170,28 @@ fn programs_that_cannot_be_reached_are_named_before_they_start() {
         eprintln!("skipped: a program of another user takes root");
     }
 }
+
+#[test]
+fn the_library_can_be_measured() {
+    let scene = scene();
+    let directory = scene.outside().join("scratch");
+    std::fs::create_dir(&directory).unwrap();
+    let words = [
+        "bench", "preload", "--pairs", "1", "--size", "1M", "--json", "--dir",
+    ];
+    let mut command = tool(&scene, &words);
+    command.arg(&directory);
+    let rows = ["verify", "trust", "outside", "start"];
+    for row in rows {
+        command.args(["--row", row]);
+    }
+    let ran = run(&mut command);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    let report: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
+    let measured = report["rows"].as_array().unwrap();
+    assert_eq!(measured.len(), rows.len());
+    for row in measured {
+        assert_eq!(row["outcome"], "measured", "{row}");
+    }
+    assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0);
+}
