@@ -69,7 +69,8 @@ impl Kind {
 }
 
 /// Gives a descriptor of the origin's file, just opened, the cached file if that is whole.
-/// `trusted`: by this path it is to be opened without the origin from now on. Neither the number nor errno changes.
+/// `trusted`: by this path it is to be opened without the origin from now on. Neither the
+/// number nor errno changes.
 ///
 /// # Safety
 /// The path is the C string that was opened; the descriptor is of that, and nobody else

@@ -11,7 +11,7 @@
 //! | 4 | its nonce |
 //! | 5 | how often something of any object was taken back before |
 //! | 6 | when the origin was asked, in milliseconds of the boot clock |
-//! | 7 | XXH3 of the words before, of how often the path was invalidated before that, and of the boot |
+//! | 7 | XXH3 of the words before, of the invalidations of the path so far, and of the boot |
 //!
 //! So an entry that two have written at once, that has been invalidated since, or that
 //! another boot has left, is none.
