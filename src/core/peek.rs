@@ -6,6 +6,8 @@
 //! [`Peek::open`], it takes no system call either. What it knows it has from the slot
 //! table, which it maps: see `store/seal.rs`.
 
+mod trusted;
+
 use crate::error::Errno;
 use crate::evict::{Handle, Table};
 use crate::ids::Key;
@@ -17,6 +19,7 @@ use crate::sys;
 use crate::token::VersionToken;
 use rustix::fs::Statx;
 use std::os::fd::BorrowedFd;
+use trusted::{Place, Said, Trusted};
 
 pub use crate::store::{HEADER_BYTES_MAX, OBJECTS};
 
@@ -25,6 +28,7 @@ pub struct Peek {
     table: Table,
     boot_id: [u8; 16],
     invalidations: Option<Invalidations>,
+    trusted: Option<Trusted>,
 }
 
 /// What tells a file of a directory origin from all others.
@@ -121,11 +125,17 @@ pub fn path_in<'a>(
 impl Peek {
     /// Looks at the cache in a directory. Takes some ten system calls. Errors are those of
     /// the system, and EPROTONOSUPPORT: its table is of another format, or damaged; ENOSYS:
-    /// which boot of the host this is cannot be told (no /proc).
-    pub fn open(root: BorrowedFd<'_>) -> Result<Self, Errno> {
+    /// which boot of the host this is cannot be told (no /proc). `trusts`:
+    /// [`Peek::trusted`] will be asked.
+    pub fn open(root: BorrowedFd<'_>, trusts: bool) -> Result<Self, Errno> {
+        let boot_id = sys::boot_id_told().ok_or(Errno::NOSYS)?;
+        let table = open_table(root)?;
+        let trusted = trusts.then(|| Trusted::open(root, boot_id));
         Ok(Self {
-            boot_id: sys::boot_id_told().ok_or(Errno::NOSYS)?,
-            table: open_table(root)?,
+            boot_id,
+            table,
+            // Where there is none, the origin is asked each time.
+            trusted: trusted.and_then(Result::ok),
             // Where they are not, nobody can be told, and nobody tells.
             invalidations: Invalidations::look(root).ok(),
         })
@@ -167,6 +177,43 @@ impl Peek {
         self.table.replace_seal(whole.handle, whole.seal, marked);
     }
 
+    /// What an origin has said of a path below its root, not more than so many
+    /// milliseconds ago: the name of the data file of the object that was its file then.
+    /// That may be gone. It is not counted as a use, for which the table would have to be
+    /// looked into; [`Peek::used`] is called whenever the origin is asked.
+    pub fn trusted(
+        &self,
+        origin: &[u8],
+        path: &[u8],
+        milliseconds: u64,
+    ) -> Option<[u8; DATA_NAME_BYTES]> {
+        let trusted = self.trusted.as_ref()?;
+        let invalidations = self.invalidations(origin, path)?;
+        let said = trusted.find(Place::new(origin, path), invalidations)?;
+        // Whoever takes something of an object back, perhaps of this one, says so before.
+        let is_young = now_ms().saturating_sub(said.at) <= milliseconds;
+        let is_whole = said.taken_back == self.table.taken_back();
+        (is_young && is_whole).then(|| said.key.data_name_bytes(said.nonce))
+    }
+
+    /// Notes that an origin has just been asked for a path, and that this was its file.
+    /// `invalidations` is [`Peek::invalidations`] of before that.
+    pub fn trust(&self, origin: &[u8], path: &[u8], invalidations: u64, whole: &Whole) {
+        let Some(trusted) = &self.trusted else {
+            return;
+        };
+        let said = Said {
+            key: whole.key,
+            nonce: whole.nonce,
+            taken_back: self.table.taken_back(),
+            at: now_ms(),
+        };
+        // Whoever takes something back between the two has broken the seal before.
+        if self.table.seal(whole.handle) & !MARKED == whole.seal {
+            trusted.put(Place::new(origin, path), invalidations, &said);
+        }
+    }
+
     /// A number that changes when what is known of a path below an origin's root counts no
     /// more: see `cachefs_invalidate()`. None: nobody could tell.
     pub fn invalidations(&self, origin: &[u8], path: &[u8]) -> Option<u64> {
@@ -187,6 +234,10 @@ impl Peek {
             counters.invalidate(spot);
         }
     }
+}
+
+fn now_ms() -> u64 {
+    sys::boot_time().as_millis() as u64
 }
 
 #[cfg(test)]

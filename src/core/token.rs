@@ -3,7 +3,7 @@
 use crate::limits::{RACY_WINDOW_NS, RACY_WINDOW_WHOLE_SECONDS_NS};
 use crate::sys::Attributes;
 use std::time::{SystemTime, UNIX_EPOCH};
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Bytes of an origin's opaque tag.
 pub const TAG_BYTES_MAX: usize = 48;
@@ -42,13 +42,13 @@ impl From<Attributes> for VersionToken {
 impl VersionToken {
     /// A hash of every field: differs (almost surely) when the version does.
     pub fn hash(&self) -> u64 {
-        let mut hasher = Xxh3::new();
-        hasher.update(&self.size.to_le_bytes());
-        hasher.update(&self.mtime_ns.to_le_bytes());
-        hasher.update(&self.ctime_ns.to_le_bytes());
-        hasher.update(&self.inode.to_le_bytes());
-        hasher.update(&self.tag[..self.tag_length as usize]);
-        hasher.digest()
+        let mut bytes = [0; 32 + TAG_BYTES_MAX];
+        bytes[..8].copy_from_slice(&self.size.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.mtime_ns.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.ctime_ns.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.inode.to_le_bytes());
+        bytes[32..].copy_from_slice(&self.tag);
+        xxh3_64(&bytes[..32 + self.tag_length as usize])
     }
 
     /// Nanoseconds until this version can be trusted, or None if it can be now.

@@ -130,6 +130,8 @@ impl Args {
             Command::Bench(Bench::Engine(args)) => &args.run.options,
             Command::Bench(Bench::Cache(args)) => &args.run.options,
             Command::Bench(Bench::Mount(args)) => &args.run.options,
+            Command::Bench(Bench::Preload(args)) => &args.run.options,
+            Command::Bench(Bench::Opens(args)) => &args.options,
             Command::Doctor(options) | Command::Options(options) | Command::Reload(options) => {
                 options
             }
@@ -352,6 +354,13 @@ pub enum Bench {
     /// Measure a mount, side by side with the same reads of a local file
     #[command(after_long_help = BENCH_HELP)]
     Mount(BenchMount),
+    /// Measure the library for LD_PRELOAD, side by side with the same programs
+    /// without it
+    #[command(after_long_help = BENCH_HELP)]
+    Preload(BenchPreload),
+    /// What "bench preload" measures
+    #[command(hide = true)]
+    Opens(BenchOpens),
 }
 
 /// What all benchmarks are told.
@@ -432,6 +441,33 @@ pub struct BenchMount {
     /// As for all.
     #[command(flatten)]
     pub run: BenchRun,
+}
+
+/// See [`Bench::Preload`].
+#[derive(clap::Args)]
+pub struct BenchPreload {
+    /// Size of the file that is read, up to 1 GiB
+    #[arg(long, value_name = "BYTES", default_value = "1GiB", value_parser = options::size)]
+    pub size: u64,
+    /// Run only this row; can be repeated
+    #[arg(long = "row", value_name = "NAME",
+          value_parser = clap::builder::PossibleValuesParser::new(bench::preload_rows()))]
+    pub rows: Vec<String>,
+    /// As for all.
+    #[command(flatten)]
+    pub run: BenchRun,
+}
+
+/// See [`Bench::Opens`].
+#[derive(clap::Args)]
+pub struct BenchOpens {
+    /// Where the files are
+    pub directory: PathBuf,
+    /// How many
+    pub files: u64,
+    /// After the command.
+    #[command(flatten)]
+    pub options: Options,
 }
 
 const BENCH_HELP: &str = "\

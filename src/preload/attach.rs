@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 /// Times that a directory is looked at by one process.
@@ -94,7 +94,10 @@ fn look(settings: &'static Settings, before: usize) -> Option<&'static Attached>
 fn attach(settings: &'static Settings) -> Result<Attached, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(settings.cache.c_str(), flags, Mode::empty())?;
-    let peek = Peek::open(std::os::fd::AsFd::as_fd(&root))?;
+    let peek = Peek::open(
+        root.as_fd(),
+        matches!(settings.mode, settings::Mode::Trust(_)),
+    )?;
     let mut origins = [None; ORIGINS_MAX];
     for (index, given) in settings.origins().iter().enumerate() {
         // One that is not there has no files either.

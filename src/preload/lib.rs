@@ -11,6 +11,7 @@
 //! | `attach` | cache directory and origins, looked at when they are first needed |
 //! | `cwd` | whether relative names may lead below an origin |
 //! | `identity` | whose a cached file is |
+//! | `trust` | opens without the origin |
 //! | `give_back` | from the cached file to the origin's |
 //! | `fill` | asks for a copy of what is missing |
 //! | `report` | what was done, told at the end |
@@ -38,3 +39,4 @@ mod redirect;
 mod report;
 mod settings;
 mod text;
+mod trust;

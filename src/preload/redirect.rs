@@ -9,6 +9,7 @@ use crate::identity::Identity;
 use crate::report::{self, What};
 use crate::settings::{Mode, PATH_BYTES_MAX, Settings};
 use crate::text::Text;
+use crate::trust;
 use cachefs_core::VersionToken;
 use cachefs_core::peek::{FileKey, OBJECTS, Seen, Whole, version_of};
 use rustix::fs::{AtFlags, FileType, OFlags, Statx, StatxFlags};
@@ -68,7 +69,8 @@ impl Kind {
 }
 
 /// Gives a descriptor of the origin's file, just opened, the cached file if that is whole.
-/// Neither the number nor errno changes.
+/// `trusted`: by this path it is to be opened without the origin from now on. Neither the
+/// number nor errno changes.
 ///
 /// # Safety
 /// The path is the C string that was opened; the descriptor is of that, and nobody else
@@ -79,6 +81,7 @@ pub unsafe fn replace(
     path: *const c_char,
     place: Option<(usize, usize)>,
     flags: i32,
+    trusted: Option<trust::Path<'_>>,
 ) {
     let _errno = Kept::new();
     // SAFETY: it is open, by the caller.
@@ -110,6 +113,7 @@ pub unsafe fn replace(
         flags,
         stat: &stat,
         token: version_of(&stat),
+        trusted,
     };
     let mut seen = opened.look(root);
     if !matches!(seen, Some(Seen::Whole(_))) {
@@ -134,6 +138,7 @@ struct Opened<'a> {
     flags: i32,
     stat: &'a Statx,
     token: VersionToken,
+    trusted: Option<trust::Path<'a>>,
 }
 
 impl Opened<'_> {
@@ -179,7 +184,7 @@ impl Opened<'_> {
             Some(Seen::Nothing) => return report::count(What::NotCached),
             None => return,
         };
-        let data = match open_data(self.settings, &whole, self.flags) {
+        let data = match open_data(self.settings, &whole.data_name(), self.flags) {
             Ok(data) => data,
             Err(_) => return report::count(What::CacheFailed),
         };
@@ -197,6 +202,9 @@ impl Opened<'_> {
         match replaced {
             Ok(()) => {
                 self.attached.peek.used(&whole);
+                if let Some(path) = &self.trusted {
+                    path.note(root, &whole);
+                }
                 report::count(What::Redirected);
                 report::add_bytes(self.token.size);
             }
@@ -215,15 +223,9 @@ impl Opened<'_> {
 }
 
 /// Opens a data file as the origin's was to be.
-pub fn open_data(settings: &Settings, whole: &Whole, flags: i32) -> Result<OwnedFd, Errno> {
+pub fn open_data(settings: &Settings, name: &[u8], flags: i32) -> Result<OwnedFd, Errno> {
     let mut path = Text::<PATH_BYTES_MAX>::new();
-    let parts: [&[u8]; 5] = [
-        settings.cache.bytes(),
-        b"/",
-        OBJECTS.as_bytes(),
-        b"/",
-        &whole.data_name(),
-    ];
+    let parts: [&[u8]; 5] = [settings.cache.bytes(), b"/", OBJECTS.as_bytes(), b"/", name];
     parts.into_iter().try_for_each(|part| path.push(part))?;
     let flags = OFlags::from_bits_retain(flags.cast_unsigned());
     rustix::fs::open(path.c_str(), flags, rustix::fs::Mode::empty())

@@ -26,10 +26,10 @@ impl<const MAX: usize> Text<MAX> {
         if end >= MAX {
             return Err(Errno::NAMETOOLONG);
         }
-        let room = &mut self.bytes[self.length..=end];
-        for (place, byte) in room.iter_mut().zip(more.iter().chain(&[0])) {
+        for (place, byte) in self.bytes[self.length..end].iter_mut().zip(more) {
             place.write(*byte);
         }
+        self.bytes[end].write(0);
         self.length = end;
         Ok(())
     }

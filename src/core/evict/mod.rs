@@ -239,8 +239,9 @@ impl Accounts {
         }
     }
 
-    /// Nobody says of an object any more that it is whole.
+    /// Nobody says of an object any more that it is whole, or is believed who said so.
     pub(crate) fn break_seal(&self, key: Key, nonce: u64) {
+        self.table.take_back();
         if let Some(known) = self.known(key, nonce) {
             self.table.put_seal(known.handle, 0);
         }

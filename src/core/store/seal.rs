@@ -63,3 +63,36 @@ impl Store {
         taken
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::TAG_BYTES_MAX;
+
+    #[test]
+    fn a_seal_is_of_one_object_one_version_and_one_boot() {
+        let token = VersionToken {
+            size: 1,
+            mtime_ns: 2,
+            ctime_ns: 3,
+            inode: 4,
+            tag_length: 0,
+            tag: [0; TAG_BYTES_MAX],
+        };
+        let seal = seal_of(Key([1; 16]), 2, &token, &[3; 16]);
+        assert!(seal != 0 && seal & MARKED == 0);
+        assert_eq!(seal_of(Key([1; 16]), 2, &token, &[3; 16]), seal);
+        let changed = VersionToken {
+            ctime_ns: 5,
+            ..token
+        };
+        for other in [
+            seal_of(Key([2; 16]), 2, &token, &[3; 16]),
+            seal_of(Key([1; 16]), 3, &token, &[3; 16]),
+            seal_of(Key([1; 16]), 2, &changed, &[3; 16]),
+            seal_of(Key([1; 16]), 2, &token, &[4; 16]),
+        ] {
+            assert_ne!(other, seal);
+        }
+    }
+}

@@ -9,7 +9,7 @@ mod keep;
 mod ls;
 mod options;
 mod reload;
-mod run;
+pub mod run;
 mod stat;
 mod stop;
 mod top;

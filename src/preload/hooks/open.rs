@@ -3,6 +3,7 @@
 use super::real;
 use crate::redirect::{self, Kind};
 use crate::settings;
+use crate::trust;
 use libc::{AT_FDCWD, c_char, c_int, c_uint, c_void, mode_t};
 
 /// Opens, by libc's own function, and redirects what can be.
@@ -16,6 +17,21 @@ unsafe fn open_with(
     flags: c_int,
     real: impl FnOnce() -> c_int,
 ) -> c_int {
+    // SAFETY: the caller's.
+    unsafe { open_as(dir, path, (flags, true), real) }
+}
+
+/// The same; `may_trust`: the origin need not be asked, if it was a moment ago.
+///
+/// # Safety
+/// As above.
+#[inline]
+unsafe fn open_as(
+    dir: c_int,
+    path: *const c_char,
+    (flags, may_trust): (c_int, bool),
+    real: impl FnOnce() -> c_int,
+) -> c_int {
     let Some(settings) = settings::get() else {
         return real();
     };
@@ -24,10 +40,18 @@ unsafe fn open_with(
     match kind {
         Kind::Other => real(),
         Kind::Read(place) => {
+            let trusted = match may_trust {
+                // SAFETY: the caller's.
+                true => unsafe { trust::Path::of(settings, kind, path, flags) },
+                false => None,
+            };
+            if let Some(fd) = trusted.and_then(|path| path.open(settings, flags)) {
+                return fd;
+            }
             let fd = real();
             if fd >= 0 {
                 // SAFETY: it was opened just now, by this path.
-                unsafe { redirect::replace(settings, fd, path, place, flags) };
+                unsafe { redirect::replace(settings, fd, path, place, flags, trusted) };
             }
             fd
         }
@@ -139,7 +163,11 @@ super::export! {
         let flags = unsafe { how.cast::<u64>().read_unaligned() };
         // Flags that are not of open(2) are the kernel's business.
         let flags = c_int::try_from(flags).unwrap_or(libc::O_PATH);
+        // So is by which way a path may lead.
+        let is_plain = size >= 3 * size_of::<u64>()
+            // SAFETY: mode and resolve follow.
+            && unsafe { how.cast::<u64>().add(2).read_unaligned() } == 0;
         // SAFETY: the caller's.
-        unsafe { open_with(dir, path, flags, call) }
+        unsafe { open_as(dir, path, (flags, is_plain), call) }
     }
 }

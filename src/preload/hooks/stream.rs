@@ -1,11 +1,13 @@
 //! The functions that open a file as a stream. libc opens it without any function that
 //! could be replaced, and reads nothing of it yet: so the descriptor that it has is given
-//! the cached file.
+//! the cached file. Only where the origin is not asked, a stream is made of a descriptor.
 
 use super::real;
 use crate::redirect::{self, Kind};
 use crate::settings;
+use crate::trust;
 use libc::{AT_FDCWD, FILE, c_char};
+use std::ffi::CStr;
 
 /// The flags of open(2) that a mode of fopen(3) stands for, as far as they matter here.
 ///
@@ -16,7 +18,7 @@ unsafe fn flags_of(mode: *const c_char) -> i32 {
         return libc::O_PATH;
     }
     // SAFETY: the caller's.
-    let mode = unsafe { std::ffi::CStr::from_ptr(mode) }.to_bytes();
+    let mode = unsafe { CStr::from_ptr(mode) }.to_bytes();
     // Behind a comma is the character set.
     let letters = mode.split(|byte| *byte == b',').next().unwrap_or_default();
     if letters.first() != Some(&b'r') || letters.contains(&b'+') {
@@ -29,25 +31,52 @@ unsafe fn flags_of(mode: *const c_char) -> i32 {
 }
 
 /// # Safety
+/// The mode is a C string or NULL.
+unsafe fn has_comma(mode: *const c_char) -> bool {
+    // SAFETY: the caller's.
+    !mode.is_null() && unsafe { CStr::from_ptr(mode) }.to_bytes().contains(&b',')
+}
+
+/// # Safety
 /// Both are C strings, or what the function of libc makes of others.
 unsafe fn open_with(
     path: *const c_char,
     mode: *const c_char,
+    may_be_made: bool,
     real: impl FnOnce() -> *mut FILE,
 ) -> *mut FILE {
-    let stream = real();
-    let Some(settings) = settings::get().filter(|_| !stream.is_null()) else {
-        return stream;
+    let Some(settings) = settings::get() else {
+        return real();
     };
     // SAFETY: the caller's.
     let flags = unsafe { flags_of(mode) };
     // SAFETY: as above.
     let kind = unsafe { Kind::of(settings, AT_FDCWD, path, flags) };
+    // SAFETY: as above.
+    let trusted = unsafe { trust::Path::of(settings, kind, path, flags) };
+    // fdopen(3) knows nothing of character sets.
+    // SAFETY: the caller's.
+    let may_be_made = may_be_made && !unsafe { has_comma(mode) };
+    if may_be_made && let Some(fd) = trusted.and_then(|path| path.open(settings, flags)) {
+        // SAFETY: the mode is the caller's.
+        let stream = unsafe { libc::fdopen(fd, mode) };
+        if !stream.is_null() {
+            return stream;
+        }
+        // SAFETY: nobody else has it.
+        unsafe { libc::close(fd) };
+    }
+    let stream = real();
+    if stream.is_null() {
+        return stream;
+    }
     // SAFETY: it is open.
     let fd = unsafe { libc::fileno(stream) };
     match kind {
         // SAFETY: it was opened just now, by this path.
-        Kind::Read(place) => unsafe { redirect::replace(settings, fd, path, place, flags) },
+        Kind::Read(place) => unsafe {
+            redirect::replace(settings, fd, path, place, flags, trusted);
+        },
         // SAFETY: as above.
         Kind::Write(place) => unsafe { redirect::written(settings, fd, path, place) },
         Kind::Other => {}
@@ -59,24 +88,24 @@ super::export! {
     fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE {
         let call = || real!(fopen(path, mode));
         // SAFETY: the caller's.
-        unsafe { open_with(path, mode, call) }
+        unsafe { open_with(path, mode, true, call) }
     }
 
     fn fopen64(path: *const c_char, mode: *const c_char) -> *mut FILE {
         let call = || real!(fopen64(path, mode));
         // SAFETY: the caller's.
-        unsafe { open_with(path, mode, call) }
+        unsafe { open_with(path, mode, true, call) }
     }
 
     fn freopen(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE {
         let call = || real!(freopen(path, mode, stream));
         // SAFETY: the caller's.
-        unsafe { open_with(path, mode, call) }
+        unsafe { open_with(path, mode, false, call) }
     }
 
     fn freopen64(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE {
         let call = || real!(freopen64(path, mode, stream));
         // SAFETY: the caller's.
-        unsafe { open_with(path, mode, call) }
+        unsafe { open_with(path, mode, false, call) }
     }
 }

@@ -11,9 +11,8 @@
 //! | 1024..3072 | 256 words: of each process that uses it, a number; 0: free |
 //! | 4096..8192 | 128 times 32 bytes, of each origin: hash of its name, blocks, blocks that
 //! it may have, blocks from which on its objects go first; 0: no limit |
-//! | 8192.. | slots of 32 bytes: two words of key, nonce, state |
+//! | 8192.. | slots of 40 bytes: two words of key, nonce, state, seal (`store/seal.rs`) |
 //! | then | places of the short queue, of the long one, fingerprints: 8 bytes each |
-//! | then | the seal of each slot: 8 bytes, see `store/seal.rs` |
 //!
 //! Words are of 8 bytes, in the order of bytes of the host: a table of another kind of
 //! host has another magic, and is made anew.
@@ -22,13 +21,13 @@ use xxhash_rust::xxh3::xxh3_64;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"CACHEFST");
 /// Raised whenever a reader of the last format would misread the new one.
-const FORMAT: u64 = 2;
+const FORMAT: u64 = 3;
 /// Bytes of the part that never changes.
 pub(crate) const FIXED_BYTES: usize = 40;
 const HEADER_BYTES: u64 = 8192;
 const PROCESSES: u64 = 1024;
 const ORIGINS: u64 = 4096;
-pub(super) const SLOT_BYTES: u64 = 32;
+pub(super) const SLOT_BYTES: u64 = 40;
 /// Processes that use one table at once.
 pub(crate) const PROCESSES_MAX: u64 = 256;
 /// Origins that are told apart.
@@ -67,9 +66,11 @@ pub(super) enum Word {
     LongTail = 328,
     /// Fingerprints that were entered so far.
     GoneSerial = 384,
+    /// How often something of an object was taken back.
+    TakenBack = 448,
 }
 
-const _: () = assert!(Word::GoneSerial as u64 + 8 <= 512);
+const _: () = assert!(Word::TakenBack as u64 + 8 <= 512);
 
 /// Where everything is. Follows from the two numbers, and from nothing else that the
 /// file says.
@@ -116,12 +117,8 @@ impl Sizes {
         self.place(true, self.places) + index * 8
     }
 
-    pub(super) fn seal(&self, slot: u64) -> u64 {
-        self.cell(self.cells) + slot * 8
-    }
-
     pub(crate) fn file_bytes(&self) -> u64 {
-        self.seal(self.slots).next_multiple_of(4096)
+        self.cell(self.cells).next_multiple_of(4096)
     }
 
     /// The part that never changes.

@@ -119,7 +119,7 @@ impl Table {
                 slot: slot as u32,
                 generation: state.generation(),
             },
-            key: key_of(words[0], words[1]),
+            key: Key::of_words([words[0], words[1]]),
             nonce: words[2],
             state,
         })
@@ -224,8 +224,7 @@ impl Table {
     }
 
     fn seal_word(&self, slot: u64) -> &AtomicU64 {
-        assert!(slot < self.sizes.slots);
-        self.memory.word(self.sizes.seal(slot))
+        self.of_slot(slot, 4)
     }
 
     /// What says that an object is whole; 0: nobody does. SeqCst: see `store/seal.rs`.
@@ -243,6 +242,16 @@ impl Table {
         } else {
             0
         }
+    }
+
+    /// How often something of an object was taken back, of any.
+    pub(crate) fn taken_back(&self) -> u64 {
+        self.word(Word::TakenBack).load(Ordering::Acquire)
+    }
+
+    /// It was once more.
+    pub(crate) fn take_back(&self) {
+        self.word(Word::TakenBack).fetch_add(1, Ordering::SeqCst);
     }
 
     /// Puts another seal in the place of one that is still there.
@@ -514,15 +523,8 @@ fn take_off(word: &AtomicU64, count: u64) {
 }
 
 fn halves(key: Key) -> (u64, u64) {
-    let half = |bytes: &[u8]| u64::from_ne_bytes(bytes.try_into().expect("half of 16"));
-    (half(&key.0[..8]), half(&key.0[8..]))
-}
-
-fn key_of(first: u64, second: u64) -> Key {
-    let mut key = [0; 16];
-    key[..8].copy_from_slice(&first.to_ne_bytes());
-    key[8..].copy_from_slice(&second.to_ne_bytes());
-    Key(key)
+    let [first, second] = key.words();
+    (first, second)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! | `direct`, `cached`, `copy`, `opened`, `idle`, `many`, `disk` | measure one kind of row each |
 //! | `cold`, `tail` | the same: first reads, and hits beside fills |
 //! | `mount`, `mounted` | the rows of a mount, and the mount |
+//! | `preloaded` | the same of programs with the library for LD_PRELOAD |
 //! | `slow` | an origin that takes its time |
 //! | `subject`, `reader` | a cached file, and the ways to read it |
 //! | `scratch`, `child` | a directory for files, and other programs in it |
@@ -28,6 +29,7 @@ mod mount;
 mod mounted;
 mod opened;
 mod pairs;
+mod preloaded;
 mod reader;
 mod report;
 mod rows;
@@ -46,7 +48,9 @@ use crate::failure::{Failure, Outcome, describe};
 use crate::show;
 use cachefs_core::Cache;
 use report::{RowOutcome, RowReport, Setting};
-use rows::{Bed, CACHE_ROWS, COLD, COPY, ENGINE_ROWS, MOUNT_ROWS, P99, Row, read_size};
+use rows::{
+    Bed, CACHE_ROWS, COLD, COPY, ENGINE_ROWS, MOUNT_ROWS, P99, PRELOAD_ROWS, Row, read_size,
+};
 use scratch::Scratch;
 use serde::Serialize;
 use std::io::Write;
@@ -66,6 +70,11 @@ pub fn cache_rows() -> impl Iterator<Item = &'static str> {
 /// The names of all rows of `bench mount`.
 pub fn mount_rows() -> impl Iterator<Item = &'static str> {
     MOUNT_ROWS.iter().map(|row| row.name)
+}
+
+/// The names of all rows of `bench preload`.
+pub fn preload_rows() -> impl Iterator<Item = &'static str> {
+    PRELOAD_ROWS.iter().map(|row| row.name)
 }
 
 /// Measures what was asked for.
@@ -90,6 +99,15 @@ pub fn run(context: &Context, bench: &Bench) -> Outcome {
             };
             run_rows(context, &args.run, &rows, extent)
         }
+        Bench::Preload(args) => {
+            let rows = choose(&PRELOAD_ROWS, &args.rows);
+            let extent = Extent {
+                size: args.size,
+                ..Extent::default()
+            };
+            run_rows(context, &args.run, &rows, extent)
+        }
+        Bench::Opens(args) => Ok(preloaded::open_all(&args.directory, args.files)?),
         Bench::Mount(args) => {
             let rows = choose(&MOUNT_ROWS, &args.rows);
             let extent = Extent {

@@ -6,7 +6,7 @@ use super::report::Measured;
 use super::scratch::Scratch;
 use super::subject::Subject;
 use super::trouble::Trouble;
-use super::{cached, cold, copy, direct, disk, idle, many, opened, tail};
+use super::{cached, cold, copy, direct, disk, idle, many, opened, preloaded, tail};
 use cachefs_core::Config;
 use std::path::PathBuf;
 
@@ -199,6 +199,65 @@ pub static MOUNT_ROWS: [Row; 16] = [
         name: "calls-partly",
         title: "the same of a file that is not wholly cached",
         run: |bed| mount::calls(bed, Present::Most),
+    },
+];
+
+/// Those of the library for LD_PRELOAD.
+pub static PRELOAD_ROWS: [Row; 11] = [
+    Row {
+        name: "verify",
+        title: "32 cached files of 4 KiB opened, read and closed, each verified",
+        run: |bed| preloaded::opens(bed, preloaded::FEW, "verify", 2.2),
+    },
+    Row {
+        name: "verify-many",
+        title: "the same of 2,000 files",
+        run: |bed| preloaded::opens(bed, preloaded::MANY, "verify", 2.2),
+    },
+    Row {
+        name: "trust",
+        title: "32 cached files opened, read and closed without asking the origin",
+        run: |bed| preloaded::opens(bed, preloaded::FEW, "trust", 1.3),
+    },
+    Row {
+        name: "trust-many",
+        title: "the same of 2,000 files",
+        run: |bed| preloaded::opens(bed, preloaded::MANY, "trust", 1.3),
+    },
+    Row {
+        name: "outside",
+        title: "32 files of 4 KiB outside the origin opened, read and closed",
+        run: preloaded::outside,
+    },
+    Row {
+        name: "start",
+        title: "/bin/true started",
+        run: preloaded::start,
+    },
+    Row {
+        name: "warm-1m",
+        title: "a cached file read in order by 1 MiB, page cache warm",
+        run: |bed| preloaded::reads(bed, Memory::Warm, (false, 1 << 20, 1)),
+    },
+    Row {
+        name: "warm-4k",
+        title: "the same in no order by 4 KiB",
+        run: |bed| preloaded::reads(bed, Memory::Warm, (true, 4 << 10, 1)),
+    },
+    Row {
+        name: "cold-1m",
+        title: "a cached file read in order by 1 MiB, page cache cold",
+        run: |bed| preloaded::reads(bed, Memory::Cold, (false, 1 << 20, 1)),
+    },
+    Row {
+        name: "cold-4k",
+        title: "the same in no order by 4 KiB",
+        run: |bed| preloaded::reads(bed, Memory::Cold, (true, 4 << 10, 1)),
+    },
+    Row {
+        name: "direct-4k-32",
+        title: "O_DIRECT reads of 4 KiB in no order, 32 in flight",
+        run: |bed| preloaded::reads(bed, Memory::Direct, (true, 4 << 10, 32)),
     },
 ];
 

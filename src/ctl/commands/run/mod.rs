@@ -104,7 +104,7 @@ fn prepare(context: &Context, args: &Run, command: &mut Command) -> Outcome {
 }
 
 /// The library, beside this tool or where it is installed with it.
-fn library() -> Result<PathBuf, Failure> {
+pub fn library() -> Result<PathBuf, Failure> {
     if let Some(named) = std::env::var_os(VARIABLE) {
         return Ok(named.into());
     }

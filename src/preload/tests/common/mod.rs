@@ -105,7 +105,7 @@ pub fn config() -> Config {
 
 /// Until files that were just written are old enough to be trusted.
 pub fn settle() {
-    std::thread::sleep(Duration::from_millis(2100));
+    std::thread::sleep(Duration::from_millis(150));
 }
 
 /// The library under test. For tests alone, cargo does not build what they cannot link.
