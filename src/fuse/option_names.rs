@@ -51,7 +51,7 @@ pub const MOUNT_OPTIONS: [(&str, &str, &str); 17] = [
         "256KiB",
         "Size from which on that is done.",
     ),
-    ("max_threads", "8", "Threads that answer the kernel."),
+    ("max_threads", "16", "Threads that answer the kernel."),
     (
         "max_readahead",
         "1MiB",

@@ -3,7 +3,7 @@
 //! | what | how | system calls with the reply |
 //! |---|---|---|
 //! | bytes in the cache | the mapped pages of the cached file are the reply | 1 |
-//! | the same, read past the page cache | by the memory tier or pread(2), into a buffer | 1 or 2 |
+//! | the same, many of a file that is not complete, or past the page cache | by the memory tier or pread(2), into a buffer | 1 or 2 |
 //! | bytes that are not | the library reads, and answers from its own thread | |
 
 use crate::nodes::Node;
@@ -16,6 +16,11 @@ use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+/// Bytes of a file that is not complete that are answered from its mapped pages, at most:
+/// the device is asked for each of these alone, so that no more of it than was wanted is
+/// read for a reader in no order. For more, pread(2) reads ahead.
+const PRESENT_BYTES_MAX: usize = 64 << 10;
 
 impl Daemon {
     /// Answers a READ, or has it answered.
@@ -37,7 +42,8 @@ impl Daemon {
                 return Ok(());
             }
         }
-        if let Some(present) = served.present()
+        if size <= PRESENT_BYTES_MAX
+            && let Some(present) = served.present()
             && let Some(bytes) = present.bytes(read.offset, size)
         {
             // Before it is answered: the next open may then be another one already.

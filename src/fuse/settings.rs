@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Threads that answer the kernel, if nobody says.
-const THREADS_DEFAULT: usize = 8;
+const THREADS_DEFAULT: usize = 16;
 /// At most so many.
 const THREADS_MAX: usize = 256;
 /// Bytes from which on a complete file is handed to the kernel, if nobody says: to hand

@@ -36,13 +36,15 @@ impl View {
 
     /// The same, neither read in nor locked: whoever looks at it waits for the device, and
     /// meets its errors as SIGBUS, so it is only for system calls to look at, which say
-    /// EFAULT. ENOMEM, EPERM or EAGAIN: the process may not map as much.
+    /// EFAULT. A page at a time is read from the device, so it is for small pieces in no
+    /// order. ENOMEM, EPERM or EAGAIN: the process may not map as much.
     pub(crate) fn unread(file: BorrowedFd<'_>, range: Range<u64>) -> Result<Self, Errno> {
         let view = Self::of(file, range)?;
         // SAFETY: the range is the mapping made above.
         unsafe {
             let start = view.start.as_ptr();
             rustix::mm::madvise(start, view.length, Advice::LinuxDontFork)?;
+            rustix::mm::madvise(start, view.length, Advice::Random)?;
         }
         Ok(view)
     }
