@@ -3,7 +3,7 @@
 //! | what | how | system calls with the reply |
 //! |---|---|---|
 //! | bytes in the cache | the mapped pages of the cached file are the reply | 1 |
-//! | the same, many of a file that is not complete, or past the page cache | by the memory tier or pread(2), into a buffer | 1 or 2 |
+//! | the same, many or past the page cache | the memory tier or pread(2), into a buffer | 1 or 2 |
 //! | bytes that are not | the library reads, and answers from its own thread | |
 
 use crate::nodes::Node;
