@@ -3,6 +3,7 @@
 //! `control/HASH-N.sock`: the hash is of the origin's root, so that whoever knows cache
 //! and origin finds it without asking; N counts the servers of the same two, from 0.
 
+use nix::sys::socket::sockopt::PeerCredentials;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
@@ -175,10 +176,11 @@ pub(crate) fn connect(path: &Path) -> io::Result<UnixStream> {
     Ok(socket.into())
 }
 
-/// The user and the process at the other end, as they were when it connected.
-pub(crate) fn peer(socket: impl AsFd) -> io::Result<(u32, Pid)> {
-    let peer = sockopt::socket_peercred(socket)?;
-    Ok((peer.uid.as_raw(), peer.pid))
+/// The user and the process at the other end, as they were when it connected. No process:
+/// it is one of another namespace, which has no number here.
+pub(crate) fn peer(socket: &impl AsFd) -> io::Result<(u32, Option<Pid>)> {
+    let peer = nix::sys::socket::getsockopt(socket, PeerCredentials)?;
+    Ok((peer.uid(), Pid::from_raw(peer.pid())))
 }
 
 #[cfg(test)]

@@ -233,7 +233,9 @@ impl Inner {
             let text = format!("only root and user {} may command this daemon", self.user);
             return say(stream, &Answer::Failed(Refusal::new(Errno::PERM, text)));
         }
-        self.service.met(process);
+        if let Some(process) = process {
+            self.service.met(process);
+        }
         let mut reader = BufReader::new(stream);
         while let Some(first) = reader.fill_buf()?.first() {
             match first {
