@@ -286,9 +286,10 @@ impl Look<'_> {
         let stat = rustix::fs::fstat(&metadata).ok()?;
         let nonce = header.nonce;
         if let Some(entry) = found.filter(|entry| entry.nonce == nonce) {
-            let alone = sys::try_lock(metadata.as_fd(), Lock::Exclusive).is_ok();
-            if alone {
-                accounts.counted(entry.handle, bytes);
+            if sys::try_lock(metadata.as_fd(), Lock::Exclusive).is_ok() {
+                // Anew: until it was locked, somebody may have filled and closed it.
+                let store = self.store;
+                store.count(entry.handle, entry.key, nonce, &metadata);
             }
             return None;
         }
