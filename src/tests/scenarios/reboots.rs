@@ -6,11 +6,13 @@ use crate::tests::origin::{TestOrigin, content, grow_old};
 use crate::tests::random::Random;
 use crate::tests::scenarios::failing::find;
 use cachefs_core::{EngineChoice, Stats};
+use rustix::fs::FlockOperation;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 const CHUNK: u64 = 64 << 10;
 /// The last one is short.
@@ -52,10 +54,22 @@ pub(crate) fn open(path: &Path) -> File {
 /// Makes all that is cached look as if the host had booted since.
 pub(crate) fn reboot(directory: &Path) {
     for path in all(directory, ".meta") {
-        open(&path)
-            .write_all_at(b"another boot id.", BOOT_OFFSET)
-            .unwrap();
+        let file = open(&path);
+        wait_for_children(&file);
+        file.write_all_at(b"another boot id.", BOOT_OFFSET).unwrap();
     }
+}
+
+/// A child of another test has everything open between its fork and its exec, with the
+/// locks of a cache that was closed since. Who still uses the file has it for longer.
+fn wait_for_children(file: &File) {
+    let limit = Instant::now() + Duration::from_millis(500);
+    let lock = FlockOperation::NonBlockingLockExclusive;
+    while rustix::fs::fcntl_lock(file, lock).is_err() && Instant::now() < limit {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // It may not be locked at all.
+    rustix::fs::fcntl_lock(file, FlockOperation::NonBlockingUnlock).ok();
 }
 
 /// Flips a bit of a file.
