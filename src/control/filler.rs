@@ -1,7 +1,7 @@
 //! Copies files that somebody has asked for without waiting: what a fill of the socket
 //! leads to.
 
-use cachefs_core::{Completion, Errno, Item, Operation, Origin, Priority, Treatment, submit_batch};
+use cachefs_core::{Completion, Errno, Item, Origin, submit_batch};
 use parking_lot::{Condvar, Mutex};
 use std::collections::{HashSet, VecDeque};
 use std::ffi::OsStr;
@@ -136,18 +136,7 @@ impl Inner {
         if file.residency().complete {
             return Ok(());
         }
-        let item = Item {
-            file,
-            operation: Operation::Fill,
-            target: Vec::new(),
-            offset: 0,
-            length: u64::MAX,
-            tag: 0,
-            treatment: Treatment {
-                priority: Priority::LOW,
-                timeout: None,
-            },
-        };
+        let item = Item::background_fill(file);
         let (ended_in, ended) = channel();
         let callback = move |completions: &[Completion]| {
             // Whoever waits is there until it is told.

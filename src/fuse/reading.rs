@@ -11,7 +11,7 @@ use crate::opened::Served;
 use crate::reply::{READ_BYTES_MAX, Reply};
 use crate::server::Daemon;
 use crate::wire::{LseekIn, LseekOut, ReadIn};
-use cachefs_core::{Completion, Item, Lent, Operation, Priority, Treatment, submit_batch};
+use cachefs_core::{Completion, Item, Lent, submit_batch};
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 use std::sync::Arc;
@@ -124,18 +124,7 @@ impl Daemon {
         if served.file.residency().complete {
             return;
         }
-        let item = Item {
-            file: served.file.clone(),
-            operation: Operation::Fill,
-            target: Vec::new(),
-            offset: 0,
-            length: u64::MAX,
-            tag: 0,
-            treatment: Treatment {
-                priority: Priority::LOW,
-                timeout: None,
-            },
-        };
+        let item = Item::background_fill(served.file.clone());
         let announce = |ids: &[u64]| served.fill.store(ids[0], Ordering::Release);
         let filled = Arc::downgrade(served);
         let callback = move |completions: &[Completion]| {

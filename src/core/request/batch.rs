@@ -1,7 +1,7 @@
 //! Several requests with one end: a callback that is told all completions at once.
 
 use super::submit::{NewRequest, submit};
-use super::{Sink, Target, Treatment, total};
+use super::{Priority, Sink, Target, Treatment, total};
 use crate::completion::{Completion, MissReason, Operation, Source};
 use crate::error::{Errno, Error, Result};
 use crate::file::File;
@@ -25,6 +25,25 @@ pub struct Item {
     pub tag: u64,
     /// How to treat it.
     pub treatment: Treatment,
+}
+
+impl Item {
+    /// A copy of a whole file into the cache, for which nobody waits: behind all others,
+    /// without a limit of time, with the tag 0.
+    pub fn background_fill(file: File) -> Self {
+        Self {
+            file,
+            operation: Operation::Fill,
+            target: Vec::new(),
+            offset: 0,
+            length: u64::MAX,
+            tag: 0,
+            treatment: Treatment {
+                priority: Priority::LOW,
+                timeout: None,
+            },
+        }
+    }
 }
 
 type Callback = Box<dyn FnOnce(&[Completion]) + Send>;

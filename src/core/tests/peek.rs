@@ -16,6 +16,12 @@ struct Scene {
     directory: tempfile::TempDir,
 }
 
+/// Copies the whole file into the cache; gives its bytes.
+fn fill(origin: &Origin) -> u64 {
+    let file = origin.open(b"file").unwrap();
+    file.fill(0, u64::MAX, |_, _| true).unwrap()
+}
+
 impl Scene {
     fn new() -> Self {
         let scene = Self {
@@ -98,20 +104,12 @@ fn another_version_is_not_whole() {
     let scene = Scene::new();
     let (_cache, origin) = scene.open(&Config::default());
     let peek = scene.peek();
-    origin
-        .open(b"file")
-        .unwrap()
-        .fill(0, u64::MAX, |_, _| true)
-        .unwrap();
+    fill(&origin);
     scene.whole(&peek);
     fs::write(scene.file(), vec![8; SIZE]).unwrap();
     assert_eq!(scene.see(&peek), Seen::NotWhole);
     std::thread::sleep(Duration::from_millis(60));
-    origin
-        .open(b"file")
-        .unwrap()
-        .fill(0, u64::MAX, |_, _| true)
-        .unwrap();
+    fill(&origin);
     let whole = scene.whole(&peek);
     assert_eq!(fs::read(scene.data(&whole)).unwrap(), vec![8; SIZE]);
 }
@@ -154,11 +152,7 @@ fn what_is_whole_stays_so_when_the_cache_is_closed_and_opened() {
     let scene = Scene::new();
     for _ in 0..3 {
         let (cache, origin) = scene.open(&Config::default());
-        origin
-            .open(b"file")
-            .unwrap()
-            .fill(0, u64::MAX, |_, _| true)
-            .unwrap();
+        fill(&origin);
         drop(origin);
         cache.close().unwrap();
         scene.whole(&scene.peek());
@@ -169,11 +163,7 @@ fn what_is_whole_stays_so_when_the_cache_is_closed_and_opened() {
 fn a_table_that_was_replaced_says_so() {
     let scene = Scene::new();
     let (cache, origin) = scene.open(&Config::default());
-    origin
-        .open(b"file")
-        .unwrap()
-        .fill(0, u64::MAX, |_, _| true)
-        .unwrap();
+    fill(&origin);
     drop(origin);
     cache.close().unwrap();
     let peek = scene.peek();
@@ -192,13 +182,7 @@ fn a_mark_stays_with_the_version() {
     let scene = Scene::new();
     let (_cache, origin) = scene.open(&Config::default());
     let peek = scene.peek();
-    let fill = || {
-        origin
-            .open(b"file")
-            .unwrap()
-            .fill(0, u64::MAX, |_, _| true)
-            .unwrap()
-    };
+    let fill = || fill(&origin);
     fill();
     let whole = scene.whole(&peek);
     assert!(!whole.is_marked());

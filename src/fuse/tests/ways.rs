@@ -2,10 +2,10 @@
 
 mod common;
 
-use common::{Mounted, Scene, eventually, noise, read_in_pieces, scene, settle};
+use common::{Mounted, Scene, eventually, noise, open_direct, read_in_pieces, scene, settle};
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 const SIZE: usize = 5 << 20;
@@ -130,12 +130,7 @@ fn a_read_that_the_daemon_serves_from_the_cache_takes_two_system_calls() {
     let content = with_file(&scene);
     let mounted = scene.mount("passthrough=false,attr_timeout=60,entry_timeout=60");
     assert!(read_in_pieces(&mounted.path("file"), 1 << 20) == content);
-    let mut options = fs::OpenOptions::new();
-    let file = options
-        .read(true)
-        .custom_flags(libc::O_DIRECT)
-        .open(mounted.path("file"))
-        .unwrap();
+    let file = open_direct(&mounted.path("file"));
     let mut memory = vec![0; 64 << 10];
     let at = memory.as_ptr().align_offset(4096);
     let mut read = |count: u64| {
@@ -160,12 +155,7 @@ fn a_read_of_what_is_cached_of_an_incomplete_file_takes_two_system_calls() {
     scene.file("file", &content);
     settle();
     let mounted = scene.mount("readahead=false,attr_timeout=60,entry_timeout=60");
-    let mut options = fs::OpenOptions::new();
-    let file = options
-        .read(true)
-        .custom_flags(libc::O_DIRECT)
-        .open(mounted.path("file"))
-        .unwrap();
+    let file = open_direct(&mounted.path("file"));
     let mut memory = vec![0; 64 << 10];
     let at = memory.as_ptr().align_offset(4096);
     let mut read = |count: usize| {

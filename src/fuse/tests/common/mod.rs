@@ -230,9 +230,7 @@ impl Mounted<'_> {
 
     /// Whether reads of a new open are served without the daemon, past the page cache.
     pub fn is_the_kernels(&self, name: &str) -> bool {
-        let mut options = fs::OpenOptions::new();
-        options.read(true).custom_flags(libc::O_DIRECT);
-        let file = options.open(self.path(name)).expect("open");
+        let file = open_direct(&self.path(name));
         let mut memory = vec![0; 64 << 10];
         let at = memory.as_ptr().align_offset(4096);
         let before = self.calls_at_rest();
@@ -402,4 +400,11 @@ pub fn read_in_pieces(path: &Path, piece: usize) -> Vec<u8> {
             length => all.extend_from_slice(&buffer[..length]),
         }
     }
+}
+
+/// Opens a file to be read past the page cache.
+pub fn open_direct(path: &Path) -> File {
+    let mut options = fs::OpenOptions::new();
+    options.read(true).custom_flags(libc::O_DIRECT);
+    options.open(path).expect("open past the page cache")
 }
