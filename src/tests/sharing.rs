@@ -4,7 +4,7 @@
 use super::door::{LIMIT, Place, SPACE};
 use super::origin::{TestOrigin, content};
 use super::random::Random;
-use cachefs_core::{Cache, Config, File, Origin, OriginOptions, State};
+use cachefs_core::{Cache, Config, Errno, File, Origin, OriginOptions, State};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
@@ -168,7 +168,9 @@ fn a_directory_has_no_more_objects_than_it_may() {
     assert_eq!(scene.cache.stats().cached_objects, 8);
     assert_eq!(scene.cache.stats().objects_max, 8);
     // All are in use: the ninth is read past the cache.
-    read(&scene.cache, &scene.origin, "ninth");
+    let ninth = read(&scene.cache, &scene.origin, "ninth");
+    let filled = ninth.fill(0, SIZE, &mut |_, _| true).map_err(|error| error.errno());
+    assert_eq!(filled, Err(Errno::NOSPC), "as the header promises");
     assert_eq!(scene.cache.stats().cached_objects, 8);
     assert!(scene.cache.stats().bypasses > 0);
     drop(held);

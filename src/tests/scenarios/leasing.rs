@@ -261,7 +261,9 @@ pub(crate) fn leases_stay_while_others_are_evicted<D: Door>(engine: EngineChoice
                 Ok(bytes) => assert_eq!(bytes, MIB),
                 Err(errno) => assert_eq!(errno, libc::ENOSPC),
             }
-            assert!(cache.stats().cached_bytes <= 4 * MIB);
+            // Metadata of the objects that the three threads are making comes on top.
+            let held = cache.stats().cached_bytes;
+            assert!(held <= 4 * MIB + 3 * PAGE, "{held}");
         }
         drop(end);
         lessees
