@@ -43,12 +43,14 @@ mod run;
 mod server;
 mod settings;
 mod tree;
+mod wakeups;
 mod wire;
 
 use failure::Failure;
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
+use wakeups::Wakeups;
 
 fn main() -> ExitCode {
     match begin() {
@@ -73,9 +75,14 @@ fn begin() -> Result<ExitCode, Failure> {
         return background::start(&words);
     }
     let mut settings = asked.settings;
-    // Before there is a second thread.
+    // Before root is given up, and that before there is a second thread.
+    let wakeups = settings.keep_awake.then(Wakeups::open);
     privileges::drop_to_user(&mut settings)?;
     let (dispatch, level) = log::start(&settings)?;
+    settings.wakeups = wakeups.and_then(|opened| {
+        let failed = |errno: &_| tracing::info!("processors sleep as they like: {errno}");
+        opened.inspect_err(failed).ok()
+    });
     settings.config.log = Some(dispatch);
     if asked.background {
         background::begin()?;

@@ -4,7 +4,7 @@ use cachefs_core::{OPTIONS, ORIGIN_OPTIONS, OptionInfo};
 use std::fmt::Write;
 
 /// Options of the mount: name, default, meaning.
-pub const MOUNT_OPTIONS: [(&str, &str, &str); 17] = [
+pub const MOUNT_OPTIONS: [(&str, &str, &str); 18] = [
     (
         "origin",
         "",
@@ -50,6 +50,11 @@ pub const MOUNT_OPTIONS: [(&str, &str, &str); 17] = [
         "passthrough_min",
         "256KiB",
         "Size from which on that is done.",
+    ),
+    (
+        "keep_awake",
+        "true",
+        "While many requests come, keep processors from sleeping deep.",
     ),
     ("max_threads", "16", "Threads that answer the kernel."),
     (

@@ -222,8 +222,9 @@ impl Pool {
     }
 
     /// Looks whether threads block, and lets others in, until it is over. `start` starts
-    /// one more. Sleeps as long as nothing is asked of them.
-    pub fn watch(&self, mut start: impl FnMut()) {
+    /// one more; `also` is called at each look, and says whether another one is to follow.
+    /// Sleeps as long as nothing is asked of them.
+    pub fn watch(&self, mut start: impl FnMut(), mut also: impl FnMut() -> bool) {
         let mut looks = Looks::default();
         while !self.is_over.load(Ordering::Acquire) {
             std::thread::sleep(LOOK);
@@ -241,7 +242,7 @@ impl Pool {
             }
             let some_are_stuck = self.look_after_stuck();
             // Those that are stuck are no reason to look often, while another one waits.
-            if !works && looks.are_quiet() {
+            if !also() && !works && looks.are_quiet() {
                 self.sleep(some_are_stuck);
             }
         }
@@ -409,7 +410,7 @@ mod tests {
     fn another_thread_comes_in_for_one_that_blocks() {
         let pool = Arc::new(Pool::new(2));
         let watched = Arc::clone(&pool);
-        let watch = thread::spawn(move || watched.watch(|| panic!("there are enough")));
+        let watch = thread::spawn(move || watched.watch(|| panic!("there are enough"), || false));
         let first = joined(&pool);
         assert!(pool.begin(&first));
         pool.took(&mut Streak::default(), LONG);

@@ -12,6 +12,7 @@ use crate::pool::{Pool, Streak};
 use crate::reply::{REQUEST_BYTES, Reply, Request};
 use crate::settings::{Live, Settings};
 use crate::tree::Tree;
+use crate::wakeups::Watch;
 use crate::wire::{AccessIn, LseekIn, OpenIn, OpenOut, ReadIn, ReleaseIn, opcode};
 use cachefs_core::{Cache, Origin};
 use parking_lot::{Mutex, RwLock};
@@ -93,7 +94,7 @@ pub fn serve(daemon: &Arc<Daemon>) -> io::Result<()> {
             }
             count += 1;
         }
-        pool.watch(|| {
+        let start_one = || {
             // Those that were started before in place of others may have ended.
             let ended = threads.extract_if(.., |thread| thread.is_finished());
             ended.for_each(|thread| join(thread, &mut outcome));
@@ -102,7 +103,10 @@ pub fn serve(daemon: &Arc<Daemon>) -> io::Result<()> {
                 Err(error) => tracing::warn!("start a thread: {}", describe(&error)),
             }
             count += 1;
-        });
+        };
+        let mut wakeups = Watch::new(daemon.settings.wakeups.clone());
+        let requests = || daemon.counts.requests.load(Ordering::Relaxed);
+        pool.watch(start_one, || wakeups.look(requests()));
         for thread in threads {
             join(thread, &mut outcome);
         }

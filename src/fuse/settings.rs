@@ -3,6 +3,7 @@
 use crate::device::Devices;
 use crate::failure::{Failure, describe};
 use crate::option_names::{MOUNT_OPTIONS, SYNONYMS, is_flag, is_for_others, nearest};
+use crate::wakeups::Wakeups;
 use cachefs_core::{Config, OPTIONS, ORIGIN_OPTIONS, OptionInfo, OriginOptions};
 use fuser::MountOption;
 use rustix::fs::{Mode, OFlags};
@@ -36,6 +37,7 @@ pub struct Settings {
     pub origin_options: OriginOptions,
     pub live: Live,
     pub passthrough: bool,
+    pub keep_awake: bool,
     pub fuse_threads: usize,
     /// Bytes.
     pub max_readahead: u64,
@@ -47,6 +49,8 @@ pub struct Settings {
     pub user: Option<String>,
     /// Of the kernel's, opened ahead.
     pub devices: Devices,
+    /// None: they are not to be, or cannot be, asked for.
+    pub wakeups: Option<Wakeups>,
     /// Where it was said, to be read again.
     sources: Vec<Source>,
     has_file: bool,
@@ -94,6 +98,7 @@ impl Default for Settings {
             origin_options: OriginOptions::default(),
             live: Live::default(),
             passthrough: true,
+            keep_awake: true,
             fuse_threads: THREADS_DEFAULT,
             max_readahead: READAHEAD_DEFAULT,
             log_file: None,
@@ -102,6 +107,7 @@ impl Default for Settings {
             mount_flags: Vec::new(),
             user: None,
             devices: Devices::default(),
+            wakeups: None,
             sources: Vec::new(),
             has_file: false,
             // Later it is another one, in the background.
@@ -185,6 +191,7 @@ impl Settings {
             ("entry_timeout", seconds(entry_timeout)),
             ("negative_timeout", seconds(negative_timeout)),
             ("passthrough", self.passthrough.to_string()),
+            ("keep_awake", self.keep_awake.to_string()),
             ("passthrough_min", passthrough_min.to_string()),
             ("max_threads", self.fuse_threads.to_string()),
             ("max_readahead", self.max_readahead.to_string()),
@@ -282,6 +289,7 @@ impl Settings {
             "entry_timeout" => self.live.entry_timeout = seconds(value)?,
             "negative_timeout" => self.live.negative_timeout = seconds(value)?,
             "passthrough" => self.passthrough = truth(value)?,
+            "keep_awake" => self.keep_awake = truth(value)?,
             "passthrough_min" => self.live.passthrough_min = size(value)?,
             "max_readahead" => self.max_readahead = size(value)?,
             "max_threads" => self.fuse_threads = threads(value)?,
@@ -507,6 +515,7 @@ mod tests {
             "attr_timeout",
             "max_threads=0",
             "passthrough=maybe",
+            "keep_awake=1.5",
             "passthrough_min=much",
             "cache_dir=",
             "allow_other=yes",

@@ -169,7 +169,9 @@ fn a_directory_has_no_more_objects_than_it_may() {
     assert_eq!(scene.cache.stats().objects_max, 8);
     // All are in use: the ninth is read past the cache.
     let ninth = read(&scene.cache, &scene.origin, "ninth");
-    let filled = ninth.fill(0, SIZE, &mut |_, _| true).map_err(|error| error.errno());
+    let filled = ninth
+        .fill(0, SIZE, &mut |_, _| true)
+        .map_err(|error| error.errno());
     assert_eq!(filled, Err(Errno::NOSPC), "as the header promises");
     assert_eq!(scene.cache.stats().cached_objects, 8);
     assert!(scene.cache.stats().bypasses > 0);
