@@ -1553,6 +1553,11 @@ typedef struct cachefs_statistics {
      * Chunks that one fill may have under way, now: see fill_latency_percent.
      */
     uint64_t fill_depth;
+    /**
+     * Times that of a very large file what was cold was removed, to make room, and the
+     * rest stayed.
+     */
+    uint64_t trims;
 } cachefs_statistics;
 
 /**

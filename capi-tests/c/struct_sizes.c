@@ -20,7 +20,7 @@ _Static_assert(sizeof(cachefs_origin_report_info) == 48, "");
 _Static_assert(sizeof(cachefs_file_info) == 48, "");
 _Static_assert(sizeof(cachefs_residency) == 40, "");
 _Static_assert(sizeof(cachefs_queue_options) == 16, "");
-_Static_assert(sizeof(cachefs_statistics) == 448, "");
+_Static_assert(sizeof(cachefs_statistics) == 456, "");
 _Static_assert(sizeof(cachefs_latency) == 48, "never grows: it is a part of others");
 _Static_assert(sizeof(cachefs_engine_statistics) == 360, "");
 

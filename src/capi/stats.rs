@@ -83,6 +83,7 @@ pub unsafe extern "C" fn cachefs_stats(
             throttled: stats.throttled,
             throttled_ns: stats.throttled_ns,
             fill_depth: stats.fill_depth,
+            trims: stats.trims,
         };
         // SAFETY: the caller promises the structure.
         unsafe { copy_out(statistics, &value) }

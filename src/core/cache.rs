@@ -176,6 +176,10 @@ impl Cache {
             queues: Mutex::default(),
             log: config.log.clone(),
         });
+        if let Ok(store) = &shared.store {
+            let ports = shared.ports.clone();
+            store.set_letting_go(move || ports.iter().for_each(|port| port.wake()));
+        }
         // From here on, an error closes what has been started.
         let cache = Self {
             shared,

@@ -524,6 +524,11 @@ impl Config {
         (self.durable == 0).then(|| Duration::from_millis(self.sync_interval_ms))
     }
 
+    /// For how long the device of the cache may take. Of a completed configuration.
+    pub(crate) fn device_timeout(&self) -> Duration {
+        Duration::from_millis(self.device_timeout_ms)
+    }
+
     /// Bytes that may be ahead of readers. Of a completed configuration.
     pub(crate) fn readahead_limit(&self) -> u64 {
         match self.readahead {

@@ -102,6 +102,20 @@ pub const DEVICE_READ_ERRORS_OFF: u32 = 16;
 /// Of so many buffers of a library thread, one is never used for what will be stored: a
 /// device that hangs may keep all the others.
 pub const STORE_POOL_SPARE: usize = 8;
+/// An object that takes less is evicted as a whole, in bytes (in simulations that is less,
+/// so that files of tests are very large),
+pub const TRIM_BYTES_MIN: u64 = if cfg!(any(test, feature = "sim")) {
+    256 << 10
+} else {
+    16 << 20
+};
+/// and so is one that takes a smaller part of `capacity_bytes` than this one: of others, what
+/// is cold goes first.
+pub const TRIM_SHARE_MAX: u64 = 64;
+/// Pieces of an object of which it is asked whether they are cold.
+pub const TRIM_LOOKS_MAX: u64 = 4096;
+/// For so long the evictor waits for engines to let go of its file.
+pub const TRIM_WAIT_MS_MAX: u64 = 20;
 /// Entries that one call of the evictor passes over because they are in use.
 pub const EVICT_SKIPS_MAX: usize = 128;
 /// Nanoseconds within which two changes of a file may carry the same time: a

@@ -99,6 +99,8 @@ counters! {
     evictions,
     /// Those of them that were removed beside the work.
     evictions_ahead,
+    /// Very large objects of which what was cold was removed to make room.
+    trims,
     /// Times that nothing was stored since another process took too long to evict.
     eviction_waits,
     /// Requests accepted and not completed (now).

@@ -4,8 +4,8 @@ mod copying;
 mod mapped;
 
 pub(crate) use copying::{
-    Files, copy_range, data_from, device, is_free, lock_range, open_direct, pages_cached, punch,
-    reflink,
+    Files, copy_range, data_from, device, has_no_other_user, is_free, lock_range, open_direct,
+    pages_cached, punch, reflink,
 };
 pub(crate) use mapped::Mapped;
 

@@ -205,6 +205,7 @@ impl<const DIRECT: bool> Door for CDoor<DIRECT> {
             objects_max: value.objects_max,
             pinned_bytes: value.pinned_bytes,
             evictions_ahead: value.evictions_ahead,
+            trims: value.trims,
             eviction_waits: value.eviction_waits,
             space_free_percent: value.space_free_percent,
             inodes_free_percent: value.inodes_free_percent,

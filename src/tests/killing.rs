@@ -6,6 +6,7 @@ use super::door::{Door, LIMIT, Place, Settings, WAYS};
 use super::origin::{content, grow_old};
 use super::random::Random;
 use super::scenarios::reboots::reboot;
+use super::trimming::cool_some;
 use cachefs_core::EngineChoice;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -67,6 +68,9 @@ fn work(root: &Path, mut random: Random) -> ! {
         for _ in 0..20 {
             let number = random.below(SIZES.len() as u64) as usize;
             let file = cache.file(&origin, number.to_string().as_bytes()).unwrap();
+            if random.below(4) == 0 {
+                cool_some(&root.join("cache"), &mut random);
+            }
             if random.below(3) == 0 {
                 // There may be no room for it.
                 cache.fill(&file, &mut |_, _| true).ok();
@@ -102,7 +106,7 @@ fn what_a_killed_process_left_is_never_wrong() {
         std::fs::write(place.origin().join(number.to_string()), bytes).unwrap();
     }
     grow_old();
-    let (mut hits, mut verified) = (0, 0);
+    let (mut hits, mut verified, mut trims) = (0, 0, 0);
     let asked = std::env::var(ROUNDS_VARIABLE).ok();
     let rounds: u64 = asked.map_or(ROUNDS, |text| text.parse().unwrap());
     for round in 0..rounds {
@@ -118,12 +122,14 @@ fn what_a_killed_process_left_is_never_wrong() {
         let cache = open(place.root(), &mut random);
         let origin = cache.directory(&place.origin()).unwrap();
         for (number, size) in SIZES.iter().enumerate() {
+            cool_some(&place.cache(), &mut random);
             let file = cache.file(&origin, number.to_string().as_bytes()).unwrap();
             check(&cache, &file, number, 0, *size);
         }
         let stats = cache.stats();
         hits += stats.hits;
         verified += stats.chunks_verified;
+        trims += stats.trims;
         assert_eq!(stats.chunks_dropped, 0, "no byte that was written is lost");
         drop(origin);
         cache.close();
@@ -131,7 +137,8 @@ fn what_a_killed_process_left_is_never_wrong() {
             std::fs::remove_dir_all(place.cache()).unwrap();
         }
     }
-    eprintln!("{rounds} rounds: {hits} hits, {verified} chunks verified");
+    eprintln!("{rounds} rounds: {hits} hits, {verified} chunks verified, {trims} trims");
     assert!(hits > rounds, "{hits} hits: nothing was left");
     assert!(verified > 0, "nothing was left to verify");
+    assert!(trims > 0, "nothing was trimmed");
 }

@@ -5,6 +5,7 @@ use super::door::{LIMIT, Place, SPACE};
 use super::origin::{TestOrigin, content};
 use super::random::Random;
 use cachefs_core::{Cache, Config, Errno, File, Origin, OriginOptions, State};
+use std::collections::HashMap;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
@@ -72,14 +73,14 @@ fn is_complete(origin: &Origin, name: &str) -> bool {
 pub(crate) fn disk_usage(cache: &Path) -> u64 {
     let buckets = std::fs::read_dir(cache.join("objects")).unwrap();
     let buckets = buckets.map(|bucket| std::fs::read_dir(bucket.unwrap().path()).unwrap());
-    let bytes = buckets
+    // Evicted between the two calls. By number: it may get another name meanwhile.
+    let files = buckets
         .flatten()
-        .map(|file| match file.unwrap().metadata() {
-            Ok(metadata) => metadata.blocks() * 512,
-            // Evicted between the two calls.
-            Err(_) => 0,
-        });
-    bytes.sum()
+        .filter_map(|file| file.unwrap().metadata().ok());
+    let files: HashMap<_, _> = files
+        .map(|file| (file.ino(), file.blocks() * 512))
+        .collect();
+    files.into_values().sum()
 }
 
 fn wait_until(what: &str, mut done: impl FnMut() -> bool) {

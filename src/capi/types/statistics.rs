@@ -130,6 +130,9 @@ pub struct cachefs_statistics {
     pub throttled_ns: u64,
     /// Chunks that one fill may have under way, now: see fill_latency_percent.
     pub fill_depth: u64,
+    /// Times that of a very large file what was cold was removed, to make room, and the
+    /// rest stayed.
+    pub trims: u64,
 }
 
 /// Latencies of one kind of operation, from its start to its end.

@@ -198,6 +198,11 @@ impl Accounts {
         }
     }
 
+    /// Bytes that all objects together may take.
+    pub(crate) fn capacity_bytes(&self) -> u64 {
+        self.capacity_blocks.saturating_mul(BLOCK_BYTES)
+    }
+
     /// Objects that it may have at most.
     pub(crate) fn objects_max(&self) -> u64 {
         self.table.sizes().objects_max
@@ -210,6 +215,18 @@ impl Accounts {
             state.with_blocks(left)
         };
         self.table.update(handle, less);
+    }
+
+    /// An object becomes another one of its key, which takes as much; it is being made, so
+    /// it is counted anew in the end. For whoever has the lock of the key's bucket.
+    pub(crate) fn renew(&self, handle: Handle, nonce: u64) {
+        self.table.update(handle, |state| state.with_filling(true));
+        self.table.renew(handle, nonce);
+    }
+
+    /// The nonce of the object of a key.
+    pub(crate) fn nonce_of(&self, key: Key) -> Option<u64> {
+        self.table.find(key).map(|entry| entry.nonce)
     }
 
     /// An object takes so many bytes, and nothing of it is reserved.

@@ -73,10 +73,15 @@ impl Port {
             }
             inbox.messages.push(message);
         }
+        self.wake();
+        Ok(())
+    }
+
+    /// Has the shard look around, and its engine let go of files that are closed.
+    pub(crate) fn wake(&self) {
         if let Some(waker) = self.waker.get() {
             waker.wake();
         }
-        Ok(())
     }
 
     pub(super) fn set_waker(&self, waker: Arc<dyn Wake>) {

@@ -39,6 +39,7 @@ use crate::error::Errno;
 use crate::ids::Identity;
 use crate::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, ORIGIN_NAME_BYTES_MAX, PATH_BYTES_MAX};
 use crate::token::{TAG_BYTES_MAX, VersionToken};
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -171,6 +172,13 @@ impl Geometry {
     pub(crate) fn extent(&self, chunk: u64) -> (u64, u64) {
         let start = chunk * self.chunk_bytes;
         (start, self.chunk_bytes.min(self.size - start))
+    }
+
+    /// First byte of some chunks, of which there is one, and their length.
+    pub(crate) fn extent_of(&self, chunks: &Range<u64>) -> (u64, u64) {
+        let (start, _) = self.extent(chunks.start);
+        let (last, length) = self.extent(chunks.end - 1);
+        (start, last + length - start)
     }
 }
 

@@ -30,6 +30,7 @@ mod seal;
 mod slots;
 mod space;
 mod sync;
+mod trim;
 mod verify;
 mod warm;
 
@@ -66,7 +67,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 use sync::{Syncer, Unsynced};
 use verify::Pass;
 use warm::Warm;
@@ -118,6 +118,8 @@ pub(crate) struct Store {
     space: Space,
     pub(crate) health: Health,
     probes: Workers<Probe>,
+    /// Has engines give up what they know of files that are closed.
+    letting_go: OnceCell<Box<dyn Fn() + Send + Sync>>,
     pub(crate) preallocation: Preallocation,
     /// New objects are direct where their file system can.
     direct_io: bool,
@@ -220,11 +222,9 @@ impl Store {
             keeper: Keeper::default(),
             space: Space::new(config),
             boot_id: host.boot_id,
-            health: Health::new(
-                Arc::clone(&counters),
-                Duration::from_millis(config.device_timeout_ms),
-            ),
+            health: Health::new(Arc::clone(&counters), config.device_timeout()),
             probes: probe::worker(),
+            letting_go: OnceCell::new(),
             preallocation: Preallocation::default(),
             direct_io: config.direct_io != 0,
             direct_refused: AtomicBool::new(false),
@@ -251,6 +251,18 @@ impl Store {
         store.space.look(&store.directory.root);
         store.keeper.begin(upkeep, &store);
         Ok(StoreOpened::Usable(store))
+    }
+
+    /// Says how engines are asked to give up files that are closed. Once.
+    pub(crate) fn set_letting_go(&self, ask: impl Fn() + Send + Sync + 'static) {
+        let set = self.letting_go.set(Box::new(ask));
+        assert!(set.is_ok(), "a directory has the engines of one cache");
+    }
+
+    fn have_engines_let_go(&self) {
+        if let Some(ask) = self.letting_go.get() {
+            ask();
+        }
     }
 
     /// The directory without links.
@@ -386,9 +398,7 @@ impl Store {
         };
         let (before, geometry) = (blocks(), header.geometry());
         bitmap.come_from_another_boot(self.boot_id, |chunks| {
-            let (start, _) = geometry.extent(chunks.start);
-            let (last, length) = geometry.extent(chunks.end - 1);
-            let bytes = last + length - start;
+            let (start, bytes) = geometry.extent_of(&chunks);
             if let Err(errno) = sys::punch(data.buffered.as_fd(), start, bytes) {
                 tracing::debug!("what nobody can vouch for stays on the disk: {errno}");
             }
@@ -484,6 +494,10 @@ impl Store {
     fn make(self: &Arc<Self>, key: Key, header: Header) -> Result<Object> {
         let nonce = header.nonce;
         let newcomer = newcomer(&header, header.file_bytes(), false);
+        if let Some(other) = self.accounts.nonce_of(key) {
+            // Of whoever has died when it made room: see `trim`.
+            self.unlink(&key.data_name(other));
+        }
         let Some(handle) = self.accounts.enter(&newcomer) else {
             let text = "the cache has as many objects as it may have";
             return Err(Error::new(Errno::AGAIN, text));

@@ -7,7 +7,7 @@
 
 use super::layout::Header;
 use super::list::{buckets, data_in, key_in, names, open_bucket, open_object};
-use super::{Lock, STAT_BLOCK_BYTES, Store, newcomer};
+use super::{Lock, STAT_BLOCK_BYTES, Store, newcomer, read_header};
 use crate::error::{Context, Errno, Error, Result};
 use crate::evict::{Entry, Handle, Standing};
 use crate::ids::Key;
@@ -350,13 +350,28 @@ impl Store {
         let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
         match self.openat(&entry.key.metadata_name(), flags) {
             Ok(metadata) => {
-                if sys::try_lock(metadata.as_fd(), Lock::Exclusive).is_ok() {
-                    self.count(entry.handle, entry.key, entry.nonce, &metadata);
+                if sys::try_lock(metadata.as_fd(), Lock::Exclusive).is_err() {
+                    return;
+                }
+                match read_header(&metadata) {
+                    Ok(Some(header)) if header.nonce != entry.nonce => {
+                        self.drop_half(entry, header.nonce);
+                    }
+                    _ => self.count(entry.handle, entry.key, entry.nonce, &metadata),
                 }
             }
             Err(Errno::NOENT) => drop_without_file(self, entry.handle.slot()),
             Err(errno) => tracing::debug!("an object cannot be counted: {errno}"),
         }
+    }
+
+    /// Whoever was about to make another object of this one has died.
+    fn drop_half(&self, entry: &Entry, before: u64) {
+        for nonce in [before, entry.nonce] {
+            self.unlink(&entry.key.data_name(nonce));
+        }
+        self.unlink(&entry.key.metadata_name());
+        self.accounts.table().remove(entry.handle);
     }
 
     /// Counts what an object takes that nobody else uses.

@@ -2,6 +2,7 @@
 
 use super::slots::Held;
 use super::space::Need;
+use super::trim::Trimmed;
 use super::{Lock, Object, Store, on_disk, read_header};
 use crate::error::{Errno, Error, Result};
 use crate::evict::{Entry, Handle, Level, Room, Standing};
@@ -253,27 +254,42 @@ impl Store {
             return None;
         }
         let entry = self.accounts.victim(|key| !self.is_open(key))?;
-        if self.evict(&entry) {
-            self.counters.evictions_ahead.add(1);
-            if need.of_space {
-                self.space.look(&self.directory.root);
-            }
-        } else {
-            *skipped += 1;
+        match self.evict_some(&entry) {
+            Trimmed::Not => *skipped += 1,
+            Trimmed::Partly => {}
+            Trimmed::Wholly => self.counters.evictions_ahead.add(1),
+        }
+        if need.of_space {
+            self.space.look(&self.directory.root);
         }
         (*skipped < EVICT_SKIPS_MAX).then_some(())
     }
 
-    /// Removes an object unless somebody uses it: then its turn comes later.
+    /// Makes some room, unless somebody uses the object: then its turn comes later.
     fn evict(&self, entry: &Entry) -> bool {
-        let evicted = self.try_evict(entry.key, entry.nonce);
-        if evicted {
-            self.accounts.evicted(entry);
-            self.counters.evictions.add(1);
-        } else {
-            self.accounts.keep(entry);
+        !matches!(self.evict_some(entry), Trimmed::Not)
+    }
+
+    /// Removes an object, or what is cold of it.
+    fn evict_some(&self, entry: &Entry) -> Trimmed {
+        if self.is_very_large(entry) {
+            let trimmed = self.trim(entry);
+            match trimmed {
+                Trimmed::Not => {}
+                Trimmed::Partly => self.counters.trims.add(1),
+                Trimmed::Wholly => self.counters.evictions.add(1),
+            }
+            if !matches!(trimmed, Trimmed::Not) {
+                return trimmed;
+            }
         }
-        evicted
+        if !self.try_evict(entry.key, entry.nonce) {
+            self.accounts.keep(entry);
+            return Trimmed::Not;
+        }
+        self.accounts.evicted(entry);
+        self.counters.evictions.add(1);
+        Trimmed::Wholly
     }
 
     fn try_evict(&self, key: Key, nonce: u64) -> bool {

@@ -120,6 +120,26 @@ pub(crate) fn lock_range(
     }
 }
 
+/// Whether nobody else has a file open that is open for writing here, mappings included:
+/// EAGAIN if somebody has. For a file that nobody can open meanwhile, who would have to
+/// wait. EINVAL where the file system has no leases, EACCES if it is another user's.
+///
+/// By a lease for writing, which the kernel gives to nobody else's reader (fcntl(2),
+/// F_SETLEASE, F_WRLCK), and which is given back at once.
+pub(crate) fn has_no_other_user(file: BorrowedFd<'_>) -> Result<(), Errno> {
+    let set = |command, value: libc::c_int| {
+        // SAFETY: these commands of fcntl(2) take a number; the descriptor is borrowed.
+        last_of(unsafe { libc::fcntl(file.as_raw_fd(), command, value) })
+    };
+    // Not SIGIO, which ends a process that does not expect it, should anybody open it.
+    set(F_SETSIG, libc::SIGURG)?;
+    set(libc::F_SETLEASE, libc::F_WRLCK)?;
+    set(libc::F_SETLEASE, libc::F_UNLCK)
+}
+
+/// fcntl(2); the crate libc has it for few systems (asm-generic/fcntl.h).
+const F_SETSIG: libc::c_int = 10;
+
 /// Whether no other open file has a lock of a byte (fcntl(2), F_OFD_GETLK).
 pub(crate) fn is_free(file: BorrowedFd<'_>, byte: u64) -> Result<bool, Errno> {
     // SAFETY: `flock` is a C structure of integers, for which zero is a value.

@@ -8,6 +8,7 @@ use super::door::{Door, LIMIT, Place, Settings, WAYS};
 use super::origin::{content, grow_old};
 use super::random::Random;
 use super::scenarios::reboots::reboot;
+use super::trimming::cool_some;
 use super::volume::{Volume, make};
 use cachefs_core::EngineChoice;
 use disk::Log;
@@ -61,6 +62,9 @@ fn work(root: &Path) -> ! {
         for _ in 0..30 {
             let number = random.below(SIZES.len() as u64) as usize;
             let file = cache.file(&origin, number.to_string().as_bytes()).unwrap();
+            if random.below(4) == 0 {
+                cool_some(&root.join("volume/cache"), &mut random);
+            }
             if random.below(2) == 0 {
                 // There may be no room for it.
                 cache.fill(&file, &mut |_, _| true).ok();

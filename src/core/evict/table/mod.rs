@@ -203,6 +203,15 @@ impl Table {
         })
     }
 
+    /// Makes a slot that of another object of its key.
+    pub(crate) fn renew(&self, handle: Handle, nonce: u64) {
+        if self.get(handle).is_some() {
+            self.put_seal(handle, 0);
+            let word = self.of_slot(handle.slot.into(), 2);
+            word.store(nonce, Ordering::SeqCst);
+        }
+    }
+
     /// Makes a free slot busy. Until it is live, nobody else touches it.
     fn claim(&self, key: Key) -> Option<(u64, State)> {
         for slot in self.probes(key) {
