@@ -126,6 +126,28 @@ fn an_agent_stays_as_long_as_somebody_may_ask_and_then_ends() {
     eventually("the agent ends", ended);
 }
 
+#[test]
+fn an_agent_does_what_it_is_commanded() {
+    let scene = scene();
+    scene.succeed(&["agent", "--background", "--idle", "60"]);
+    assert!(agent(&scene).is_some());
+    for command in ["warm", "verify", "why", "pin", "unpin", "invalidate"] {
+        scene.succeed(&[command, "file"]);
+    }
+    assert_eq!(scene.json(&["stat", "file"])[0]["complete"], true);
+    let listed = scene.succeed(&["ls"]);
+    assert!(listed.text().contains("/origin/file"), "{listed:?}");
+    scene.succeed(&["evict", "file"]);
+    assert_eq!(scene.json(&["stat", "file"])[0]["bytes_present"], 0);
+    // Those of a mount it refuses by name.
+    for command in ["reload", "top"] {
+        let refused = scene.run(&[command]);
+        assert_eq!(refused.status, Some(1), "{refused:?}");
+        refused.says(&["an agent has no mount"]);
+    }
+    end_agent(&scene);
+}
+
 /// Runs a program that a library cannot reach; what the tool says of it.
 fn refused(scene: &Scene, program: &Path) -> String {
     let ran = run(tool(scene, &["run", "--no-agent", "--"]).arg(program));
