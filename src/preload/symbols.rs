@@ -41,10 +41,11 @@ macro_rules! for_each_symbol {
             __fxstat64: fn(c_int, c_int, *mut libc::stat) -> c_int;
             __fxstatat: fn(c_int, c_int, *const c_char, *mut libc::stat, c_int) -> c_int;
             __fxstatat64: fn(c_int, c_int, *const c_char, *mut libc::stat, c_int) -> c_int;
-            // What has to be done to the origin's file itself. The first two are declared
+            // What has to be done to the origin's file itself. The first three are declared
             // with `...` behind the command.
             fcntl: fn(c_int, c_int, *mut c_void) -> c_int;
             fcntl64: fn(c_int, c_int, *mut c_void) -> c_int;
+            ioctl: fn(c_int, c_ulong, *mut c_void) -> c_int;
             flock: fn(c_int, c_int) -> c_int;
             lockf: fn(c_int, c_int, i64) -> c_int;
             lockf64: fn(c_int, c_int, i64) -> c_int;

@@ -6,11 +6,13 @@
 //! | `open`, `stream` | open a file |
 //! | `stat` | tell what a file is |
 //! | `metadata` | lock an open file or change what it is |
+//! | `ioctl` | do the rest of that |
 //! | `names` | change what a name leads to, and where relative ones begin |
 //!
 //! Each calls libc's own, always: without settings, or for files that are of no origin, it
 //! does nothing else.
 
+mod ioctl;
 mod metadata;
 mod names;
 mod open;
