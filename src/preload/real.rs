@@ -3,7 +3,7 @@
 //! before ours has run.
 
 use libc::{FILE, c_char, c_int, c_uint, c_ulong, c_void};
-use libc::{gid_t, mode_t, timespec, timeval, uid_t};
+use libc::{gid_t, mode_t, timespec, timeval, uid_t, utimbuf};
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 

@@ -259,6 +259,61 @@ static int control(const char *what, int fd, const char *path) {
     return 0;
 }
 
+/* Changes a file that is open, by the name that its descriptor has. */
+static int again(const char *what, const char *path) {
+    char name[64], other[4096];
+    int table = open("/proc/self/fd", O_RDONLY | O_DIRECTORY);
+    int fd = open(path, O_RDONLY), to = -1;
+    where(fd);
+    snprintf(name, sizeof name, strstr(what, "dev") ? "/dev/fd/%d" : "/proc/self/fd/%d", fd);
+    snprintf(other, sizeof other, "%s.link", path);
+    if (!strcmp(what, "again-link")) {
+        if (linkat(AT_FDCWD, name, AT_FDCWD, other, AT_SYMLINK_FOLLOW)) fail("linkat");
+    } else if (!strcmp(what, "again-link-empty")) {
+        if (linkat(fd, "", AT_FDCWD, other, AT_EMPTY_PATH)) fail("linkat");
+    } else if (!strcmp(what, "again-truncate")) {
+        if (truncate(name, 5)) fail("truncate");
+    } else if (!strncmp(what, "again-meta", 10)) {
+        struct timespec times[2] = {{1, 2}, {3, 4}};
+        struct timeval others[2] = {{1, 2}, {3, 4}};
+        int got = !strcmp(what, "again-meta-chmod")       ? chmod(name, 0640)
+                  : !strcmp(what, "again-meta-chown")     ? chown(name, -1, 1)
+                  : !strcmp(what, "again-meta-fchmodat")  ? fchmodat(AT_FDCWD, name, 0640, 0)
+                  : !strcmp(what, "again-meta-fchownat")  ? fchownat(AT_FDCWD, name, -1, 1, 0)
+                  : !strcmp(what, "again-meta-fchown")    ? fchownat(fd, "", -1, 1, AT_EMPTY_PATH)
+                  : !strcmp(what, "again-meta-utimensat") ? utimensat(AT_FDCWD, name, times, 0)
+                  : !strcmp(what, "again-meta-utimes")    ? utimes(name, others)
+                  : !strcmp(what, "again-meta-setxattr")  ? setxattr(name, "user.one", "1", 1, 0)
+                                                          : removexattr(name, "user.test");
+        if (got) fail(what);
+        struct stat found;
+        if (syscall(SYS_newfstatat, AT_FDCWD, path, &found, 0)) fail("stat");
+        printf("%o %d %d, %zd %zd\n", found.st_mode, (int)found.st_gid, found.st_mtim.tv_sec == 3,
+               getxattr(path, "user.one", NULL, 0), getxattr(path, "user.test", NULL, 0));
+    } else if (!strcmp(what, "again-fopen")) {
+        FILE *stream = fopen(name, "r+");
+        if (!stream || fputs("changed!", stream) < 0 || fclose(stream)) fail("fopen");
+    } else {
+        if (!strcmp(what, "again-lost") && unlink(path)) fail("unlink");
+        to = !strcmp(what, "again-append")  ? open(name, O_WRONLY | O_APPEND)
+             : !strcmp(what, "again-trunc") ? open64(name, O_WRONLY | O_TRUNC)
+             : !strcmp(what, "again-creat") ? creat(name, 0600)
+             : !strcmp(what, "again-at")    ? openat(fd, name, O_RDWR | O_CLOEXEC)
+             : !strcmp(what, "again-relative") ? openat(table, strrchr(name, '/') + 1, O_RDWR)
+             : !strcmp(what, "again-nowhere")  ? openat(-1, name, O_RDWR)
+             : !strcmp(what, "again-there") ? (fchdir(table), open(strrchr(name, '/') + 1, O_RDWR))
+                                            : open(name, O_RDWR);
+        if (to < 0) fail("open again");
+        if (write(to, "changed!", 8) != 8) fail("write");
+        printf("number %d, flags %x %x\n", to - fd, fcntl(to, F_GETFL), fcntl(to, F_GETFD));
+        where(to);
+    }
+    /* What is only read may come from anywhere. */
+    to = open(name, O_RDONLY);
+    printf("reads %d\n", to >= 0);
+    return 0;
+}
+
 /* Has files have the same blocks where they have the same bytes. */
 static void share(int fd, int to) {
     union {
@@ -343,6 +398,8 @@ int main(int count, char **words) {
         length = fgetxattr(fd, "user.cachefs", value, sizeof value);
         printf("own %zd\n", length);
         tell(fd);
+    } else if (!strncmp(what, "again", 5)) {
+        return again(what, path);
     } else if (!strncmp(what, "ioctl-", 6)) {
         if (!strcmp(what, "ioctl-share")) {
             share(open(path, O_RDONLY), open(words[3], O_RDONLY));
