@@ -11,12 +11,14 @@
 //! | `filler` | copies what was asked for without an answer |
 //! | `operations`, `explain` | the commands that only take a cache and an origin |
 //! | `commands` | all of them, as every daemon does them |
+//! | `background` | how daemons are started |
 //! | `words` | what daemons and the tool say in the same words |
 //!
 //! The socket is a stream. A message begins with its form: `{` a command, as one line of
 //! JSON, which is answered; `fill ` a path to its NUL, which is not. `docs/control.md`
 //! describes it for those who write the other end in another language.
 
+pub mod background;
 mod client;
 mod commands;
 mod explain;

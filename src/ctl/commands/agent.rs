@@ -5,16 +5,16 @@ use crate::args::Agent;
 use crate::commands::stop::Stop;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome, describe};
-use cachefs_control::{About, Command, Commands, Host, Out, Place, Refusal, Server, Service};
+use cachefs_control::{
+    About, Command, Commands, Host, Out, Place, Refusal, Server, Service, background,
+};
 use cachefs_core::{Cache, Origin};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::Value;
 use std::collections::HashMap;
-use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,8 +23,6 @@ use std::time::Duration;
 const LOOK: Duration = Duration::from_millis(100);
 /// Processes that are waited for; others only count when they ask.
 const PROCESSES_MAX: usize = 1024;
-/// What it writes to stdout once others can ask.
-const READY: &[u8] = b"ready\n";
 
 /// Starts it.
 pub fn run(context: &Context, args: &Agent) -> Outcome {
@@ -58,11 +56,9 @@ pub fn run(context: &Context, args: &Agent) -> Outcome {
     });
     let service = Arc::new(Asked(Arc::clone(&inner)));
     let server = Server::start(socket, service).map_err(started)?;
-    let mut stdout = std::io::stdout();
-    stdout.write_all(READY)?;
-    stdout.flush()?;
+    background::tell_ready()?;
     if args.detached {
-        detach().map_err(started)?;
+        background::let_go(None).map_err(started)?;
     }
     let idle = Duration::from_secs(args.idle.into());
     while !stop.is_asked() && !inner.is_over(idle) {
@@ -96,25 +92,12 @@ fn start(context: &Context, idle: u32) -> Outcome {
     command
         .env_remove(crate::options::VARIABLE)
         .env_remove("LD_PRELOAD")
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped());
-    let mut child = command.spawn().map_err(failed)?;
-    let mut said = [0; READY.len()];
-    let mut stdout = child.stdout.take().expect("it is a pipe");
-    match std::io::Read::read_exact(&mut stdout, &mut said) {
-        Ok(()) if said == *READY => Ok(()),
+        .current_dir("/");
+    match background::start(&mut command).map_err(failed)? {
+        None => Ok(()),
         // It has said why.
-        _ => Err(Failure::told()),
+        Some(_) => Err(Failure::told()),
     }
-}
-
-/// Lets go of what whoever has started it reads until its end.
-fn detach() -> std::io::Result<()> {
-    let nothing = std::fs::File::options().write(true).open("/dev/null")?;
-    rustix::stdio::dup2_stdout(&nothing)?;
-    rustix::stdio::dup2_stderr(&nothing)?;
-    Ok(())
 }
 
 fn canonical(path: &std::path::Path) -> Result<PathBuf, Failure> {
