@@ -6,14 +6,16 @@ use crate::name::Name;
 use crate::protocol::Refusal;
 use crate::reports::{Entry, Explained, Filled, Health, OfCache, OfFile, OfObject, OfOrigin};
 use crate::reports::{Verified, exact, percent};
-use cachefs_core::{Cache, Circuit, EngineKind, File, Kept, ObjectInfo, Origin, State};
+use crate::words::describe;
+use cachefs_core::{Cache, Circuit, EngineKind, Kept, ObjectInfo, Origin, State};
 use cachefs_core::{Verification, VersionToken};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-type Outcome<T> = Result<T, Refusal>;
+/// What a command comes to.
+pub type Outcome<T> = Result<T, Refusal>;
 
 /// The cache as a whole. To count the objects of each origin takes a look at all of them.
 pub fn stat(
@@ -71,17 +73,8 @@ pub fn health(origin: &Origin) -> Health {
             Circuit::HalfOpen => "half open".to_owned(),
         },
         failures: report.failures,
-        last_error: report.last_error.map(describe),
+        last_error: report.last_error.map(|errno| describe(&errno.into())),
         retries: report.retries,
-    }
-}
-
-/// The system's words for an errno, without the number that `io::Error` adds.
-fn describe(errno: Errno) -> String {
-    let text = std::io::Error::from(errno).to_string();
-    match text.find(" (os error") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
     }
 }
 
@@ -159,7 +152,8 @@ pub fn why(origin: &Origin, path: &Name) -> Outcome<Explained> {
 
 /// Copies a file into the cache. `watch` is told how many bytes of how many are there;
 /// false of it ends it (ECANCELED).
-pub fn warm(file: &File, watch: impl FnMut(u64, u64) -> bool) -> Outcome<Filled> {
+pub fn warm(origin: &Origin, path: &Name, watch: impl FnMut(u64, u64) -> bool) -> Outcome<Filled> {
+    let file = origin.open(&path.0)?;
     let present_before = file.residency().bytes_present;
     let bytes = file.fill(0, u64::MAX, watch)?;
     Ok(Filled {
@@ -193,12 +187,11 @@ pub fn invalidate(origin: &Origin, path: &Name, below: bool) -> Outcome<()> {
 /// ends it (ECANCELED).
 pub fn verify(
     cache: &Cache,
-    origin: &Origin,
-    path: Option<&Name>,
+    file: Option<(&Origin, &Name)>,
     watch: impl FnMut(&Verification) -> bool,
 ) -> Outcome<Verified> {
-    let found = match path {
-        Some(path) => origin.open(&path.0)?.verify(watch)?,
+    let found = match file {
+        Some((origin, path)) => origin.open(&path.0)?.verify(watch)?,
         None => cache.verify(watch)?,
     };
     Ok(Verified::from(&found))

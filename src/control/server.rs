@@ -113,15 +113,14 @@ struct Connection {
 }
 
 impl Server {
-    /// Listens for those who may command: root, and a user by its number.
+    /// Listens for those who may command: root, and the user that this process runs as.
     pub fn start(
         (place, listener): (Place, UnixListener),
-        user: u32,
         service: Arc<dyn Service>,
     ) -> io::Result<Self> {
         let inner = Arc::new(Inner {
             service,
-            user,
+            user: rustix::process::geteuid().as_raw(),
             state: Mutex::default(),
             changed: Condvar::new(),
         });

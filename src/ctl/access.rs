@@ -17,6 +17,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// Why a command does nothing that is for daemons.
+pub const NO_DAEMON: &str = "no daemon has this cache open (see --mount and --cache)";
+
 /// What a command comes to.
 pub type Asked<T> = Result<T, Refusal>;
 
@@ -235,10 +238,7 @@ impl Access {
                     watch(done, total);
                 }
             }),
-            Some(origin) => {
-                let file = origin?.open(path.as_os_str().as_bytes())?;
-                operations::warm(&file, watch)
-            }
+            Some(origin) => operations::warm(origin?, &path.into(), watch),
         }
     }
 
@@ -279,14 +279,11 @@ impl Access {
         match &self.way {
             Way::Daemon { .. } => self.ask(Command::Verify { path: name }),
             Way::Directory { cache, .. } => {
-                let found = match &name {
-                    None => cache.verify(|_| watch())?,
-                    Some(path) => {
-                        let origin = self.local().expect("it is local")?;
-                        origin.open(&path.0)?.verify(|_| watch())?
-                    }
+                let file = match &name {
+                    None => None,
+                    Some(path) => Some((self.local().expect("it is local")?, path)),
                 };
-                Ok(Verified::from(&found))
+                operations::verify(cache, file, |_| watch())
             }
         }
     }
@@ -311,10 +308,7 @@ impl Access {
     fn only_daemon<T: DeserializeOwned>(&self, command: Command) -> Asked<T> {
         match &self.way {
             Way::Daemon { .. } => self.ask(command),
-            Way::Directory { .. } => {
-                let text = "no daemon has this cache open (see --mount and --cache)";
-                Err(Refusal::new(Errno::NOTCONN, text))
-            }
+            Way::Directory { .. } => Err(Refusal::new(Errno::NOTCONN, NO_DAEMON)),
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::io;
 
+pub use cachefs_control::describe;
+
 /// What a command returns.
 pub type Outcome = Result<(), Failure>;
 
@@ -109,14 +111,5 @@ impl From<io::Error> for Failure {
 impl From<serde_json::Error> for Failure {
     fn from(error: serde_json::Error) -> Self {
         Self::from(io::Error::from(error))
-    }
-}
-
-/// The system's words for an error, without the number that `io::Error` adds.
-pub fn describe(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.find(" (os error") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::console::Console;
 use crate::failure::Failure;
+use cachefs_control::{LOG_VARIABLE, log_directives};
 use cachefs_core::OPTIONS;
 use std::fmt::{Debug, Write};
 use tracing::field::{Field, Visit};
@@ -9,26 +10,16 @@ use tracing::{Dispatch, Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::{EnvFilter, Registry};
 
-/// The variable that says which messages are shown.
-pub const VARIABLE: &str = "CACHEFS_LOG";
-
 /// A log that shows what `CACHEFS_LOG` says, or else messages up to `level`,
 /// the number of the option `log_level`.
 pub fn dispatch(console: Console, level: u64) -> Result<Dispatch, Failure> {
-    let directives = match std::env::var(VARIABLE) {
-        Ok(text) if !text.is_empty() => text,
-        _ => level_name(level),
-    };
-    let filter = EnvFilter::try_new(&directives)
-        .map_err(|error| Failure::usage(format!("{VARIABLE} is \"{directives}\": {error}")))?;
-    let registry = Registry::default().with(filter).with(Lines(console));
-    Ok(Dispatch::new(registry))
-}
-
-fn level_name(level: u64) -> String {
     let option = OPTIONS.iter().find(|option| option.key == "log_level");
     let option = option.expect("it is in the table");
-    option.text(if level == 0 { option.default } else { level })
+    let directives = log_directives(level, &option.text(option.default));
+    let filter = EnvFilter::try_new(&directives)
+        .map_err(|error| Failure::usage(format!("{LOG_VARIABLE} is \"{directives}\": {error}")))?;
+    let registry = Registry::default().with(filter).with(Lines(console));
+    Ok(Dispatch::new(registry))
 }
 
 /// One line for each event.

@@ -3,16 +3,13 @@
 
 use crate::failure::{Failure, describe};
 use crate::settings::Settings;
-use rustix::fs::{Mode, OFlags};
+use cachefs_control::background;
 use std::ffi::OsString;
-use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 
 /// Tells the child that it is one.
 const VARIABLE: &str = "CACHEFSD_CHILD";
-/// What the child says when the mount is up.
-const READY: &[u8] = b"ready";
 
 /// Whether this process is the child.
 pub fn is_child() -> bool {
@@ -28,17 +25,10 @@ pub fn start(words: &[OsString]) -> Result<ExitCode, Failure> {
     if let Some((name, rest)) = words.split_first() {
         command.arg0(name).args(rest);
     }
-    command
-        .env(VARIABLE, "1")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped());
-    let mut child = command.spawn().map_err(failed)?;
-    let mut said = [0; READY.len()];
-    let output = child.stdout.as_mut().expect("it is a pipe");
-    if output.read_exact(&mut said).is_ok() && said == READY {
+    command.env(VARIABLE, "1");
+    let Some(status) = background::start(&mut command).map_err(failed)? else {
         return Ok(ExitCode::SUCCESS);
-    }
-    let status = child.wait().map_err(failed)?;
+    };
     match status.code() {
         Some(code) if code != 0 => Ok(ExitCode::from(code as u8)),
         _ => Err(Failure::new(format!(
@@ -62,29 +52,8 @@ pub fn begin() -> Result<(), Failure> {
 
 /// The mount is up: the parent is told, and the terminal is let go of.
 pub fn ready(settings: &Settings) {
-    let mut stdout = std::io::stdout();
-    let told = stdout.write_all(READY).and_then(|()| stdout.flush());
-    if let Err(error) = told
-        .map_err(|error| describe(&error))
-        .and_then(|()| let_go(settings))
-    {
-        tracing::warn!("go into the background: {error}");
+    let log = settings.log_file.as_deref();
+    if let Err(error) = background::tell_ready().and_then(|()| background::let_go(log)) {
+        tracing::warn!("go into the background: {}", describe(&error));
     }
-}
-
-fn let_go(settings: &Settings) -> Result<(), String> {
-    let nothing = open("/dev/null".as_ref(), OFlags::RDWR)?;
-    let log = match &settings.log_file {
-        Some(path) => open(path, OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND)?,
-        None => open("/dev/null".as_ref(), OFlags::RDWR)?,
-    };
-    rustix::stdio::dup2_stdout(&nothing)
-        .and_then(|()| rustix::stdio::dup2_stderr(&log))
-        .map_err(|errno| describe(&errno.into()))
-}
-
-fn open(path: &std::path::Path, flags: OFlags) -> Result<std::os::fd::OwnedFd, String> {
-    let mode = Mode::RUSR | Mode::WUSR;
-    rustix::fs::open(path, flags | OFlags::CLOEXEC, mode)
-        .map_err(|errno| format!("{}: {}", path.display(), describe(&errno.into())))
 }

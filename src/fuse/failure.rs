@@ -1,6 +1,6 @@
 //! Why the daemon ends before its work is done, and with which exit status.
 
-use std::io;
+pub use cachefs_control::describe;
 
 /// The end of a daemon that was not asked for.
 #[derive(Debug)]
@@ -45,14 +45,5 @@ impl Failure {
 impl From<cachefs_core::Error> for Failure {
     fn from(error: cachefs_core::Error) -> Self {
         Self::new(error.message())
-    }
-}
-
-/// The system's words for an error, without the number that `io::Error` adds.
-pub fn describe(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.find(" (os error") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
     }
 }

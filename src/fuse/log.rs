@@ -2,14 +2,11 @@
 
 use crate::failure::Failure;
 use crate::settings::Settings;
-use cachefs_core::OPTIONS;
+use cachefs_control::{LOG_VARIABLE, log_directives};
 use std::sync::Arc;
 use tracing::Dispatch;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::reload::Handle;
-
-/// The variable that says which messages are shown.
-pub const VARIABLE: &str = "CACHEFS_LOG";
 
 /// Which messages are shown, to be changed.
 #[derive(Clone)]
@@ -47,20 +44,8 @@ impl Level {
 }
 
 fn filter(level: u64) -> Result<EnvFilter, Failure> {
-    let directives = match std::env::var(VARIABLE) {
-        Ok(text) if !text.is_empty() => text,
-        _ => level_name(level),
-    };
+    // A daemon says what it runs on; a library does not by default.
+    let directives = log_directives(level, "info");
     EnvFilter::try_new(&directives)
-        .map_err(|error| Failure::usage(format!("{VARIABLE} is \"{directives}\": {error}")))
-}
-
-/// A daemon says what it runs on; a library does not by default.
-fn level_name(level: u64) -> String {
-    let option = OPTIONS.iter().find(|option| option.key == "log_level");
-    let option = option.expect("it is in the table");
-    match level {
-        0 => "info".to_owned(),
-        level => option.text(level),
-    }
+        .map_err(|error| Failure::usage(format!("{LOG_VARIABLE} is \"{directives}\": {error}")))
 }

@@ -1,7 +1,7 @@
 //! From the cached file to the origin's: for what has to be done to that itself, as locks
 //! and changes of its metadata.
 
-use crate::attach;
+use crate::attach::{self, LinkName};
 use crate::errno::Kept;
 use crate::identity::{self, Identity};
 use crate::redirect::path_below;
@@ -9,10 +9,12 @@ use crate::report::{self, What};
 use crate::settings::{self, PATH_BYTES_MAX};
 use crate::text::Text;
 use cachefs_core::peek::{self, DataName, OBJECTS};
-use rustix::fs::{AtFlags, Mode, OFlags, SeekFrom, StatxFlags};
+use libc::AT_FDCWD;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, SeekFrom, StatxFlags};
 use rustix::io::{DupFlags, Errno, FdFlags};
+use std::ffi::CStr;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 
 /// What a descriptor is.
 pub enum Found {
@@ -37,15 +39,55 @@ pub fn origin_of(fd: i32) -> Found {
     };
     match identity::of_descriptor(fd, stat.st_mode, stat.st_ino) {
         None => Found::Other,
-        Some(identity) => match reopen(borrowed, &identity) {
-            Ok(origin) => Found::Origin(origin),
-            Err(_) => Found::Lost,
-        },
+        Some(identity) => {
+            let reopened = rustix::fs::fcntl_getfl(borrowed)
+                .and_then(|status| reopen(borrowed, &identity, status));
+            reopened.map_or(Found::Lost, Found::Origin)
+        }
     }
 }
 
+/// The origin's file of one that this library may have redirected, by a name that a
+/// descriptor of that has. It cannot be read from, but opened by a name of its own.
+pub fn origin_named(dir: i32, path: &CStr) -> Found {
+    if settings::get().is_none() {
+        return Found::Other;
+    }
+    let _errno = Kept::new();
+    let dir = match dir {
+        _ if path.to_bytes().starts_with(b"/") => CWD,
+        AT_FDCWD => CWD,
+        ..0 => return Found::Other,
+        // SAFETY: a number that is no descriptor gives EBADF, and it is not kept.
+        _ => unsafe { BorrowedFd::borrow_raw(dir) },
+    };
+    let Ok(stat) = rustix::fs::statat(dir, path, AtFlags::empty()) else {
+        return Found::Other;
+    };
+    if !identity::may_be_of(stat.st_mode) {
+        return Found::Other;
+    }
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let Ok(data) = rustix::fs::openat(dir, path, flags, Mode::empty()) else {
+        return Found::Other;
+    };
+    let name = LinkName::new(data.as_raw_fd());
+    let Some(identity) = identity::of_path(&name, stat.st_mode, stat.st_ino) else {
+        return Found::Other;
+    };
+    let origin = reopen(data.as_fd(), &identity, flags).map(out_of_the_way);
+    origin.map_or(Found::Lost, Found::Origin)
+}
+
+/// What is opened while this is held is to have the lowest number.
+fn out_of_the_way(fd: OwnedFd) -> OwnedFd {
+    const ABOVE: i32 = 200;
+    // There may be no higher one.
+    rustix::io::fcntl_dupfd_cloexec(&fd, ABOVE).unwrap_or(fd)
+}
+
 /// By the path that the cache has noted: a descriptor does not tell by which it was opened.
-fn reopen(fd: BorrowedFd<'_>, identity: &Identity) -> Result<OwnedFd, Errno> {
+fn reopen(fd: BorrowedFd<'_>, identity: &Identity, status: OFlags) -> Result<OwnedFd, Errno> {
     let settings = settings::get().ok_or(Errno::STALE)?;
     let attached = attach::get(settings).ok_or(Errno::STALE)?;
     let mut roots = attached.origins.iter().flatten();
@@ -70,7 +112,6 @@ fn reopen(fd: BorrowedFd<'_>, identity: &Identity) -> Result<OwnedFd, Errno> {
     path.push(root.name())?;
     path.push(b"/")?;
     path.push(below)?;
-    let status = rustix::fs::fcntl_getfl(fd)?;
     let origin = rustix::fs::open(path.c_str(), status | OFlags::CLOEXEC, Mode::empty())?;
     let mask = StatxFlags::BASIC_STATS;
     let stat = rustix::fs::statx(&origin, c"", AtFlags::EMPTY_PATH, mask)?;

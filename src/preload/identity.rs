@@ -158,6 +158,11 @@ fn time(nanoseconds: i64) -> (i64, i64) {
     )
 }
 
+/// Whether a file may be a data file, by its mode.
+pub fn may_be_of(mode: u32) -> bool {
+    mode == MODE
+}
+
 /// Whose an open file is, by what fstat(2) says of it.
 pub fn of_descriptor(fd: i32, mode: u32, inode: u64) -> Option<Identity> {
     if mode != MODE || fd < 0 {
@@ -171,7 +176,7 @@ pub fn of_descriptor(fd: i32, mode: u32, inode: u64) -> Option<Identity> {
 }
 
 /// Whose a file is that a name leads to.
-fn of_path(path: &CStr, mode: u32, inode: u64) -> Option<Identity> {
+pub fn of_path(path: &CStr, mode: u32, inode: u64) -> Option<Identity> {
     (mode == MODE)
         .then(|| Identity::read(inode, |name, bytes| rustix::fs::getxattr(path, name, bytes)))
         .flatten()

@@ -2,7 +2,8 @@
 //! library. Each is looked up when it is first needed: others' constructors open files
 //! before ours has run.
 
-use libc::{FILE, c_char, c_int, c_uint, c_void, gid_t, mode_t, timespec, timeval, uid_t};
+use libc::{FILE, c_char, c_int, c_uint, c_ulong, c_void};
+use libc::{gid_t, mode_t, timespec, timeval, uid_t, utimbuf};
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 

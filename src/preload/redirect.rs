@@ -54,8 +54,7 @@ impl Kind {
             }
             place => place,
         };
-        if flags & libc::O_ACCMODE != libc::O_RDONLY || flags & (libc::O_TRUNC | libc::O_CREAT) != 0
-        {
+        if is_change(flags) || flags & libc::O_CREAT != 0 {
             Kind::Write(place)
         } else if flags & NOT_CACHED != 0 {
             if flags & libc::O_DIRECT != 0 {
@@ -66,6 +65,12 @@ impl Kind {
             Kind::Read(place)
         }
     }
+}
+
+/// Whether what is opened with these flags may be changed by that.
+#[inline]
+pub fn is_change(flags: i32) -> bool {
+    flags & libc::O_ACCMODE != libc::O_RDONLY || flags & libc::O_TRUNC != 0
 }
 
 /// Gives a descriptor of the origin's file, just opened, the cached file if that is whole.

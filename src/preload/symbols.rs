@@ -41,10 +41,11 @@ macro_rules! for_each_symbol {
             __fxstat64: fn(c_int, c_int, *mut libc::stat) -> c_int;
             __fxstatat: fn(c_int, c_int, *const c_char, *mut libc::stat, c_int) -> c_int;
             __fxstatat64: fn(c_int, c_int, *const c_char, *mut libc::stat, c_int) -> c_int;
-            // What has to be done to the origin's file itself. The first two are declared
+            // What has to be done to the origin's file itself. The first three are declared
             // with `...` behind the command.
             fcntl: fn(c_int, c_int, *mut c_void) -> c_int;
             fcntl64: fn(c_int, c_int, *mut c_void) -> c_int;
+            ioctl: fn(c_int, c_ulong, *mut c_void) -> c_int;
             flock: fn(c_int, c_int) -> c_int;
             lockf: fn(c_int, c_int, i64) -> c_int;
             lockf64: fn(c_int, c_int, i64) -> c_int;
@@ -56,6 +57,16 @@ macro_rules! for_each_symbol {
             fremovexattr: fn(c_int, *const c_char) -> c_int;
             fgetxattr: fn(c_int, *const c_char, *mut c_void, usize) -> isize;
             flistxattr: fn(c_int, *mut c_char, usize) -> isize;
+            // The same by a name, which may be that of a descriptor.
+            chmod: fn(*const c_char, mode_t) -> c_int;
+            chown: fn(*const c_char, uid_t, gid_t) -> c_int;
+            utime: fn(*const c_char, *const utimbuf) -> c_int;
+            utimes: fn(*const c_char, *const timeval) -> c_int;
+            setxattr: fn(*const c_char, *const c_char, *const c_void, usize, c_int) -> c_int;
+            removexattr: fn(*const c_char, *const c_char) -> c_int;
+            fchmodat: fn(c_int, *const c_char, mode_t, c_int) -> c_int;
+            fchownat: fn(c_int, *const c_char, uid_t, gid_t, c_int) -> c_int;
+            utimensat: fn(c_int, *const c_char, *const timespec, c_int) -> c_int;
             // What changes what a name leads to.
             truncate: fn(*const c_char, i64) -> c_int;
             truncate64: fn(*const c_char, i64) -> c_int;

@@ -13,6 +13,7 @@ extern int cachefs_preload_openat(int dir, const char *path, int flags, unsigned
 extern int cachefs_preload_openat64(int dir, const char *path, int flags, unsigned mode);
 extern int cachefs_preload_fcntl(int fd, int command, void *argument);
 extern int cachefs_preload_fcntl64(int fd, int command, void *argument);
+extern int cachefs_preload_ioctl(int fd, unsigned long command, void *argument);
 
 /* As open(2) says: there is a mode only with these. */
 #define MODE_OF(last)                                                    \
@@ -59,4 +60,9 @@ int cachefs_preload_v_fcntl(int fd, int command, ...) {
 int cachefs_preload_v_fcntl64(int fd, int command, ...) {
     ARGUMENT
     return cachefs_preload_fcntl64(fd, command, argument);
+}
+
+int cachefs_preload_v_ioctl(int fd, unsigned long command, ...) {
+    ARGUMENT
+    return cachefs_preload_ioctl(fd, command, argument);
 }

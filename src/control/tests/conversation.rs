@@ -71,8 +71,7 @@ impl Scene {
             ended: ended_in,
         };
         let place = Place::take(cache.path(), Path::new("/origin")).unwrap();
-        let user = geteuid().as_raw();
-        let server = Server::start(place, user, Arc::new(service)).unwrap();
+        let server = Server::start(place, Arc::new(service)).unwrap();
         Self {
             server: Some(server),
             filled,

@@ -37,8 +37,7 @@ fn name(path: &str) -> Name {
 
 impl Scene {
     fn warm(&self) {
-        let file = self.origin.open(b"a").unwrap();
-        let filled = operations::warm(&file, |_, _| true).unwrap();
+        let filled = operations::warm(&self.origin, &name("a"), |_, _| true).unwrap();
         assert_eq!((filled.bytes, filled.present_before), (SIZE, 0));
     }
 
@@ -105,7 +104,7 @@ fn the_cache_is_told_by_origin_and_by_object() {
     .unwrap();
     assert_eq!(entries.len(), 1);
     assert_eq!((&entries[0].path, entries[0].size), (&name("a"), SIZE));
-    let found = operations::verify(&scene.cache, &scene.origin, None, |_| true).unwrap();
+    let found = operations::verify(&scene.cache, None, |_| true).unwrap();
     assert_eq!((found.objects, found.chunks_dropped), (1, 0));
     assert_eq!(found.chunks_verified + found.chunks_summed, 4);
 }

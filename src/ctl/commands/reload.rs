@@ -1,6 +1,6 @@
 //! `cachefs reload`: has daemons read their configuration anew.
 
-use crate::access::Access;
+use crate::access::{Access, NO_DAEMON};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::show;
@@ -10,8 +10,7 @@ use std::io::Write;
 pub fn run(context: &Context) -> Outcome {
     let daemons = context.daemons()?;
     if daemons.is_empty() {
-        let text = "no daemon has this cache open (see --mount and --cache)";
-        return Err(Failure::new(text));
+        return Err(Failure::new(NO_DAEMON));
     }
     let mut out = super::stdout();
     for daemon in &daemons {

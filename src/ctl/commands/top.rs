@@ -2,7 +2,7 @@
 
 use super::stdout;
 use super::stop::{self, Stop};
-use crate::access::Access;
+use crate::access::{Access, NO_DAEMON};
 use crate::args::Top;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
@@ -36,8 +36,7 @@ struct Look {
 pub fn run(context: &Context, args: &Top) -> Outcome {
     let access = context.access()?;
     if access.daemon().is_none() {
-        let text = "no daemon has this cache open (see --mount and --cache)";
-        return Err(Failure::new(text));
+        return Err(Failure::new(NO_DAEMON));
     }
     let stop =
         Stop::on_signals().map_err(|error| Failure::new(format!("wait for signals: {error}")))?;

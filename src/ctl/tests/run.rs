@@ -3,11 +3,17 @@
 mod common;
 
 use common::{Ran, Scene, eventually, run};
+use rustix::fs::XattrFlags;
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 const SIZE: usize = 200_000;
+/// Somebody who is not root.
+const NOBODY: u32 = 65534;
 
 /// The library, which the tool's tests do not build by themselves.
 fn library() -> &'static Path {
@@ -126,6 +132,28 @@ fn an_agent_stays_as_long_as_somebody_may_ask_and_then_ends() {
     eventually("the agent ends", ended);
 }
 
+#[test]
+fn an_agent_does_what_it_is_commanded() {
+    let scene = scene();
+    scene.succeed(&["agent", "--background", "--idle", "60"]);
+    assert!(agent(&scene).is_some());
+    for command in ["warm", "verify", "why", "pin", "unpin", "invalidate"] {
+        scene.succeed(&[command, "file"]);
+    }
+    assert_eq!(scene.json(&["stat", "file"])[0]["complete"], true);
+    let listed = scene.succeed(&["ls"]);
+    assert!(listed.text().contains("/origin/file"), "{listed:?}");
+    scene.succeed(&["evict", "file"]);
+    assert_eq!(scene.json(&["stat", "file"])[0]["bytes_present"], 0);
+    // Those of a mount it refuses by name.
+    for command in ["reload", "top"] {
+        let refused = scene.run(&[command]);
+        assert_eq!(refused.status, Some(1), "{refused:?}");
+        refused.says(&["an agent has no mount"]);
+    }
+    end_agent(&scene);
+}
+
 /// Runs a program that a library cannot reach; what the tool says of it.
 fn refused(scene: &Scene, program: &Path) -> String {
     let ran = run(tool(scene, &["run", "--no-agent", "--"]).arg(program));
@@ -158,16 +186,99 @@ fn programs_that_cannot_be_reached_are_named_before_they_start() {
     assert!(refused(&scene, &go).contains("is a program of Go"));
     let script = scene.outside().join("script");
     std::fs::write(&script, format!("#!{}\n", fixed.display())).unwrap();
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(&script, mode).unwrap();
+    std::fs::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
     assert!(refused(&scene, &script).contains("is linked statically"));
-    if rustix::process::geteuid().is_root() {
-        std::os::unix::fs::chown(&plain, Some(65534), None).unwrap();
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o4755);
-        std::fs::set_permissions(&plain, mode).unwrap();
-        assert!(refused(&scene, &plain).contains("gets privileges"));
-    } else {
-        eprintln!("skipped: a program of another user takes root");
+    let linker = format!("/lib/ld-musl-{}.so.1", std::env::consts::ARCH);
+    let musl = compile("musl", &[&format!("-Wl,--dynamic-linker={linker}")]);
+    let mut command = tool(&scene, &["run", "--no-agent", "--"]);
+    let ran = run(command.arg(&musl));
+    // Whether it starts depends on what is installed.
+    ran.says(&[&format!("has another C library ({linker})")]);
+}
+
+/// What the kernel tells a program's dynamic linker, by whoever runs it.
+const SECURE: &str = "#include <sys/auxv.h>\n#include <stdio.h>\n\
+    int main(void) { printf(\"%lu\", getauxval(AT_SECURE)); return 0; }\n";
+
+/// Runs a program by the tool, as a user; whether the tool says that it gets privileges,
+/// and whether it does.
+fn privileged(scene: &Scene, program: &Path, user: u32) -> (bool, bool) {
+    let mut command = Command::new(scene.outside().join("tool"));
+    command
+        .env("CACHEFS_PRELOAD", scene.outside().join("library.so"))
+        .args(["run", "--no-agent", "--cache"])
+        .arg(scene.cache())
+        .arg("--origin")
+        .arg(scene.origin())
+        .arg("--")
+        .arg(program)
+        .uid(user)
+        .gid(user);
+    let ran = run(&mut command);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    (ran.stderr.contains("gets privileges"), ran.stdout == b"1")
+}
+
+#[test]
+fn programs_with_privileges_are_named_before_they_start_and_no_others() {
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("skipped: to give a program privileges takes root");
+    }
+    let scene = scene();
+    for (from, to) in [
+        (Path::new(env!("CARGO_BIN_EXE_cachefs")), "tool"),
+        (library(), "library.so"),
+    ] {
+        std::fs::copy(from, scene.outside().join(to)).unwrap();
+    }
+    let (source, program) = (
+        scene.outside().join("secure.c"),
+        scene.outside().join("secure"),
+    );
+    std::fs::write(&source, SECURE).unwrap();
+    let made = Command::new("cc")
+        .arg("-o")
+        .args([&program, &source])
+        .status();
+    assert!(made.unwrap().success());
+    // To change the owner takes both away.
+    let give = |owner: u32, mode: u32, capabilities: Option<[u32; 3]>| {
+        chown(&program, Some(owner), Some(owner)).unwrap();
+        std::fs::set_permissions(&program, Permissions::from_mode(mode)).unwrap();
+        let Some([version, permitted, inheritable]) = capabilities else {
+            return;
+        };
+        let words = [version, permitted, inheritable, 0, 0];
+        let bytes = words.map(u32::to_le_bytes).concat();
+        let (name, flags) = ("security.capability", XattrFlags::empty());
+        rustix::fs::setxattr(&program, name, &bytes, flags).unwrap();
+    };
+    const VERSION: u32 = 0x0200_0000;
+    const EFFECTIVE: u32 = 1;
+    /// CAP_NET_BIND_SERVICE, which containers have as well.
+    const BIND: u32 = 1 << 10;
+    let cases = [
+        (0, 0o755, None),
+        (0, 0o4755, None),
+        (NOBODY, 0o4755, None),
+        (NOBODY, 0o2755, None),
+        (NOBODY, 0o2745, None),
+        (0, 0o755, Some([VERSION | EFFECTIVE, BIND, 0])),
+        (0, 0o755, Some([VERSION, BIND, 0])),
+        (0, 0o755, Some([VERSION, 0, BIND])),
+    ];
+    let mut seen = Vec::new();
+    for case in cases {
+        give(case.0, case.1, case.2);
+        for user in [0, NOBODY] {
+            let (said, is_so) = privileged(&scene, &program, user);
+            assert_eq!(said, is_so, "{case:?} by user {user}");
+            seen.push(is_so);
+        }
+    }
+    // Where the file system gives none (nosuid), there is none to be told of.
+    if !seen.contains(&true) {
+        eprintln!("skipped: no program gets privileges here");
     }
 }
 

@@ -11,7 +11,7 @@ use std::os::fd::AsRawFd;
 /// Calls libc's own function once the descriptor is of the origin's file. ESTALE: that
 /// cannot be found any more, so nothing is done.
 #[inline]
-fn at_origin<T: Failed>(fd: c_int, real: impl FnOnce() -> T) -> T {
+pub(super) fn at_origin<T: Failed>(fd: c_int, real: impl FnOnce() -> T) -> T {
     match give_back::give_back(fd) {
         Ok(()) => real(),
         Err(_) => {
@@ -23,7 +23,7 @@ fn at_origin<T: Failed>(fd: c_int, real: impl FnOnce() -> T) -> T {
 
 /// Calls it with another descriptor, of the origin's file.
 #[inline]
-fn of_origin<T: Failed>(fd: c_int, real: impl FnOnce(c_int) -> T) -> T {
+pub(super) fn of_origin<T: Failed>(fd: c_int, real: impl FnOnce(c_int) -> T) -> T {
     match give_back::origin_of(fd) {
         Found::Other => real(fd),
         Found::Origin(origin) => real(origin.as_raw_fd()),

@@ -5,12 +5,16 @@
 //! | `variadic` | are exported here and written in C: they only read their arguments |
 //! | `open`, `stream` | open a file |
 //! | `stat` | tell what a file is |
+//! | `again` | change an open file by a name that its descriptor has |
 //! | `metadata` | lock an open file or change what it is |
+//! | `ioctl` | do the rest of that |
 //! | `names` | change what a name leads to, and where relative ones begin |
 //!
 //! Each calls libc's own, always: without settings, or for files that are of no origin, it
 //! does nothing else.
 
+mod again;
+mod ioctl;
 mod metadata;
 mod names;
 mod open;

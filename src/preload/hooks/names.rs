@@ -1,6 +1,8 @@
 //! The functions that change what a name leads to: what is known of it counts no more, for
 //! all who use the cache. And those that change where relative names begin.
 
+use super::again::{by_name, is_descriptor};
+use super::metadata::of_origin;
 use super::real;
 use crate::cwd;
 use crate::redirect;
@@ -37,8 +39,6 @@ macro_rules! changing {
 }
 
 changing! {
-    fn truncate(path: *const c_char, length: i64) => [(AT_FDCWD, path)];
-    fn truncate64(path: *const c_char, length: i64) => [(AT_FDCWD, path)];
     fn rename(old: *const c_char, new: *const c_char) => [(AT_FDCWD, old), (AT_FDCWD, new)];
     fn renameat(from: c_int, old: *const c_char, to: c_int, new: *const c_char)
         => [(from, old), (to, new)];
@@ -48,13 +48,46 @@ changing! {
     fn unlinkat(dir: c_int, path: *const c_char, flags: c_int) => [(dir, path)];
     fn remove(path: *const c_char) => [(AT_FDCWD, path)];
     fn link(old: *const c_char, new: *const c_char) => [(AT_FDCWD, old), (AT_FDCWD, new)];
+}
+
+super::export! {
+    fn truncate(path: *const c_char, length: i64) -> c_int {
+        let call = |path| real!(truncate(path, length));
+        // SAFETY: the caller's.
+        let result = unsafe { by_name(AT_FDCWD, path, call) };
+        // SAFETY: as above.
+        unsafe { done(result, [(AT_FDCWD, path)]) }
+    }
+
+    fn truncate64(path: *const c_char, length: i64) -> c_int {
+        let call = |path| real!(truncate64(path, length));
+        // SAFETY: the caller's.
+        let result = unsafe { by_name(AT_FDCWD, path, call) };
+        // SAFETY: as above.
+        unsafe { done(result, [(AT_FDCWD, path)]) }
+    }
+
     fn linkat(
         from: c_int,
         old: *const c_char,
         to: c_int,
         new: *const c_char,
-        flags: c_int
-    ) => [(from, old), (to, new)];
+        flags: c_int,
+    ) -> c_int {
+        // A second name of the cached file would be one to change it by.
+        let call = |from, old| real!(linkat(from, old, to, new, flags));
+        // SAFETY: the caller's.
+        let result = if unsafe { is_descriptor(old, flags) } {
+            of_origin(from, |from| call(from, old))
+        } else if flags & libc::AT_SYMLINK_FOLLOW != 0 {
+            // SAFETY: as above.
+            unsafe { by_name(from, old, |old| call(from, old)) }
+        } else {
+            call(from, old)
+        };
+        // SAFETY: as above.
+        unsafe { done(result, [(from, old), (to, new)]) }
+    }
 }
 
 super::export! {

@@ -1,5 +1,6 @@
 //! The functions that open a file and give its descriptor.
 
+use super::again::by_name;
 use super::real;
 use crate::redirect::{self, Kind};
 use crate::settings;
@@ -15,7 +16,7 @@ unsafe fn open_with(
     dir: c_int,
     path: *const c_char,
     flags: c_int,
-    real: impl FnOnce() -> c_int,
+    real: impl FnOnce(*const c_char) -> c_int,
 ) -> c_int {
     // SAFETY: the caller's.
     unsafe { open_as(dir, path, (flags, true), real) }
@@ -30,15 +31,17 @@ unsafe fn open_as(
     dir: c_int,
     path: *const c_char,
     (flags, may_trust): (c_int, bool),
-    real: impl FnOnce() -> c_int,
+    real: impl FnOnce(*const c_char) -> c_int,
 ) -> c_int {
     let Some(settings) = settings::get() else {
-        return real();
+        return real(path);
     };
     // SAFETY: the caller's.
     let kind = unsafe { Kind::of(settings, dir, path, flags) };
     match kind {
-        Kind::Other => real(),
+        Kind::Other if !redirect::is_change(flags) => real(path),
+        // SAFETY: the caller's.
+        Kind::Other => unsafe { by_name(dir, path, real) },
         Kind::Read(place) => {
             let trusted = match may_trust {
                 // SAFETY: the caller's.
@@ -48,7 +51,7 @@ unsafe fn open_as(
             if let Some(fd) = trusted.and_then(|path| path.open(settings, flags)) {
                 return fd;
             }
-            let fd = real();
+            let fd = real(path);
             if fd >= 0 {
                 // SAFETY: it was opened just now, by this path.
                 unsafe { redirect::replace(settings, fd, path, place, flags, trusted) };
@@ -56,7 +59,8 @@ unsafe fn open_as(
             fd
         }
         Kind::Write(place) => {
-            let fd = real();
+            // SAFETY: the caller's.
+            let fd = unsafe { by_name(dir, path, real) };
             if fd >= 0 {
                 // SAFETY: as above.
                 unsafe { redirect::written(settings, fd, path, place) };
@@ -72,7 +76,7 @@ macro_rules! with_mode {
             /// What the function in C calls.
             #[unsafe(no_mangle)]
             unsafe extern "C" fn $name(path: *const c_char, flags: c_int, mode: c_uint) -> c_int {
-                let call = || real!($real(path, flags, mode));
+                let call = |path| real!($real(path, flags, mode));
                 // SAFETY: the caller's.
                 unsafe { open_with(AT_FDCWD, path, flags, call) }
             }
@@ -96,7 +100,7 @@ macro_rules! at_with_mode {
                 flags: c_int,
                 mode: c_uint,
             ) -> c_int {
-                let call = || real!($real(dir, path, flags, mode));
+                let call = |path| real!($real(dir, path, flags, mode));
                 // SAFETY: the caller's.
                 unsafe { open_with(dir, path, flags, call) }
             }
@@ -111,45 +115,45 @@ at_with_mode! {
 
 super::export! {
     fn __open_2(path: *const c_char, flags: c_int) -> c_int {
-        let call = || real!(__open_2(path, flags));
+        let call = |path| real!(__open_2(path, flags));
         // SAFETY: the caller's.
         unsafe { open_with(AT_FDCWD, path, flags, call) }
     }
 
     fn __open64_2(path: *const c_char, flags: c_int) -> c_int {
-        let call = || real!(__open64_2(path, flags));
+        let call = |path| real!(__open64_2(path, flags));
         // SAFETY: the caller's.
         unsafe { open_with(AT_FDCWD, path, flags, call) }
     }
 
     fn __openat_2(dir: c_int, path: *const c_char, flags: c_int) -> c_int {
-        let call = || real!(__openat_2(dir, path, flags));
+        let call = |path| real!(__openat_2(dir, path, flags));
         // SAFETY: the caller's.
         unsafe { open_with(dir, path, flags, call) }
     }
 
     fn __openat64_2(dir: c_int, path: *const c_char, flags: c_int) -> c_int {
-        let call = || real!(__openat64_2(dir, path, flags));
+        let call = |path| real!(__openat64_2(dir, path, flags));
         // SAFETY: the caller's.
         unsafe { open_with(dir, path, flags, call) }
     }
 
     fn creat(path: *const c_char, mode: mode_t) -> c_int {
         let flags = libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC;
-        let call = || real!(creat(path, mode));
+        let call = |path| real!(creat(path, mode));
         // SAFETY: the caller's.
         unsafe { open_with(AT_FDCWD, path, flags, call) }
     }
 
     fn creat64(path: *const c_char, mode: mode_t) -> c_int {
         let flags = libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC;
-        let call = || real!(creat64(path, mode));
+        let call = |path| real!(creat64(path, mode));
         // SAFETY: the caller's.
         unsafe { open_with(AT_FDCWD, path, flags, call) }
     }
 
     fn openat2(dir: c_int, path: *const c_char, how: *const c_void, size: usize) -> c_int {
-        let call = || match crate::real::openat2() {
+        let call = |path: *const c_char| match crate::real::openat2() {
             // SAFETY: the arguments are the caller's.
             Some(function) => unsafe { function(dir, path, how, size) },
             // glibc has it only of late.
@@ -157,7 +161,7 @@ super::export! {
             None => unsafe { libc::syscall(libc::SYS_openat2, dir, path, how, size) as c_int },
         };
         if how.is_null() || size < size_of::<u64>() {
-            return call();
+            return call(path);
         }
         // SAFETY: openat2(2): it begins with the flags.
         let flags = unsafe { how.cast::<u64>().read_unaligned() };

@@ -2,6 +2,7 @@
 //! could be replaced, and reads nothing of it yet: so the descriptor that it has is given
 //! the cached file. Only where the origin is not asked, a stream is made of a descriptor.
 
+use super::again::by_name;
 use super::real;
 use crate::redirect::{self, Kind};
 use crate::settings;
@@ -43,10 +44,10 @@ unsafe fn open_with(
     path: *const c_char,
     mode: *const c_char,
     may_be_made: bool,
-    real: impl FnOnce() -> *mut FILE,
+    real: impl FnOnce(*const c_char) -> *mut FILE,
 ) -> *mut FILE {
     let Some(settings) = settings::get() else {
-        return real();
+        return real(path);
     };
     // SAFETY: the caller's.
     let flags = unsafe { flags_of(mode) };
@@ -66,7 +67,11 @@ unsafe fn open_with(
         // SAFETY: nobody else has it.
         unsafe { libc::close(fd) };
     }
-    let stream = real();
+    let stream = match redirect::is_change(flags) {
+        // SAFETY: the caller's.
+        true => unsafe { by_name(AT_FDCWD, path, real) },
+        false => real(path),
+    };
     if stream.is_null() {
         return stream;
     }
@@ -86,25 +91,25 @@ unsafe fn open_with(
 
 super::export! {
     fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE {
-        let call = || real!(fopen(path, mode));
+        let call = |path| real!(fopen(path, mode));
         // SAFETY: the caller's.
         unsafe { open_with(path, mode, true, call) }
     }
 
     fn fopen64(path: *const c_char, mode: *const c_char) -> *mut FILE {
-        let call = || real!(fopen64(path, mode));
+        let call = |path| real!(fopen64(path, mode));
         // SAFETY: the caller's.
         unsafe { open_with(path, mode, true, call) }
     }
 
     fn freopen(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE {
-        let call = || real!(freopen(path, mode, stream));
+        let call = |path| real!(freopen(path, mode, stream));
         // SAFETY: the caller's.
         unsafe { open_with(path, mode, false, call) }
     }
 
     fn freopen64(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE {
-        let call = || real!(freopen64(path, mode, stream));
+        let call = |path| real!(freopen64(path, mode, stream));
         // SAFETY: the caller's.
         unsafe { open_with(path, mode, false, call) }
     }

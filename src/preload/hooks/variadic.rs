@@ -10,6 +10,7 @@ unsafe extern "C" {
     fn cachefs_preload_v_openat64();
     fn cachefs_preload_v_fcntl();
     fn cachefs_preload_v_fcntl64();
+    fn cachefs_preload_v_ioctl();
 }
 
 macro_rules! jumps {
@@ -37,4 +38,5 @@ jumps! {
     openat64 => cachefs_preload_v_openat64;
     fcntl => cachefs_preload_v_fcntl;
     fcntl64 => cachefs_preload_v_fcntl64;
+    ioctl => cachefs_preload_v_ioctl;
 }

@@ -6,12 +6,15 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
 #include <linux/openat2.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -180,6 +183,152 @@ static void *open_often(void *path) {
     return NULL;
 }
 
+/* The attributes of a file, asked by the kernel's own calls, so not through the library. */
+static long flags_by_name(const char *path) {
+    long flags = 0;
+    int fd = syscall(SYS_openat, AT_FDCWD, path, O_RDONLY, 0);
+    if (syscall(SYS_ioctl, fd, FS_IOC_GETFLAGS, &flags)) fail("flags by name");
+    close(fd);
+    return flags & FS_NODUMP_FL;
+}
+
+/* Where the first bytes of a file are, and whether others have them as well. */
+static void extents(int fd) {
+    union {
+        struct fiemap map;
+        char room[sizeof(struct fiemap) + sizeof(struct fiemap_extent)];
+    } asked = {.map = {.fm_length = 1 << 20, .fm_flags = FIEMAP_FLAG_SYNC, .fm_extent_count = 1}};
+    struct fiemap_extent *first = asked.map.fm_extents;
+    if (ioctl(fd, FS_IOC_FIEMAP, &asked)) return perror("fiemap");
+    printf("at %llx, shared %d\n", (unsigned long long)first->fe_physical,
+           (first->fe_flags & FIEMAP_EXTENT_SHARED) != 0);
+}
+
+/* Does with a descriptor what ioctl(2) is for. */
+static int control(const char *what, int fd, const char *path) {
+    long flags = 0;
+    struct fsxattr more;
+    lseek(fd, 3, SEEK_SET);
+    if (!strcmp(what, "ioctl-ask")) {
+        int version = 0;
+        if (ioctl(fd, FS_IOC_GETFLAGS, &flags)) fail("getflags");
+        if (ioctl(fd, FS_IOC_FSGETXATTR, &more)) fail("fsgetxattr");
+        if (ioctl(fd, FS_IOC_GETVERSION, &version)) perror("getversion");
+        printf("flags %lx %x, version %x\n", flags, more.fsx_xflags, version);
+        extents(fd);
+    } else if (!strcmp(what, "ioctl-flags")) {
+        if (ioctl(fd, FS_IOC_GETFLAGS, &flags)) fail("getflags");
+        flags |= FS_NODUMP_FL;
+        if (ioctl(fd, FS_IOC_SETFLAGS, &flags)) fail("setflags");
+        printf("flags %lx\n", flags_by_name(path));
+    } else if (!strcmp(what, "ioctl-more")) {
+        if (ioctl(fd, FS_IOC_FSGETXATTR, &more)) fail("fsgetxattr");
+        more.fsx_xflags |= FS_XFLAG_NODUMP;
+        if (ioctl(fd, FS_IOC_FSSETXATTR, &more)) fail("fssetxattr");
+        printf("flags %lx\n", flags_by_name(path));
+    } else if (!strncmp(what, "ioctl-clone", 11)) {
+        char copy[4096];
+        snprintf(copy, sizeof copy, "%s.copy", path);
+        int to = syscall(SYS_openat, AT_FDCWD, copy, O_RDWR | O_CREAT | O_TRUNC, 0644);
+        if (!strcmp(what, "ioctl-clone-lost") && unlink(path)) fail("unlink");
+        struct file_clone_range range = {.src_fd = fd, .src_length = 0};
+        int got = !strcmp(what, "ioctl-clone-range") ? ioctl(to, FICLONERANGE, &range)
+                                                     : ioctl(to, FICLONE, fd);
+        printf("clone %s, from %d\n", got ? strerror(errno) : "done", range.src_fd == fd);
+        if (!got) extents(to);
+        bytes(to);
+        unlink(copy);
+    } else if (!strcmp(what, "ioctl-others")) {
+        int pair[2], waiting = 0;
+        if (pipe(pair) || write(pair[1], "four", 4) != 4) fail("pipe");
+        if (ioctl(pair[0], FIONREAD, &waiting)) fail("fionread");
+        if (ioctl(fd, FIOCLEX)) fail("fioclex");
+        printf("waiting %d, %x\n", waiting, fcntl(fd, F_GETFD));
+        errno = 0;
+        ioctl(-1, FS_IOC_GETFLAGS, &flags);
+        printf("none: %s\n", strerror(errno));
+        ioctl(pair[0], FS_IOC_SETFLAGS, &flags);
+        printf("no file: %s\n", strerror(errno));
+        ioctl(fd, TCGETS, &flags);
+        printf("no terminal: %s\n", strerror(errno));
+    } else {
+        return 2;
+    }
+    printf("offset %ld\n", (long)lseek(fd, 0, SEEK_CUR));
+    tell(fd);
+    return 0;
+}
+
+/* Changes a file that is open, by the name that its descriptor has. */
+static int again(const char *what, const char *path) {
+    char name[64], other[4096];
+    int table = open("/proc/self/fd", O_RDONLY | O_DIRECTORY);
+    int fd = open(path, O_RDONLY), to = -1;
+    where(fd);
+    snprintf(name, sizeof name, strstr(what, "dev") ? "/dev/fd/%d" : "/proc/self/fd/%d", fd);
+    snprintf(other, sizeof other, "%s.link", path);
+    if (!strcmp(what, "again-link")) {
+        if (linkat(AT_FDCWD, name, AT_FDCWD, other, AT_SYMLINK_FOLLOW)) fail("linkat");
+    } else if (!strcmp(what, "again-link-empty")) {
+        if (linkat(fd, "", AT_FDCWD, other, AT_EMPTY_PATH)) fail("linkat");
+    } else if (!strcmp(what, "again-truncate")) {
+        if (truncate(name, 5)) fail("truncate");
+    } else if (!strncmp(what, "again-meta", 10)) {
+        struct timespec times[2] = {{1, 2}, {3, 4}};
+        struct timeval others[2] = {{1, 2}, {3, 4}};
+        int got = !strcmp(what, "again-meta-chmod")       ? chmod(name, 0640)
+                  : !strcmp(what, "again-meta-chown")     ? chown(name, -1, 1)
+                  : !strcmp(what, "again-meta-fchmodat")  ? fchmodat(AT_FDCWD, name, 0640, 0)
+                  : !strcmp(what, "again-meta-fchownat")  ? fchownat(AT_FDCWD, name, -1, 1, 0)
+                  : !strcmp(what, "again-meta-fchown")    ? fchownat(fd, "", -1, 1, AT_EMPTY_PATH)
+                  : !strcmp(what, "again-meta-utimensat") ? utimensat(AT_FDCWD, name, times, 0)
+                  : !strcmp(what, "again-meta-utimes")    ? utimes(name, others)
+                  : !strcmp(what, "again-meta-setxattr")  ? setxattr(name, "user.one", "1", 1, 0)
+                                                          : removexattr(name, "user.test");
+        if (got) fail(what);
+        struct stat found;
+        if (syscall(SYS_newfstatat, AT_FDCWD, path, &found, 0)) fail("stat");
+        printf("%o %d %d, %zd %zd\n", found.st_mode, (int)found.st_gid, found.st_mtim.tv_sec == 3,
+               getxattr(path, "user.one", NULL, 0), getxattr(path, "user.test", NULL, 0));
+    } else if (!strcmp(what, "again-fopen")) {
+        FILE *stream = fopen(name, "r+");
+        if (!stream || fputs("changed!", stream) < 0 || fclose(stream)) fail("fopen");
+    } else {
+        if (!strcmp(what, "again-lost") && unlink(path)) fail("unlink");
+        to = !strcmp(what, "again-append")  ? open(name, O_WRONLY | O_APPEND)
+             : !strcmp(what, "again-trunc") ? open64(name, O_WRONLY | O_TRUNC)
+             : !strcmp(what, "again-creat") ? creat(name, 0600)
+             : !strcmp(what, "again-at")    ? openat(fd, name, O_RDWR | O_CLOEXEC)
+             : !strcmp(what, "again-relative") ? openat(table, strrchr(name, '/') + 1, O_RDWR)
+             : !strcmp(what, "again-nowhere")  ? openat(-1, name, O_RDWR)
+             : !strcmp(what, "again-there") ? (fchdir(table), open(strrchr(name, '/') + 1, O_RDWR))
+                                            : open(name, O_RDWR);
+        if (to < 0) fail("open again");
+        if (write(to, "changed!", 8) != 8) fail("write");
+        printf("number %d, flags %x %x\n", to - fd, fcntl(to, F_GETFL), fcntl(to, F_GETFD));
+        where(to);
+    }
+    /* What is only read may come from anywhere. */
+    to = open(name, O_RDONLY);
+    printf("reads %d\n", to >= 0);
+    return 0;
+}
+
+/* Has files have the same blocks where they have the same bytes. */
+static void share(int fd, int to) {
+    union {
+        struct file_dedupe_range range;
+        char room[sizeof(struct file_dedupe_range) + sizeof(struct file_dedupe_range_info)];
+    } asked = {.range = {.src_length = 1 << 20, .dest_count = 1}};
+    asked.range.info[0].dest_fd = to;
+    if (ioctl(fd, FIDEDUPERANGE, &asked)) fail("dedupe");
+    printf("status %d, bytes %llu\n", asked.range.info[0].status,
+           (unsigned long long)asked.range.info[0].bytes_deduped);
+    where(fd);
+    extents(to);
+    tell(to);
+}
+
 int main(int count, char **words) {
     if (count < 3) return 2;
     const char *what = words[1], *path = words[2];
@@ -249,6 +398,15 @@ int main(int count, char **words) {
         length = fgetxattr(fd, "user.cachefs", value, sizeof value);
         printf("own %zd\n", length);
         tell(fd);
+    } else if (!strncmp(what, "again", 5)) {
+        return again(what, path);
+    } else if (!strncmp(what, "ioctl-", 6)) {
+        if (!strcmp(what, "ioctl-share")) {
+            share(open(path, O_RDONLY), open(words[3], O_RDONLY));
+        } else {
+            int got = control(what, open(path, O_RDONLY), path);
+            if (got) return got;
+        }
     } else if (!strcmp(what, "mmap")) {
         int fd = open(path, O_RDONLY);
         struct stat found;

@@ -4,6 +4,7 @@
 mod common;
 
 use common::{Scene, is_missing, noise, succeed};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -19,7 +20,18 @@ fn plant(scene: &Scene) {
         scene.file(path, &noise(size, index as u64));
     }
     scene.file("text", "one line\nab and more\n".repeat(3000).as_bytes());
-    std::os::unix::fs::symlink("../d0", scene.origin().join("d1/link")).unwrap();
+    let link = scene.origin().join("d1/link");
+    std::os::unix::fs::symlink("../d0", &link).unwrap();
+    // rsync leaves the time of a link as it is, if that is of the same second.
+    let long_ago = Timespec {
+        tv_sec: 1_000_000_000,
+        tv_nsec: 5,
+    };
+    let times = Timestamps {
+        last_access: long_ago,
+        last_modification: long_ago,
+    };
+    rustix::fs::utimensat(CWD, &link, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
     let (old, new) = ("d0/e0/file 0", "hard");
     let (from, to) = (scene.origin().join("d0"), scene.origin().join("same"));
     succeed(Command::new("cp").arg("-r").args([from, to]));

@@ -120,7 +120,7 @@ fn is_of_interest(name: &str) -> bool {
     let starts = [
         "open", "creat", "fopen", "freopen", "fstat", "stat", "lstat", "fxstat",
     ];
-    let also = ["xstat", "lxstat", "flock", "lockf", "fcntl"];
+    let also = ["xstat", "lxstat", "flock", "lockf", "fcntl", "ioctl"];
     let ends = ["open", "open64"];
     let of_libc = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     of_libc(name)

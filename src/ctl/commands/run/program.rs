@@ -3,6 +3,7 @@
 use object::elf::{self, FileHeader64};
 use object::read::elf::{Dyn, FileHeader, ProgramHeader};
 use object::{Endianness, ReadRef};
+use rustix::fs::StatVfsMountFlags;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{File, Metadata};
@@ -107,13 +108,37 @@ fn interpreter(start: &[u8]) -> Option<OsString> {
     find(&name).ok().map(PathBuf::into_os_string)
 }
 
+/// Whether the kernel tells the dynamic linker of privileges (AT_SECURE, getauxval(3)).
 fn is_privileged(path: &Path, found: &Metadata) -> bool {
-    let mode = found.permissions().mode();
-    let other_user = mode & 0o4000 != 0 && found.uid() != rustix::process::geteuid().as_raw();
-    let other_group = mode & 0o2000 != 0 && found.gid() != rustix::process::getegid().as_raw();
-    let mut none = [0u8; 0];
-    let has_capabilities = rustix::fs::getxattr(path, "security.capability", &mut none[..]).is_ok();
-    other_user || other_group || (has_capabilities && !rustix::process::geteuid().is_root())
+    let mount = rustix::fs::statvfs(path);
+    if mount.is_ok_and(|mount| mount.f_flag.contains(StatVfsMountFlags::NOSUID)) {
+        return false;
+    }
+    let (user, group) = (rustix::process::getuid(), rustix::process::getgid());
+    let has = |bits: u32| found.permissions().mode() & bits == bits;
+    let other_user = has(0o4000) && found.uid() != user.as_raw();
+    // Without the right to execute, it is no sign of this.
+    let other_group = has(0o2010) && found.gid() != group.as_raw();
+    other_user || other_group || (!user.is_root() && gives_capabilities(path))
+}
+
+/// Whether who executes a file gets capabilities from it; those that it only lets keep
+/// count for nothing.
+fn gives_capabilities(path: &Path) -> bool {
+    // struct vfs_cap_data (linux/capability.h): a version with a flag, and twice 32 bits of
+    // what is permitted and what is inherited. Those of another user's namespace are not told.
+    let mut told = [0u8; 64];
+    let Ok(length) = rustix::fs::getxattr(path, "security.capability", &mut told[..]) else {
+        return false;
+    };
+    let word = |index: usize| {
+        let bytes = told[..length].get(index * 4..index * 4 + 4);
+        bytes.map_or(0, |four| {
+            u32::from_le_bytes([four[0], four[1], four[2], four[3]])
+        })
+    };
+    let is_effective = word(0) & 1 != 0;
+    is_effective || word(1) != 0 || word(3) != 0
 }
 
 fn look_at(bytes: &[u8]) -> Result<Option<&'static str>, Refusal> {

@@ -49,9 +49,24 @@ impl Scene {
 
     /// Copies files into the cache, by their paths below the origin.
     pub fn warm(&self, paths: impl IntoIterator<Item = impl AsRef<Path>>) {
-        let cache = Cache::open(&self.cache(), &config()).unwrap();
+        self.warm_with(&config(), paths);
+    }
+
+    /// The same with options of the cache.
+    pub fn warm_with(&self, config: &Config, paths: impl IntoIterator<Item = impl AsRef<Path>>) {
+        self.warm_of(&self.origin(), config, paths);
+    }
+
+    /// The same of another origin.
+    pub fn warm_of(
+        &self,
+        root: &Path,
+        config: &Config,
+        paths: impl IntoIterator<Item = impl AsRef<Path>>,
+    ) {
+        let cache = Cache::open(&self.cache(), config).unwrap();
         let origin = cache
-            .open_directory(&self.origin(), &OriginOptions::default())
+            .open_directory(root, &OriginOptions::default())
             .unwrap();
         for path in paths {
             let path = path.as_ref();
