@@ -17,7 +17,7 @@ use crate::store::{
 };
 use crate::sys;
 use crate::token::VersionToken;
-use rustix::fs::Statx;
+use rustix::fs::Stat;
 use std::os::fd::BorrowedFd;
 use trusted::{Place, Said, Trusted};
 
@@ -44,14 +44,15 @@ impl FileKey {
     }
 }
 
-/// The version of a file that statx(2) has told of (`STATX_BASIC_STATS`).
-pub fn version_of(stat: &Statx) -> VersionToken {
-    let time = |time: rustix::fs::StatxTimestamp| sys::nanoseconds(time.tv_sec, time.tv_nsec);
+/// The version of a file that fstat(2) has told of.
+pub fn version_of(stat: &Stat) -> VersionToken {
+    // Less than a second.
+    let time = |seconds, rest| sys::nanoseconds(seconds, rest as u32);
     VersionToken {
-        size: stat.stx_size,
-        mtime_ns: time(stat.stx_mtime),
-        ctime_ns: time(stat.stx_ctime),
-        inode: stat.stx_ino,
+        size: stat.st_size.unsigned_abs(),
+        mtime_ns: time(stat.st_mtime, stat.st_mtime_nsec),
+        ctime_ns: time(stat.st_ctime, stat.st_ctime_nsec),
+        inode: stat.st_ino,
         tag_length: 0,
         tag: [0; crate::token::TAG_BYTES_MAX],
     }

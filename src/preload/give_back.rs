@@ -3,14 +3,14 @@
 
 use crate::attach::{self, LinkName};
 use crate::errno::Kept;
-use crate::identity::{self, Identity};
+use crate::identity::{self, Identity, device_of};
 use crate::redirect::path_below;
 use crate::report::{self, What};
 use crate::settings::{self, PATH_BYTES_MAX};
 use crate::text::Text;
 use cachefs_core::peek::{self, DataName, OBJECTS};
 use libc::AT_FDCWD;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, SeekFrom, StatxFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, SeekFrom};
 use rustix::io::{DupFlags, Errno, FdFlags};
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
@@ -113,9 +113,8 @@ fn reopen(fd: BorrowedFd<'_>, identity: &Identity, status: OFlags) -> Result<Own
     path.push(b"/")?;
     path.push(below)?;
     let origin = rustix::fs::open(path.c_str(), status | OFlags::CLOEXEC, Mode::empty())?;
-    let mask = StatxFlags::BASIC_STATS;
-    let stat = rustix::fs::statx(&origin, c"", AtFlags::EMPTY_PATH, mask)?;
-    let is_same = root.device == (stat.stx_dev_major, stat.stx_dev_minor) && identity.is_of(&stat);
+    let stat = rustix::fs::fstat(&origin)?;
+    let is_same = root.device == device_of(&stat) && identity.is_of(&stat);
     is_same.then_some(origin).ok_or(Errno::STALE)
 }
 

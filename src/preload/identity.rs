@@ -7,7 +7,7 @@
 
 use crate::attach::{self, Attached};
 use crate::settings;
-use rustix::fs::{Statx, XattrFlags};
+use rustix::fs::{Stat, XattrFlags};
 use rustix::io::Errno;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -42,19 +42,28 @@ pub struct Identity {
     own: u64,
 }
 
+/// Major and minor number of where a file is.
+pub fn device_of(stat: &Stat) -> (u32, u32) {
+    (
+        rustix::fs::major(stat.st_dev),
+        rustix::fs::minor(stat.st_dev),
+    )
+}
+
 impl Identity {
-    pub fn of(stat: &Statx, origin: &[u8], own_inode: u64) -> Self {
+    pub fn of(stat: &Stat, origin: &[u8], own_inode: u64) -> Self {
         let token = cachefs_core::peek::version_of(stat);
         Self {
-            mode: stat.stx_mode.into(),
-            uid: stat.stx_uid,
-            gid: stat.stx_gid,
-            links: stat.stx_nlink,
+            mode: stat.st_mode,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            // More than there can be of a file.
+            links: stat.st_nlink.try_into().unwrap_or(u32::MAX),
             origin: xxh3_64(origin),
-            inode: stat.stx_ino,
+            inode: stat.st_ino,
             ctime: token.ctime_ns,
             mtime: token.mtime_ns,
-            device: (stat.stx_dev_major, stat.stx_dev_minor),
+            device: device_of(stat),
             own: own_inode,
         }
     }
@@ -138,10 +147,10 @@ impl Identity {
         }
     }
 
-    /// Whether the origin's file still is what was cached, by what statx(2) says of it.
-    pub fn is_of(&self, stat: &Statx) -> bool {
+    /// Whether the origin's file still is what was cached, by what fstat(2) says of it.
+    pub fn is_of(&self, stat: &Stat) -> bool {
         let token = cachefs_core::peek::version_of(stat);
-        stat.stx_ino == self.inode && token.ctime_ns == self.ctime && token.mtime_ns == self.mtime
+        stat.st_ino == self.inode && token.ctime_ns == self.ctime && token.mtime_ns == self.mtime
     }
 
     /// Of which origin it is.

@@ -5,14 +5,14 @@
 use crate::attach::{self, Attached, LinkName, Root};
 use crate::errno::Kept;
 use crate::fill;
-use crate::identity::Identity;
+use crate::identity::{Identity, device_of};
 use crate::report::{self, What};
 use crate::settings::{Mode, PATH_BYTES_MAX, Settings};
 use crate::text::Text;
 use crate::trust;
 use cachefs_core::VersionToken;
 use cachefs_core::peek::{FileKey, OBJECTS, Seen, Whole, version_of};
-use rustix::fs::{AtFlags, FileType, OFlags, Statx, StatxFlags};
+use rustix::fs::{FileType, OFlags, Stat};
 use rustix::io::{DupFlags, Errno};
 use std::ffi::{CStr, c_char};
 use std::mem::MaybeUninit;
@@ -73,14 +73,57 @@ pub fn is_change(flags: i32) -> bool {
     flags & libc::O_ACCMODE != libc::O_RDONLY || flags & libc::O_TRUNC != 0
 }
 
-/// Gives a descriptor of the origin's file, just opened, the cached file if that is whole.
-/// `trusted`: by this path it is to be opened without the origin from now on. Neither the
-/// number nor errno changes.
+/// What became of the descriptor of an origin's file.
+pub enum Replaced {
+    /// Its number is what it was.
+    No,
+    /// It is closed, and this one is of the cached file: the lowest that was free, as after
+    /// any open.
+    By(i32),
+    /// It is closed, and the cached file is gone: the origin's is to be opened again.
+    Closed,
+}
+
+/// Puts the cached file in the place of the origin's, which was opened just now, if it is
+/// whole. `trusted`: by this path it is to be opened without the origin from now on. errno
+/// does not change.
 ///
 /// # Safety
 /// The path is the C string that was opened; the descriptor is of that, and nobody else
-/// uses it yet.
+/// knows its number yet.
 pub unsafe fn replace(
+    settings: &'static Settings,
+    fd: i32,
+    path: *const c_char,
+    place: Option<(usize, usize)>,
+    flags: i32,
+    trusted: Option<trust::Path<'_>>,
+) -> Replaced {
+    let _errno = Kept::new();
+    // SAFETY: the caller's.
+    let Some(opened) = (unsafe { Opened::find(settings, fd, path, place, flags, trusted) }) else {
+        return Replaced::No;
+    };
+    if !opened.whole.is_marked() {
+        // SAFETY: the caller's.
+        unsafe { opened.move_to(fd) };
+        return Replaced::No;
+    }
+    // First, which leaves its number to the other one: moving that there takes longer.
+    // SAFETY: it is open, and nobody else knows its number.
+    drop(unsafe { OwnedFd::from_raw_fd(fd) });
+    let Some(data) = opened.open() else {
+        return Replaced::Closed;
+    };
+    opened.note();
+    Replaced::By(data.into_raw_fd())
+}
+
+/// The same for somebody who knows the number already: it stays.
+///
+/// # Safety
+/// As above, but that whoever knows the number does not use it yet.
+pub unsafe fn replace_in_place(
     settings: &'static Settings,
     fd: i32,
     path: *const c_char,
@@ -89,140 +132,202 @@ pub unsafe fn replace(
     trusted: Option<trust::Path<'_>>,
 ) {
     let _errno = Kept::new();
-    // SAFETY: it is open, by the caller.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    let mask = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
-    let Ok(stat) = rustix::fs::statx(borrowed, c"", AtFlags::EMPTY_PATH, mask) else {
-        return;
-    };
-    if FileType::from_raw_mode(stat.stx_mode.into()) != FileType::RegularFile {
-        return;
-    }
-    let Some(attached) = attach::get(settings) else {
-        return report::count(What::NoCache);
-    };
-    let device = (stat.stx_dev_major, stat.stx_dev_minor);
-    let is_near = |root: &&Root| root.device == device;
-    let named = place.and_then(|(index, _)| attached.origins.get(index)?.as_ref());
-    let mut roots = named.into_iter().chain(attached.origins.iter().flatten());
-    let Some(root) = roots.find(is_near) else {
-        if place.is_some() {
-            report::count(What::OtherFileSystem);
-        }
-        return;
-    };
-    let opened = Opened {
-        settings,
-        attached,
-        fd: borrowed,
-        flags,
-        stat: &stat,
-        token: version_of(&stat),
-        trusted,
-    };
-    let mut seen = opened.look(root);
-    if !matches!(seen, Some(Seen::Whole(_))) {
-        // Others have their roots on the same file system.
-        let others = attached.origins.iter().flatten().filter(is_near);
-        for other in others.filter(|other| !std::ptr::eq(*other, root)) {
-            if let whole @ Some(Seen::Whole(_)) = opened.look(other) {
-                return opened.found(other, whole);
-            }
-        }
+    // SAFETY: the caller's.
+    let opened = unsafe { Opened::find(settings, fd, path, place, flags, trusted) };
+    if let Some(opened) = opened {
         // SAFETY: the caller's.
-        seen = unsafe { opened.miss(root, seen, path, place) };
+        unsafe { opened.move_to(fd) };
     }
-    opened.found(root, seen);
 }
 
 /// A file of an origin that was opened.
-struct Opened<'a> {
+struct Asked<'a> {
     settings: &'static Settings,
     attached: &'static Attached,
     fd: BorrowedFd<'a>,
-    flags: i32,
-    stat: &'a Statx,
+    inode: u64,
     token: VersionToken,
-    trusted: Option<trust::Path<'a>>,
 }
 
-impl Opened<'_> {
-    fn look(&self, root: &Root) -> Option<Seen> {
-        let key = FileKey::new(root.name(), self.stat.stx_ino);
-        Some(self.attached.peek.find(key, &self.token))
+/// One of which all is in the cache.
+struct Opened<'a> {
+    settings: &'static Settings,
+    attached: &'static Attached,
+    root: &'static Root,
+    stat: Stat,
+    flags: i32,
+    trusted: Option<trust::Path<'a>>,
+    whole: Whole,
+}
+
+impl Asked<'_> {
+    fn look(&self, root: &Root) -> Seen {
+        let key = FileKey::new(root.name(), self.inode);
+        self.attached.peek.find(key, &self.token)
     }
 
-    /// Has the file copied; what there is of it then.
+    /// The root below which all of it is cached. Has it copied if there is none.
+    ///
+    /// # Safety
+    /// The path is the C string that was opened.
+    unsafe fn whole(
+        &self,
+        device: (u32, u32),
+        path: *const c_char,
+        place: Option<(usize, usize)>,
+    ) -> Option<(&'static Root, Whole)> {
+        let is_near = |root: &&Root| root.device == device;
+        let all = || self.attached.origins.iter().flatten();
+        let named = place.and_then(|(index, _)| self.attached.origins.get(index)?.as_ref());
+        let Some(root) = named.into_iter().chain(all()).find(is_near) else {
+            if place.is_some() {
+                report::count(What::OtherFileSystem);
+            }
+            return None;
+        };
+        let mut seen = self.look(root);
+        if let Seen::Whole(whole) = seen {
+            return Some((root, whole));
+        }
+        // Others have their roots on the same file system.
+        for other in all()
+            .filter(is_near)
+            .filter(|other| !std::ptr::eq(*other, root))
+        {
+            if let Seen::Whole(whole) = self.look(other) {
+                return Some((other, whole));
+            }
+        }
+        // SAFETY: the caller's.
+        if unsafe { self.miss(root, path, place) }? {
+            seen = self.look(root);
+        }
+        match seen {
+            Seen::Whole(whole) => return Some((root, whole)),
+            Seen::NotWhole => report::count(What::NotWhole),
+            Seen::Nothing => report::count(What::NotCached),
+        }
+        None
+    }
+
+    /// Has the file copied; whether that is done. None: it is elsewhere on the file system
+    /// of the root.
     ///
     /// # Safety
     /// The path is the C string that was opened.
     unsafe fn miss(
         &self,
         root: &Root,
-        seen: Option<Seen>,
         path: *const c_char,
         place: Option<(usize, usize)>,
-    ) -> Option<Seen> {
+    ) -> Option<bool> {
         let mut buffer = [MaybeUninit::uninit(); PATH_BYTES_MAX];
         let below = match place {
             // SAFETY: the path is longer than its beginning.
-            Some((_, start)) => Some(unsafe { CStr::from_ptr(path.add(start)) }.to_bytes()),
+            Some((_, start)) => unsafe { CStr::from_ptr(path.add(start)) }.to_bytes(),
             // It was not named from its root, so that only the kernel knows.
-            None => path_below(self.fd, root.name(), &mut buffer),
+            None => path_below(self.fd, root.name(), &mut buffer)?,
         };
-        // It is elsewhere on the file system of the root.
-        let below = below?;
-        let is_done = match self.settings.mode {
+        Some(match self.settings.mode {
             Mode::Wait => fill::wait(self.settings, root.name(), below),
             _ => {
                 fill::ask(self.settings, root.name(), below);
                 false
             }
+        })
+    }
+}
+
+impl<'a> Opened<'a> {
+    /// # Safety
+    /// As of [`replace_in_place`].
+    unsafe fn find(
+        settings: &'static Settings,
+        fd: i32,
+        path: *const c_char,
+        place: Option<(usize, usize)>,
+        flags: i32,
+        trusted: Option<trust::Path<'a>>,
+    ) -> Option<Self> {
+        // SAFETY: it is open, by the caller.
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        let stat = rustix::fs::fstat(fd).ok()?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return None;
+        }
+        let Some(attached) = attach::get(settings) else {
+            report::count(What::NoCache);
+            return None;
         };
-        if is_done { self.look(root) } else { seen }
+        let asked = Asked {
+            settings,
+            attached,
+            fd,
+            inode: stat.st_ino,
+            token: version_of(&stat),
+        };
+        // SAFETY: the caller's.
+        let (root, whole) = unsafe { asked.whole(device_of(&stat), path, place) }?;
+        Some(Self {
+            settings,
+            attached,
+            root,
+            stat,
+            flags,
+            trusted,
+            whole,
+        })
     }
 
-    fn found(&self, root: &Root, seen: Option<Seen>) {
-        let whole = match seen {
-            Some(Seen::Whole(whole)) => whole,
-            Some(Seen::NotWhole) => return report::count(What::NotWhole),
-            Some(Seen::Nothing) => return report::count(What::NotCached),
-            None => return,
+    /// The cached file, unless it was evicted just now.
+    fn open(&self) -> Option<OwnedFd> {
+        let data = open_data(self.settings, &self.whole.data_name(), self.flags);
+        if data.is_err() {
+            report::count(What::CacheFailed);
+        }
+        data.ok()
+    }
+
+    /// Has a number be one of the cached file, if that can be.
+    ///
+    /// # Safety
+    /// It is an open descriptor, which nobody uses meanwhile.
+    unsafe fn move_to(&self, fd: i32) {
+        let Some(data) = self.open() else {
+            return;
         };
-        let data = match open_data(self.settings, &whole.data_name(), self.flags) {
-            Ok(data) => data,
-            Err(_) => return report::count(What::CacheFailed),
-        };
-        if !whole.is_marked() && self.mark(root, &whole, data.as_fd()).is_err() {
+        if !self.whole.is_marked() && self.mark(data.as_fd()).is_err() {
             return report::count(What::NoAttributes);
         }
         let mut dup = DupFlags::empty();
         if self.flags & libc::O_CLOEXEC != 0 {
             dup |= DupFlags::CLOEXEC;
         }
-        // SAFETY: the number is of a descriptor that nobody else knows yet.
-        let mut target = unsafe { OwnedFd::from_raw_fd(self.fd.as_raw_fd()) };
-        let replaced = rustix::io::dup3(&data, &mut target, dup);
+        // SAFETY: it is open, and nobody closes it meanwhile.
+        let mut target = unsafe { OwnedFd::from_raw_fd(fd) };
+        let moved = rustix::io::dup3(&data, &mut target, dup);
         let _number = target.into_raw_fd();
-        match replaced {
-            Ok(()) => {
-                self.attached.peek.used(&whole);
-                if let Some(path) = &self.trusted {
-                    path.note(root, &whole);
-                }
-                report::count(What::Redirected);
-                report::add_bytes(self.token.size);
-            }
+        match moved {
+            Ok(()) => self.note(),
             Err(_) => report::count(What::CacheFailed),
         }
     }
 
+    /// It was given away.
+    fn note(&self) {
+        self.attached.peek.used(&self.whole);
+        if let Some(path) = &self.trusted {
+            path.note(self.root, &self.whole);
+        }
+        report::count(What::Redirected);
+        report::add_bytes(self.stat.st_size.unsigned_abs());
+    }
+
     /// Has the data file tell whose it is.
-    fn mark(&self, root: &Root, whole: &Whole, data: BorrowedFd<'_>) -> Result<(), Errno> {
-        let mask = StatxFlags::BASIC_STATS;
-        let own = rustix::fs::statx(data, c"", AtFlags::EMPTY_PATH, mask)?;
-        Identity::of(self.stat, root.name(), own.stx_ino).write(data)?;
-        self.attached.peek.mark(whole);
+    fn mark(&self, data: BorrowedFd<'_>) -> Result<(), Errno> {
+        let own = rustix::fs::fstat(data)?;
+        Identity::of(&self.stat, self.root.name(), own.st_ino).write(data)?;
+        self.attached.peek.mark(&self.whole);
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use cachefs_core::peek::{FileKey, Peek, Seen, Whole, version_of};
 use cachefs_core::{Cache, Config, Origin, OriginOptions};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
+use rustix::fs::{Mode, OFlags};
 use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -58,9 +58,8 @@ impl Scene {
     }
 
     fn see(&self, peek: &Peek) -> Seen {
-        let mask = StatxFlags::BASIC_STATS;
-        let stat = rustix::fs::statx(CWD, self.file(), AtFlags::empty(), mask).unwrap();
-        let key = FileKey::new(self.origin().as_os_str().as_bytes(), stat.stx_ino);
+        let stat = rustix::fs::stat(self.file()).unwrap();
+        let key = FileKey::new(self.origin().as_os_str().as_bytes(), stat.st_ino);
         peek.find(key, &version_of(&stat))
     }
 

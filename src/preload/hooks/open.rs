@@ -2,7 +2,7 @@
 
 use super::again::by_name;
 use super::real;
-use crate::redirect::{self, Kind};
+use crate::redirect::{self, Kind, Replaced};
 use crate::settings;
 use crate::trust;
 use libc::{AT_FDCWD, c_char, c_int, c_uint, c_void, mode_t};
@@ -16,7 +16,7 @@ unsafe fn open_with(
     dir: c_int,
     path: *const c_char,
     flags: c_int,
-    real: impl FnOnce(*const c_char) -> c_int,
+    real: impl Fn(*const c_char) -> c_int,
 ) -> c_int {
     // SAFETY: the caller's.
     unsafe { open_as(dir, path, (flags, true), real) }
@@ -31,7 +31,7 @@ unsafe fn open_as(
     dir: c_int,
     path: *const c_char,
     (flags, may_trust): (c_int, bool),
-    real: impl FnOnce(*const c_char) -> c_int,
+    real: impl Fn(*const c_char) -> c_int,
 ) -> c_int {
     let Some(settings) = settings::get() else {
         return real(path);
@@ -52,11 +52,15 @@ unsafe fn open_as(
                 return fd;
             }
             let fd = real(path);
-            if fd >= 0 {
-                // SAFETY: it was opened just now, by this path.
-                unsafe { redirect::replace(settings, fd, path, place, flags, trusted) };
+            if fd < 0 {
+                return fd;
             }
-            fd
+            // SAFETY: it was opened just now, by this path.
+            match unsafe { redirect::replace(settings, fd, path, place, flags, trusted) } {
+                Replaced::No => fd,
+                Replaced::By(other) => other,
+                Replaced::Closed => real(path),
+            }
         }
         Kind::Write(place) => {
             // SAFETY: the caller's.

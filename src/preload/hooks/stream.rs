@@ -80,7 +80,7 @@ unsafe fn open_with(
     match kind {
         // SAFETY: it was opened just now, by this path.
         Kind::Read(place) => unsafe {
-            redirect::replace(settings, fd, path, place, flags, trusted);
+            redirect::replace_in_place(settings, fd, path, place, flags, trusted);
         },
         // SAFETY: as above.
         Kind::Write(place) => unsafe { redirect::written(settings, fd, path, place) },
