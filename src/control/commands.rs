@@ -63,8 +63,6 @@ pub struct About {
     pub root: PathBuf,
     /// Where that is mounted.
     pub mountpoint: Option<PathBuf>,
-    /// The limit of the cache by its options.
-    pub capacity_bytes: u64,
 }
 
 /// Does what commands ask for, and copies what was asked for without an answer.
@@ -160,11 +158,11 @@ impl<H: Host> Commands<H> {
 
     fn stat(&self, origins: bool) -> Outcome<Whole> {
         let (host, about) = (&self.host, &self.about);
-        let (cache, capacity) = (host.cache(), about.capacity_bytes);
+        let cache = host.cache();
         let counters = cache.stats();
         let counters = counters.numbers();
         Ok(Whole {
-            cache: operations::stat(cache, &about.directory, capacity, origins)?,
+            cache: operations::stat(cache, &about.directory, origins)?,
             server: Some(OfServer {
                 hello: self.hello(),
                 seconds: self.age().as_secs(),

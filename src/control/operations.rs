@@ -18,12 +18,7 @@ use std::path::Path;
 pub type Outcome<T> = Result<T, Refusal>;
 
 /// The cache as a whole. To count the objects of each origin takes a look at all of them.
-pub fn stat(
-    cache: &Cache,
-    directory: &Path,
-    capacity_bytes: u64,
-    with_origins: bool,
-) -> Outcome<OfCache> {
+pub fn stat(cache: &Cache, directory: &Path, with_origins: bool) -> Outcome<OfCache> {
     let (report, stats) = (cache.report(), cache.stats());
     let bytes = directory.as_os_str().as_bytes();
     Ok(OfCache {
@@ -36,7 +31,7 @@ pub fn stat(
             EngineKind::Psync => "psync".to_owned(),
         },
         engine_reason: report.engine_reason,
-        capacity_bytes,
+        capacity_bytes: cache.capacity_bytes(),
         cached_bytes: stats.cached_bytes,
         cached_objects: stats.cached_objects,
         origins: match with_origins {

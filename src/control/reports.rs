@@ -52,7 +52,7 @@ pub struct OfCache {
     pub engine: String,
     /// Why this one, and what the kernel did not grant.
     pub engine_reason: String,
-    /// The limit that the options of whoever answers give.
+    /// What it may hold at most.
     pub capacity_bytes: u64,
     /// What the directory holds, metadata included.
     pub cached_bytes: u64,

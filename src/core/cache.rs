@@ -276,6 +276,12 @@ impl Cache {
         self.shared.cancel(id);
     }
 
+    /// Bytes that the directory's objects may take, for all who use it; 0: none are kept.
+    pub fn capacity_bytes(&self) -> u64 {
+        let store = self.shared.store.as_ref();
+        store.map_or(0, |store| store.capacity_bytes())
+    }
+
     /// Counters.
     pub fn stats(&self) -> Stats {
         let mut stats = self.shared.counters.snapshot();

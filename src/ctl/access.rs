@@ -37,7 +37,6 @@ enum Way {
     Directory {
         cache: Arc<Cache>,
         directory: PathBuf,
-        capacity_bytes: u64,
         origin: Option<Origin>,
     },
 }
@@ -109,19 +108,13 @@ impl Access {
         })
     }
 
-    /// Through a directory, and the options that this tool was given.
-    pub fn of_directory(
-        cache: Cache,
-        directory: &Path,
-        capacity_bytes: u64,
-        origin: Option<(Origin, Roots)>,
-    ) -> Self {
+    /// Through a directory.
+    pub fn of_directory(cache: Cache, directory: &Path, origin: Option<(Origin, Roots)>) -> Self {
         let (origin, roots) = origin.unzip();
         Self {
             way: Way::Directory {
                 cache: Arc::new(cache),
                 directory: directory.to_owned(),
-                capacity_bytes,
                 origin,
             },
             roots,
@@ -135,13 +128,11 @@ impl Access {
             Way::Directory {
                 cache,
                 directory,
-                capacity_bytes,
                 origin,
             } => Ok(Self {
                 way: Way::Directory {
                     cache: Arc::clone(cache),
                     directory: directory.clone(),
-                    capacity_bytes: *capacity_bytes,
                     origin: origin.clone(),
                 },
                 roots: self.roots.clone(),
@@ -179,12 +170,9 @@ impl Access {
         match &self.way {
             Way::Daemon { .. } => self.ask(Command::Stat { origins }),
             Way::Directory {
-                cache,
-                directory,
-                capacity_bytes,
-                ..
+                cache, directory, ..
             } => Ok(Whole {
-                cache: operations::stat(cache, directory, *capacity_bytes, origins)?,
+                cache: operations::stat(cache, directory, origins)?,
                 server: None,
             }),
         }

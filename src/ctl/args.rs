@@ -52,9 +52,8 @@ pub struct Options {
     /// A cache option; can be repeated
     ///
     /// Options in CACHEFS_OPTIONS, separated by commas, come before these.
-    /// The limit of the directory, capacity_bytes, is not kept in it: give the
-    /// one that its other users have. Without it, the limit is the default,
-    /// or what the directory holds now, if that is more.
+    /// The limit of the directory, capacity_bytes, is kept in it: without it, the limit is
+    /// what was last asked for.
     #[arg(short = 'o', value_name = "KEY=VALUE")]
     pub options: Vec<String>,
 }

@@ -160,8 +160,7 @@ impl Context {
             true => Some(self.place(&cache)?.into_parts()),
             false => None,
         };
-        let capacity = self.config.completed()?.capacity_bytes;
-        Ok(Access::of_directory(cache, &self.cache, capacity, origin))
+        Ok(Access::of_directory(cache, &self.cache, origin))
     }
 
     /// Opens the origin.

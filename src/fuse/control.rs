@@ -29,7 +29,6 @@ pub fn start(daemon: &Arc<Daemon>) -> io::Result<Server> {
         directory: settings.cache_dir.clone(),
         root: settings.origin.clone(),
         mountpoint: Some(settings.mountpoint.clone()),
-        capacity_bytes: settings.config.capacity_bytes,
     };
     let commands = Commands::start(Mounted(Arc::clone(daemon)), about)?;
     Server::start(place, Arc::new(Control(commands)))

@@ -93,7 +93,8 @@ fn the_cache_is_told_by_origin_and_by_object() {
     let scene = scene();
     scene.warm();
     let path = scene.directory.path().join("cache");
-    let of = operations::stat(&scene.cache, &path, 1 << 30, true).unwrap();
+    let of = operations::stat(&scene.cache, &path, true).unwrap();
+    assert_eq!(of.capacity_bytes, scene.cache.capacity_bytes());
     assert_eq!((of.cached_objects, of.state.as_str()), (1, "normal"));
     assert_eq!(of.origins[0].bytes_present, SIZE);
     let mut entries = Vec::new();

@@ -198,11 +198,6 @@ impl Accounts {
         }
     }
 
-    /// Bytes that all objects together may take.
-    pub(crate) fn capacity_bytes(&self) -> u64 {
-        self.capacity_blocks.saturating_mul(BLOCK_BYTES)
-    }
-
     /// Objects that it may have at most.
     pub(crate) fn objects_max(&self) -> u64 {
         self.table.sizes().objects_max

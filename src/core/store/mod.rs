@@ -281,6 +281,10 @@ impl Store {
         Bitmap::map(metadata.as_fd(), header.regions(), self.elsewhere())
     }
 
+    pub(crate) fn capacity_bytes(&self) -> u64 {
+        self.directory.capacity_bytes
+    }
+
     pub(crate) fn chunk_bytes(&self) -> u64 {
         self.directory.chunk_bytes
     }

@@ -52,7 +52,7 @@ impl Store {
     /// Whether the cold chunks of an object are worth more than their trouble.
     pub(super) fn is_very_large(&self, entry: &Entry) -> bool {
         let bytes = taken(entry);
-        bytes >= TRIM_BYTES_MIN && bytes >= self.accounts.capacity_bytes() / TRIM_SHARE_MAX
+        bytes >= TRIM_BYTES_MIN && bytes >= self.capacity_bytes() / TRIM_SHARE_MAX
     }
 
     /// Takes the cold chunks of an object off the disk. For the evictor.

@@ -45,7 +45,6 @@ pub fn run(context: &Context, args: &Agent) -> Outcome {
         directory,
         root,
         mountpoint: None,
-        capacity_bytes: context.config.capacity_bytes,
     };
     let opened = Opened { cache, origin };
     let inner = Arc::new(Inner {

@@ -64,11 +64,7 @@ fn write_cache(out: &mut impl Write, whole: &Whole) -> std::io::Result<()> {
         show::count(report.cached_objects, "object")
     )?;
     let limit = BinaryBytes(report.capacity_bytes);
-    let of = match whole.server {
-        Some(_) => "of the daemon",
-        None => "of this command",
-    };
-    writeln!(out, "capacity  {limit} ({of}: -o capacity_bytes)")?;
+    writeln!(out, "capacity  {limit} (-o capacity_bytes)")?;
     for origin in &report.origins {
         let name = show::text(&origin.origin);
         let (present, size) = (

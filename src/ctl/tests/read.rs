@@ -99,8 +99,8 @@ fn stat_tells_of_files() {
 fn stat_tells_of_the_cache() {
     let scene = Scene::new();
     scene.file("file", &noise(1 << 20));
-    scene.succeed(&["warm", "file", "-o", "engine=psync"]);
-    let json = scene.json(&["stat", "-o", "engine=psync", "-o", "capacity_bytes=1T"]);
+    scene.succeed(&["warm", "file", "-o", "capacity_bytes=1T"]);
+    let json = scene.json(&["stat", "-o", "engine=psync"]);
     assert_eq!(json["state"], "normal");
     assert_eq!(json["engine"], "psync");
     assert_eq!(json["capacity_bytes"], 1_u64 << 40);
