@@ -19,6 +19,7 @@ mod qos;
 mod random;
 mod scenarios;
 mod sharing;
+mod slot_damage;
 mod volume;
 
 /// Expands each scenario into a test per door and engine; new objects are direct

@@ -79,11 +79,11 @@ impl Store {
     /// An object is not in use any more in this process. If nobody else uses it, what it
     /// takes is counted: less than was written where that was compressed or given up.
     pub(super) fn closed(&self, object: &Object, metadata: &OwnedFd) {
-        let filling = |handle: &_| self.accounts.is_filling(*handle);
-        let Some(handle) = object.account.filter(filling) else {
+        let (key, nonce) = (object.key, object.header.nonce);
+        // Not the slot that it had when it was opened, which may have been damaged.
+        let Some(handle) = self.accounts.uncounted(key, nonce) else {
             return;
         };
-        let (key, nonce) = (object.key, object.header.nonce);
         // Whoever closes does not wait; what is left is counted by the next one.
         let Ok(_bucket) = self.lock_bucket_within(key.0[0], 0) else {
             return;
@@ -91,7 +91,9 @@ impl Store {
         if sys::try_lock(metadata.as_fd(), Lock::Exclusive).is_err() {
             return;
         }
-        self.count(handle, key, nonce, metadata);
+        if let Some(found) = self.found(&object.header, metadata) {
+            self.accounts.put_right(handle, &found);
+        }
         // Whoever gets the bucket next must find it unlocked.
         if let Err(errno) = sys::try_lock(metadata.as_fd(), Lock::Shared) {
             tracing::warn!("an object stays locked until it is closed: {errno}");
