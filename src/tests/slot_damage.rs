@@ -18,6 +18,7 @@ const BEGUN: u64 = 192;
 const USED: u64 = 128;
 const PROCESS: u64 = 1024 + 99 * 8;
 /// Of a slot.
+const KEY: u64 = 0;
 const NONCE: u64 = 16;
 const STATE: u64 = 24;
 /// Of a state.
@@ -195,6 +196,34 @@ fn a_table_that_nobody_could_look_at_undisturbed_is_looked_at_again() {
         over.store(true, Ordering::Relaxed);
         is_put_right(&scene, &place);
     });
+}
+
+#[test]
+fn an_object_whose_slot_has_another_key_is_found_again_when_that_is_evicted() {
+    damaged_and_evicted(|damage, slot| damage.change(slot + KEY, |key| key ^ 1 << 5));
+}
+
+#[test]
+fn an_object_whose_slot_has_another_nonce_is_evicted_in_its_place() {
+    damaged_and_evicted(|damage, slot| damage.change(slot + NONCE, |nonce| nonce ^ 1 << 5));
+}
+
+/// Damages slots of objects that nobody asks for again, so that no sum is wrong, and
+/// then stores as much as there is room for.
+fn damaged_and_evicted(damaged: impl Fn(&Damage, u64)) {
+    let place = Place::new();
+    leave_with(&place, 3);
+    let damage = Damage::of(&place);
+    for slot in damage.slots() {
+        damaged(&damage, slot);
+    }
+    let scene = open(&place, &config());
+    for number in 10..60 {
+        read(&scene.cache, &scene.origin, &number.to_string());
+    }
+    is_put_right(&scene, &place);
+    let used = disk_usage(&place.cache());
+    assert!(used <= CAPACITY + 16 * 4096, "{used}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use crate::sys;
 use parking_lot::MutexGuard;
 use rustix::fs::OFlags;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Inodes that an object takes.
@@ -268,7 +269,7 @@ impl Store {
 
     /// Removes an object unless somebody uses it: then its turn comes later.
     fn evict(&self, entry: &Entry) -> bool {
-        let evicted = self.try_evict(entry.key, entry.nonce);
+        let evicted = self.try_evict(entry);
         if evicted {
             self.accounts.evicted(entry);
             self.counters.evictions.add(1);
@@ -278,11 +279,14 @@ impl Store {
         evicted
     }
 
-    fn try_evict(&self, key: Key, nonce: u64) -> bool {
+    fn try_evict(&self, entry: &Entry) -> bool {
+        let (key, nonce) = (entry.key, entry.nonce);
         self.forget_unsynced(nonce);
         let Ok(_bucket) = self.lock_bucket_within(key.0[0], EVICTOR_WAIT_MS_MAX) else {
             return false;
         };
+        // Else another object has its key now.
+        let is_same = self.accounts.table().get(entry.handle).is_some();
         let name = key.metadata_name();
         match self.openat(&name, OFlags::RDWR | OFlags::CLOEXEC) {
             Ok(metadata) => {
@@ -290,9 +294,21 @@ impl Store {
                     return false;
                 }
                 let current = read_header(&metadata).ok().flatten();
-                if current.is_none_or(|header| header.nonce == nonce) {
+                let other = current
+                    .map(|header| header.nonce)
+                    .filter(|one| *one != nonce);
+                if other.is_none() || is_same {
                     self.unlink(&name);
                 }
+                if let Some(other) = other.filter(|_| is_same) {
+                    tracing::warn!("the slot of {name} was damaged");
+                    self.unlink(&key.data_name(other));
+                }
+            }
+            // An object without a slot may be the one that this slot was of.
+            Err(Errno::NOENT) if is_same => {
+                self.accounts.table().died().store(1, Ordering::Release);
+                self.keeper.ring();
             }
             Err(Errno::NOENT) => {}
             Err(errno) => {
