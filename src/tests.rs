@@ -20,6 +20,7 @@ mod random;
 mod scenarios;
 mod sharing;
 mod slot_damage;
+mod verifying_beside;
 mod volume;
 
 /// Expands each scenario into a test per door and engine; new objects are direct
