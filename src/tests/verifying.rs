@@ -3,7 +3,7 @@
 
 use super::door::Place;
 use super::origin::grow_old;
-use super::scenarios::reboots::{all, damage, open as open_file, reboot};
+use super::scenarios::reboots::{all, damage, open as open_file};
 use super::sharing::{CAPACITY, SIZE, Scene, agrees, config, is_complete, open, read, wait_until};
 use cachefs_core::{Cache, Config, OriginOptions};
 use std::os::fd::AsRawFd;
@@ -203,31 +203,59 @@ fn a_chunk_that_cannot_be_read_is_dropped_and_counted_as_the_devices() {
 #[test]
 fn holes_are_not_read() {
     let place = Place::new();
+    leave_sparse(&place, SIZE);
+    let cache = Cache::open(&place.cache(), &config()).unwrap();
+    let found = cache.verify(|_| true).unwrap();
+    assert_eq!((found.objects, found.bytes), (1, SIZE / CHUNKS));
+}
+
+/// Leaves the file "sparse" of so many bytes, of which few are no hole.
+fn leave_sparse(place: &Place, size: u64) {
     let file = std::fs::File::create(place.origin().join("sparse")).unwrap();
-    file.set_len(SIZE).unwrap();
-    file.write_all_at(b"data", SIZE / 2).unwrap();
+    file.set_len(size).unwrap();
+    file.write_all_at(b"data", size / 2).unwrap();
     file.sync_all().unwrap();
     grow_old();
     let cache = Cache::open(&place.cache(), &config()).unwrap();
     let origin = cache.open_directory(&place.origin(), &OriginOptions::default());
     let file = origin.unwrap().open(b"sparse").unwrap();
     file.fill(0, u64::MAX, |_, _| true).unwrap();
-    let found = cache.verify(|_| true).unwrap();
-    assert_eq!((found.objects, found.bytes), (1, SIZE / CHUNKS));
+    assert!(file.residency().complete);
+}
+
+/// Whoever opens that finds nothing of it, and reads what the origin has.
+fn is_made_anew(place: &Place, size: u64) {
+    let cache = Cache::open(&place.cache(), &config()).unwrap();
+    let origin = cache.open_directory(&place.origin(), &OriginOptions::default());
+    let file = origin.unwrap().open(b"sparse").unwrap();
+    assert_eq!(file.residency().chunks_present, 0);
+    let mut bytes = [0; 4];
+    assert_eq!(file.read_at(&mut bytes, size / 2).unwrap(), 4);
+    assert_eq!(&bytes, b"data");
+    assert_eq!(cache.stats().device_read_errors, 0);
 }
 
 #[test]
-fn what_was_dropped_does_not_come_back_with_another_boot() {
-    let place = Place::new();
-    // What is synced is believed after a boot.
-    leave(&place);
-    damage(&open_file(&all(&place.cache(), ".data")[0]), 0);
-    let scene = open(&place, &config());
-    let found = scene.cache.verify(|_| true).unwrap();
-    assert_eq!(found.chunks_dropped, 1);
-    drop(scene);
-    reboot(&place.cache());
-    let scene = open(&place, &config());
-    read(&scene.cache, &scene.origin, "file");
-    assert_eq!(scene.cache.stats().bytes_from_origin, SIZE / CHUNKS);
+fn an_object_whose_metadata_were_cut_off_or_grew_is_made_anew() {
+    // Its checksums begin on the first page and do not end there.
+    let size = 2000 * SIZE / CHUNKS;
+    for length in [4096, 1 << 20] {
+        let place = Place::new();
+        leave_sparse(&place, size);
+        let metadata = open_file(&all(&place.cache(), ".meta")[0]);
+        assert!(metadata.metadata().unwrap().len() > 4096);
+        metadata.set_len(length).unwrap();
+        is_made_anew(&place, size);
+    }
+}
+
+#[test]
+fn an_object_whose_data_were_cut_off_or_grew_is_made_anew() {
+    for length in [0, SIZE - 1, SIZE + 1] {
+        let place = Place::new();
+        leave_sparse(&place, SIZE);
+        let data = open_file(&all(&place.cache(), ".data")[0]);
+        data.set_len(length).unwrap();
+        is_made_anew(&place, SIZE);
+    }
 }

@@ -446,7 +446,11 @@ mod tests {
         let mut walk = Walk::of(store, &object).unwrap();
         let key = walk.keys[0];
         assert!(walk.open(store, key).unwrap());
-        if !direct {
+        if direct {
+            // Whoever reads through the page cache finds these there.
+            let dirty = rustix::io::pwrite(object.data(), &[7; 4096], 0);
+            assert_eq!(dirty, Ok(4096));
+        } else {
             walk.reader.direct = None;
         }
         let read = read_by(|| while walk.step(store).unwrap().is_some() {});
