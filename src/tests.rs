@@ -19,7 +19,9 @@ mod qos;
 mod random;
 mod scenarios;
 mod sharing;
+mod slot_damage;
 mod trimming;
+mod verifying;
 mod volume;
 
 /// Expands each scenario into a test per door and engine; new objects are direct
@@ -118,7 +120,8 @@ scenarios! {
         a_completion_says_that_a_checksum_failed,
         a_fill_verifies_what_is_there_and_fetches_the_rest,
         torn_metadata_serves_no_wrong_byte, what_a_living_process_uses_is_not_taken_over;
-    verifying: damaged_chunks_are_found_and_fetched_again, damaged_metadata_cost_one_object;
+    verifying: damaged_chunks_are_found_and_fetched_again, damaged_metadata_cost_one_object,
+        what_another_boot_left_can_be_verified_before_its_use;
     limits: files_of_16_tib_are_cached_and_no_larger_ones,
         the_cache_stays_within_its_capacity, the_least_recently_opened_file_is_evicted,
         a_miss_says_that_there_was_no_room,
@@ -197,7 +200,8 @@ mod direct {
             a_file_that_changed_since_it_was_opened_is_copied_as_it_is,
             a_copy_that_is_cancelled_completes_once_and_can_go_on, readers_join_a_copy,
             processes_that_copy_one_file_agree, blocks_are_shared_where_the_file_system_can;
-        verifying: damaged_chunks_are_found_and_fetched_again;
+        verifying: damaged_chunks_are_found_and_fetched_again,
+            what_another_boot_left_can_be_verified_before_its_use;
         reboots: what_another_boot_left_is_verified_and_served,
             a_damaged_chunk_is_fetched_again_and_the_rest_stays,
             a_completion_says_that_a_checksum_failed,

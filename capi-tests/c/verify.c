@@ -1,6 +1,6 @@
 /*
  * A damaged chunk is found, dropped and fetched again; the search tells how far it is,
- * and ends when asked to.
+ * and ends when asked to. Damaged metadata cost their object once nobody has it open.
  */
 #define _XOPEN_SOURCE 700
 #include <ftw.h>
@@ -9,23 +9,26 @@
 
 enum { CHUNKS = 8, SIZE = CHUNKS * T_CHUNK, SEED = 81, DAMAGED = 3 };
 
-static char data_file[4096];
+static const char *suffix;
+static char found_file[4096];
 
 static int look(const char *path, const struct stat *status, int type, struct FTW *where) {
     const char *end = strrchr(path, '.');
     (void)status, (void)where;
-    if (type == FTW_F && end != NULL && strcmp(end, ".data") == 0) {
-        CHECK(data_file[0] == 0);
-        snprintf(data_file, sizeof data_file, "%s", path);
+    if (type == FTW_F && end != NULL && strcmp(end, suffix) == 0) {
+        CHECK(found_file[0] == 0);
+        snprintf(found_file, sizeof found_file, "%s", path);
     }
     return 0;
 }
 
-static void damage(void) {
+/* Flips a bit of the only file of the cache whose name ends so. */
+static void damage(const char *end, off_t offset) {
     unsigned char byte;
-    const off_t offset = DAMAGED * T_CHUNK + 77;
+    suffix = end;
+    found_file[0] = 0;
     CHECK_EQ(nftw(t_path("cache"), look, 8, FTW_PHYS), 0);
-    int fd = open(data_file, O_RDWR | O_CLOEXEC);
+    int fd = open(found_file, O_RDWR | O_CLOEXEC);
     CHECK(fd >= 0);
     CHECK_EQ(pread(fd, &byte, 1, offset), 1);
     byte ^= 1;
@@ -70,7 +73,7 @@ int main(void) {
     CHECK_EQ(told.last.bytes, SIZE);
 
     /* Cancelled before it comes to the damage, which stays. */
-    damage();
+    damage(".data", DAMAGED * T_CHUNK + 77);
     told = (struct told){.cancel_at = 2};
     CHECK_ERROR(cachefs_verify(cache, tell, &told, &found), -ECANCELED);
     CHECK_EQ(told.calls, 2);
@@ -85,6 +88,21 @@ int main(void) {
     CHECK_SOON(t_residency(file).chunks_present == CHUNKS);
     CHECK_OK(cachefs_verify(cache, NULL, NULL, NULL));
     CHECK_EQ(t_statistics(cache).chunks_dropped, 1);
+
+    damage(".meta", 20);
+    CHECK_OK(cachefs_verify(cache, NULL, NULL, &found));
+    CHECK_EQ(found.busy, 1);
+    CHECK_EQ(found.objects_dropped, 0);
+    cachefs_file_close(file);
+    cachefs_origin_close(origin);
+    cachefs_cache_close(cache);
+    cache = t_cache_open();
+    CHECK_OK(cachefs_verify(cache, NULL, NULL, &found));
+    CHECK_EQ(found.objects_dropped, 1);
+    CHECK_EQ(found.objects + found.busy, 0);
+    origin = t_origin_open_dir(cache);
+    file = t_file_open(origin, "file");
+    CHECK_READ(file, SIZE, SEED, SIZE, 0);
 
     CHECK_ERROR(cachefs_verify(NULL, NULL, NULL, NULL), -EINVAL);
     found.struct_size = 4;

@@ -5,6 +5,7 @@ use super::core_door::SimDoor;
 use super::door::{Door, LIMIT, Place, QueueDoor, Settings, WAYS, Way};
 use super::origin::{byte_at, content, write_file};
 use super::random::Random;
+use super::scenarios::reboots::{all, damage, open};
 use cachefs_core::{
     CustomOrigin, EngineChoice, Errno, Faults, File, Manners, Origin, OriginRead, Rates,
     Simulation, TAG_BYTES_MAX, VersionToken,
@@ -459,6 +460,60 @@ fn what_was_synced_outlives_a_crash_of_the_host() {
         assert_eq!(stats.bytes_from_origin, 0);
         assert_eq!((stats.chunks_verified, stats.chunks_dropped), (0, 0));
     }
+}
+
+/// Leaves a host with all files cached and synced, and one bit of a file wrong since.
+fn synced_and_damaged(place: &Place, settings: &Settings) -> Simulation {
+    write_files(&place.origin());
+    let host = Simulation::new(Random::new().next());
+    let cache = SimDoor::<false>::on(&place.cache(), settings, &host).unwrap();
+    let origin = cache.directory(&place.origin()).unwrap();
+    for file in open_all(&cache, &origin) {
+        cache.fill(&file, &mut |_, _| true).unwrap();
+    }
+    drop((origin, cache));
+    damage(&open(&all(&place.cache(), ".data")[0]), 1);
+    host
+}
+
+fn of_reads() -> Settings {
+    Settings {
+        chunk_bytes: CHUNK_BYTES,
+        // Reads and writes, so that each chunk has a checksum.
+        copy_method: 3,
+        ..Settings::new(EngineChoice::Auto)
+    }
+}
+
+#[test]
+fn a_chunk_that_was_dropped_does_not_come_back_with_a_crash_of_the_host() {
+    let (place, settings) = (Place::new(), of_reads());
+    let host = synced_and_damaged(&place, &settings);
+    let cache = SimDoor::<false>::on(&place.cache(), &settings, &host).unwrap();
+    assert_eq!(cache.verify().unwrap().chunks_dropped, 1);
+    drop(cache);
+    host.crash();
+    let cache = SimDoor::<false>::on(&place.cache(), &settings, &host).unwrap();
+    let origin = cache.directory(&place.origin()).unwrap();
+    for (number, file) in open_all(&cache, &origin).iter().enumerate() {
+        serves_the_origin(&cache, file, number);
+    }
+    let stats = cache.stats();
+    assert!((1..=CHUNK_BYTES).contains(&stats.bytes_from_origin));
+    assert_eq!(stats.chunks_verified, 0, "the others are durable");
+}
+
+#[test]
+fn a_chunk_that_cannot_be_dropped_for_good_costs_its_object() {
+    let (place, settings) = (Place::new(), of_reads());
+    let host = synced_and_damaged(&place, &settings);
+    let cache = SimDoor::<false>::on(&place.cache(), &settings, &host).unwrap();
+    host.fail_syncs(true);
+    assert!(cache.verify().is_err());
+    assert!(!cache.is_normal());
+    host.fail_syncs(false);
+    assert_eq!(all(&place.cache(), ".meta").len(), SIZES.len() - 1);
+    assert_eq!(all(&place.cache(), ".data").len(), SIZES.len() - 1);
 }
 
 #[test]

@@ -14,13 +14,13 @@ use std::time::{Duration, Instant};
 
 const KIB: u64 = 1 << 10;
 const CHUNK: u64 = 64 * KIB;
-const SIZE: u64 = 4 * CHUNK;
-const CAPACITY: u64 = 4 << 20;
+pub(super) const SIZE: u64 = 4 * CHUNK;
+pub(super) const CAPACITY: u64 = 4 << 20;
 /// Where the slot table is, and the lock of whoever evicts: see docs/format.md.
-const TABLE: &str = "slots";
+pub(super) const TABLE: &str = "slots";
 const EVICTOR: i64 = 1 << 62;
 
-fn config() -> Config {
+pub(super) fn config() -> Config {
     Config {
         capacity_bytes: CAPACITY,
         chunk_bytes: CHUNK,
@@ -32,12 +32,12 @@ fn config() -> Config {
 }
 
 /// A cache with an origin whose files are all alike.
-struct Scene {
-    origin: Origin,
-    cache: Cache,
+pub(super) struct Scene {
+    pub(super) origin: Origin,
+    pub(super) cache: Cache,
 }
 
-fn open(place: &Place, config: &Config) -> Scene {
+pub(super) fn open(place: &Place, config: &Config) -> Scene {
     let cache = Cache::open(&place.cache(), config).unwrap();
     let origin = origin(&cache, "code", &OriginOptions::default());
     Scene { origin, cache }
@@ -49,7 +49,7 @@ fn origin(cache: &Cache, name: &str, options: &OriginOptions) -> Origin {
 }
 
 /// Has a file kept, if there is room for it, and reads all of it.
-fn read(cache: &Cache, origin: &Origin, name: &str) -> File {
+pub(super) fn read(cache: &Cache, origin: &Origin, name: &str) -> File {
     let file = origin.open(name.as_bytes()).unwrap();
     // Unlike a read, a fill ends when everything is written.
     let filled = file.fill(0, u64::MAX, |_, _| true);
@@ -65,7 +65,7 @@ fn read(cache: &Cache, origin: &Origin, name: &str) -> File {
     file
 }
 
-fn is_complete(origin: &Origin, name: &str) -> bool {
+pub(super) fn is_complete(origin: &Origin, name: &str) -> bool {
     origin.open(name.as_bytes()).unwrap().residency().complete
 }
 
@@ -83,7 +83,7 @@ pub(crate) fn disk_usage(cache: &Path) -> u64 {
     files.into_values().sum()
 }
 
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+pub(super) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let limit = Instant::now() + LIMIT;
     while !done() {
         assert!(Instant::now() < limit, "never: {what}");
@@ -273,6 +273,8 @@ fn who_cannot_evict_passes_reads_by() {
 fn a_damaged_table_never_gives_a_wrong_byte_and_is_put_right() {
     let mut random = Random::new();
     for round in 0..12 {
+        // Each is damage of another kind: a failure has to tell which.
+        eprintln!("round {round}");
         let place = Place::new();
         let directory = place.cache();
         {

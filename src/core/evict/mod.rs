@@ -224,17 +224,44 @@ impl Accounts {
         self.table.find(key).map(|entry| entry.nonce)
     }
 
-    /// An object takes so many bytes, and nothing of it is reserved.
-    pub(crate) fn counted(&self, handle: Handle, bytes: u64) {
-        let blocks = blocks_of(bytes);
-        let counted = |state: State| state.with_blocks(blocks).with_filling(false);
-        self.table.update(handle, counted);
+    /// Has the slot of an object say what its files do, whatever it said before. For
+    /// whoever has the object locked against all its users, so that nothing is reserved.
+    pub(crate) fn put_right(&self, handle: Handle, found: &Newcomer<'_>) {
+        let Some(before) = self.table.get(handle).map(|entry| entry.state) else {
+            return;
+        };
+        let (origin, blocks) = (self.table.origin(found.origin), blocks_of(found.bytes));
+        let change = |state: State| {
+            let state = state.with_origin(origin).with_pinned(found.pinned);
+            state.with_blocks(blocks).with_filling(false)
+        };
+        let after = self.table.update(handle, change);
+        if let Some(after) = after.filter(|after| before.is_pinned() && !after.is_pinned()) {
+            self.table.enter(after.is_long(), handle);
+        }
     }
 
-    /// Whether room was reserved for it since it was counted.
-    pub(crate) fn is_filling(&self, handle: Handle) -> bool {
-        let entry = self.table.get(handle);
-        entry.is_some_and(|entry| entry.state.is_filling())
+    /// The same of an object that others use. What they have reserved is not told from
+    /// damage, so between what it takes and what all of it would, the slot is believed
+    /// until it is counted; so is whether it is pinned.
+    pub(crate) fn put_right_in_use(&self, handle: Handle, found: &Newcomer<'_>, bytes_max: u64) {
+        let origin = self.table.origin(found.origin);
+        let least = blocks_of(found.bytes);
+        let most = blocks_of(bytes_max).max(least);
+        let change = |state: State| {
+            let blocks = state.blocks().clamp(least, most);
+            let state = state.with_origin(origin).with_blocks(blocks);
+            state.with_filling(true)
+        };
+        self.table.update(handle, change);
+    }
+
+    /// The slot of an object that has to be counted once nobody uses it: room was
+    /// reserved for it, or nobody knows.
+    pub(crate) fn uncounted(&self, key: Key, nonce: u64) -> Option<Handle> {
+        let known = self.known(key, nonce);
+        let known = known.filter(|entry| entry.state.is_filling());
+        known.map(|entry| entry.handle)
     }
 
     /// An object was found to take so many bytes less than before.

@@ -9,7 +9,7 @@
 //! and wherever it is found, they still are.
 
 use super::layout::{BOOT_OFFSET, Bits, Geometry, MODE_OFFSET, Regions};
-use crate::error::{Context, Result};
+use crate::error::{Context, Errno, Result};
 use crate::sys::Mapped;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
@@ -161,6 +161,15 @@ impl Bitmap {
 
     pub(crate) fn is_pinned(&self) -> bool {
         u64::from_le(self.mode().load(Ordering::Acquire)) & PINNED != 0
+    }
+
+    /// The same of a metadata file that is not mapped.
+    pub(super) fn is_pinned_in(metadata: BorrowedFd<'_>) -> std::result::Result<bool, Errno> {
+        let mut mode = [0; 8];
+        match rustix::io::pread(metadata, &mut mode, MODE_OFFSET as u64)? {
+            8 => Ok(u64::from_le_bytes(mode) & PINNED != 0),
+            _ => Err(Errno::NODATA),
+        }
     }
 
     /// It is not any more, if every chunk is present.

@@ -3,6 +3,7 @@
 
 use super::Store;
 use super::repair::Repair;
+use crate::evict::Handle;
 use crate::limits::KEEP_MS;
 use crate::upkeep::{Chore, Reminder, Upkeep};
 use once_cell::sync::OnceCell;
@@ -24,6 +25,7 @@ impl Keeper {
         let chore = Keeping {
             store: Arc::downgrade(store),
             repair: Some(Repair::new(true)),
+            rest: Rest::new(),
         };
         let reminder = self.reminder.set(upkeep.add(chore));
         assert!(reminder.is_ok(), "it is begun once");
@@ -58,6 +60,51 @@ struct Keeping {
     store: Weak<Store>,
     /// What is not done of a repair.
     repair: Option<Repair>,
+    rest: Rest,
+}
+
+/// What repairs have found in use, until it was counted. Whoever closes it does that,
+/// but for one that was closing it at that moment, or had it open only to sync it.
+struct Rest {
+    handles: Vec<Handle>,
+    tries: u32,
+    next: Instant,
+}
+
+impl Rest {
+    fn new() -> Self {
+        Self {
+            handles: Vec::new(),
+            tries: 0,
+            next: Instant::now(),
+        }
+    }
+
+    fn extend(&mut self, handles: Vec<Handle>) {
+        self.handles.extend(handles);
+        self.tries = 0;
+        self.next = later();
+    }
+
+    /// Counts those that nobody uses any more, when it is time to. Says when that is next.
+    fn count(&mut self, store: &Store) -> Option<Instant> {
+        if self.handles.is_empty() {
+            return None;
+        }
+        let now = Instant::now();
+        if now >= self.next {
+            let table = store.accounts.table();
+            self.handles.retain(|handle| {
+                let entry = table.get(*handle);
+                let uncounted = entry.filter(|entry| entry.state.is_filling());
+                uncounted.is_some_and(|entry| !store.count_unused(&entry))
+            });
+            // Some may be in use for days.
+            self.tries += 1;
+            self.next = now + Duration::from_millis(KEEP_MS) * self.tries;
+        }
+        (!self.handles.is_empty()).then_some(self.next)
+    }
 }
 
 impl Chore for Keeping {
@@ -66,9 +113,9 @@ impl Chore for Keeping {
         store.keeper.told_now.store(false, Ordering::Release);
         store.keeper.told_later.store(false, Ordering::Release);
         store.membership.look_for_dead(store.accounts.table());
-        let due = self.repair(&store);
+        let due = [self.repair(&store), self.rest.count(&store)];
         store.cull(&|| stop.load(Ordering::Acquire));
-        due
+        due.into_iter().flatten().min()
     }
 
     fn finish(&mut self, _: Instant) {
@@ -90,7 +137,9 @@ impl Keeping {
             return Some(later());
         };
         if repair.go_on(store) {
-            self.repair = None;
+            let repair = self.repair.take();
+            self.rest
+                .extend(repair.map_or_else(Vec::new, Repair::in_use));
             return None;
         }
         Some(repair.next())

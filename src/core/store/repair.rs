@@ -7,9 +7,9 @@
 
 use super::layout::Header;
 use super::list::{buckets, data_in, key_in, names, open_bucket, open_object};
-use super::{Lock, STAT_BLOCK_BYTES, Store, newcomer, read_header};
+use super::{Bitmap, Lock, STAT_BLOCK_BYTES, Store, newcomer, on_disk, read_header};
 use crate::error::{Context, Errno, Error, Result};
-use crate::evict::{Entry, Handle, Standing};
+use crate::evict::{Entry, Handle, Newcomer, Standing};
 use crate::ids::Key;
 use crate::limits::{BUSY_MS_MAX, KEEP_MS, QUIET_MS, RECOUNT_PAUSES_MAX, REPAIR_NAMES};
 use crate::sys;
@@ -32,12 +32,15 @@ pub(super) struct Repair {
     all: bool,
     step: Step,
     entered: Entered,
+    /// What somebody used when it was looked at.
+    in_use: Vec<Handle>,
     /// When it goes on.
     next: Instant,
 }
 
 enum Step {
-    Begin,
+    /// Tries before this one.
+    Begin(u32),
     /// Names that are left, and the slots that there were.
     Buckets(Vec<String>, ByBucket),
     /// Slots that may have no file.
@@ -60,8 +63,9 @@ impl Repair {
             is_first,
             died: false,
             all: false,
-            step: Step::Begin,
+            step: Step::Begin(0),
             entered: Entered::new(),
+            in_use: Vec::new(),
             next: Instant::now(),
         }
     }
@@ -69,6 +73,12 @@ impl Repair {
     /// When there is more to do.
     pub(super) fn next(&self) -> Instant {
         self.next
+    }
+
+    /// What has to be counted once nobody uses it, in case whoever does was just closing
+    /// it and did not see that.
+    pub(super) fn in_use(self) -> Vec<Handle> {
+        self.in_use
     }
 
     /// Leaves it to others.
@@ -82,7 +92,7 @@ impl Repair {
     pub(super) fn go_on(&mut self, store: &Store) -> bool {
         self.next = Instant::now();
         self.step = match std::mem::replace(&mut self.step, Step::Done) {
-            Step::Begin => self.begin(store),
+            Step::Begin(tries) => self.begin(store, tries),
             Step::Buckets(names, slots) => self.look_at_bucket(store, names, slots),
             Step::Slots(slots) => self.look_at_slots(store, slots),
             Step::Count(tries) => self.count(store, tries),
@@ -91,13 +101,21 @@ impl Repair {
         matches!(self.step, Step::Done)
     }
 
-    fn begin(&mut self, store: &Store) -> Step {
+    fn begin(&mut self, store: &Store, tries: u32) -> Step {
         let table = store.accounts.table();
         self.died |= table.died().swap(0, Ordering::AcqRel) != 0;
         let is_known = || table.standing() == Standing::Known;
-        if self.is_first && !self.died && is_known() && table.is_sound() == Some(false) {
-            tracing::warn!("the slot table is damaged: it is compared with the directory");
-            table.stand(Standing::Unknown);
+        // Also after a death: whoever is killed hardly ever is in the middle of a change,
+        // and damage looks like somebody who died.
+        if (self.is_first || self.died) && is_known() {
+            match table.is_sound() {
+                Some(true) => {}
+                Some(false) => {
+                    tracing::warn!("the slot table is damaged: it is compared with the directory");
+                    table.stand(Standing::Unknown);
+                }
+                None => return self.try_again(Step::Begin(tries + 1), tries),
+            }
         }
         self.all = !is_known();
         if !self.died && !self.all {
@@ -119,8 +137,15 @@ impl Repair {
         count_filling(store);
         match buckets(&store.directory.objects) {
             Ok(names) => Step::Buckets(names, ByBucket::new(store)),
-            Err(error) => self.again(Step::Begin, &error),
+            Err(error) => self.again(Step::Begin(0), &error),
         }
+    }
+
+    /// There was too much going on, so many times before: each time waits a little
+    /// longer, since others wait while it is tried.
+    fn try_again(&mut self, step: Step, tries: u32) -> Step {
+        self.next += Duration::from_millis(QUIET_MS) * tries;
+        step
     }
 
     /// Waits a while after an error.
@@ -157,7 +182,9 @@ impl Repair {
             // Held for a moment each time: others make objects.
             let _lock = store.lock_bucket_of(number)?;
             for name in some {
-                self.entered.extend(look.at(name));
+                let looked = look.at(name);
+                self.entered.extend(looked.entered);
+                self.in_use.extend(looked.in_use);
             }
         }
         Ok(())
@@ -246,71 +273,105 @@ struct Look<'a> {
     all: bool,
 }
 
+/// What became of a name.
+#[derive(Default)]
+struct Looked {
+    entered: Option<(i64, Handle)>,
+    in_use: Option<Handle>,
+}
+
 impl Look<'_> {
-    fn at(&self, name: &str) -> Option<(i64, Handle)> {
+    fn at(&self, name: &str) -> Looked {
         if let Some(digits) = name.strip_suffix(".meta") {
-            return self.at_metadata(name, key_in(digits));
+            let key = key_in(digits);
+            let is_known = key.is_some_and(|key| self.slot_of(key).is_some());
+            if is_known && !self.all {
+                return Looked::default();
+            }
+            return self.at_metadata(name, key);
         }
-        let is_data = name.ends_with(".data");
-        let is_known = data_in(name).is_some_and(|(key, nonce)| {
-            let found = self.store.accounts.table().find(key);
-            found.is_some_and(|entry| entry.nonce == nonce)
-        });
-        if name.ends_with(".new") || is_data && !is_known {
+        if name.ends_with(".new") {
             self.remove(name);
         }
-        None
+        if name.ends_with(".data") {
+            return self.at_data(name);
+        }
+        Looked::default()
     }
 
-    fn at_metadata(&self, name: &str, key: Option<Key>) -> Option<(i64, Handle)> {
-        let accounts = &self.store.accounts;
-        let found = key.and_then(|key| accounts.table().find(key));
-        if found.is_some() && !self.all {
-            return None;
+    fn slot_of(&self, key: Key) -> Option<Entry> {
+        self.store.accounts.table().find(key)
+    }
+
+    fn at_data(&self, name: &str) -> Looked {
+        let Some((key, nonce)) = data_in(name) else {
+            self.remove(name);
+            return Looked::default();
+        };
+        if self.slot_of(key).is_some_and(|entry| entry.nonce == nonce) {
+            return Looked::default();
         }
+        let metadata_name = format!("{}.meta", key.hex());
+        match self.read(&metadata_name, key) {
+            // The slot is wrong, and not the file.
+            Ok(Some((header, _))) if header.nonce == nonce => {
+                return self.at_metadata(&metadata_name, Some(key));
+            }
+            Ok(_) => self.remove(name),
+            Err(errno) => tracing::warn!("cannot look into {metadata_name}: {errno}"),
+        }
+        Looked::default()
+    }
+
+    fn at_metadata(&self, name: &str, key: Option<Key>) -> Looked {
+        let accounts = &self.store.accounts;
+        let known = key.and_then(|key| self.slot_of(key));
         let read = key.map_or(Ok(None), |key| self.read(name, key));
-        let (header, metadata, bytes) = match read {
+        let (header, metadata) = match read {
             Ok(Some(read)) => read,
             Ok(None) => {
-                if let Some(entry) = found {
+                if let Some(entry) = known {
                     accounts.table().remove(entry.handle);
                 }
                 self.remove(name);
-                return None;
+                return Looked::default();
             }
             Err(errno) => {
                 tracing::warn!("cannot look into {name}: {errno}");
-                return None;
+                return Looked::default();
             }
         };
-        let stat = rustix::fs::fstat(&metadata).ok()?;
-        let nonce = header.nonce;
-        if let Some(entry) = found.filter(|entry| entry.nonce == nonce) {
-            if sys::try_lock(metadata.as_fd(), Lock::Exclusive).is_ok() {
-                // Anew: until it was locked, somebody may have filled and closed it.
-                let store = self.store;
-                store.count(entry.handle, entry.key, nonce, &metadata);
-            }
-            return None;
-        }
-        let bitmap = self.store.map(&header, &metadata);
-        let pinned = bitmap.is_ok_and(|bitmap| bitmap.is_pinned());
-        let entered = accounts.enter_unqueued(&newcomer(&header, bytes, pinned));
-        if entered.is_none() {
+        // Before its files are looked at: until it is locked, somebody may fill it.
+        let is_alone = sys::try_lock(metadata.as_fd(), Lock::Exclusive).is_ok();
+        let Some(found) = self.store.found(&header, &metadata) else {
+            return Looked::default();
+        };
+        let known = known.filter(|entry| entry.nonce == header.nonce);
+        let is_new = known.is_none();
+        let handle = match known {
+            Some(entry) => Some(entry.handle),
+            None => accounts.enter_unqueued(&found),
+        };
+        let Some(handle) = handle else {
             // There are more of them than there may be.
             self.remove(name);
-            self.store.unlink(&key?.data_name(nonce));
+            self.store.unlink(&found.key.data_name(header.nonce));
+            return Looked::default();
+        };
+        if is_alone {
+            accounts.put_right(handle, &found);
+        } else {
+            let bytes_max = header.file_bytes() + on_disk(header.token.size);
+            accounts.put_right_in_use(handle, &found, bytes_max);
         }
-        let time = stat.st_mtime.saturating_mul(1_000_000_000);
-        entered.map(|handle| (time.saturating_add(stat.st_mtime_nsec as i64), handle))
+        Looked {
+            entered: is_new.then(|| (time_of(&metadata), handle)),
+            in_use: (!is_alone).then_some(handle),
+        }
     }
 
-    /// The header of an object, and what its files take. None: it has not all of them.
-    fn read(
-        &self,
-        name: &str,
-        key: Key,
-    ) -> std::result::Result<Option<(Header, OwnedFd, u64)>, Errno> {
+    /// The header of an object. None: it is damaged, or has no data.
+    fn read(&self, name: &str, key: Key) -> std::result::Result<Option<(Header, OwnedFd)>, Errno> {
         let Some((header, metadata)) = open_object(&self.directory, name)? else {
             return Ok(None);
         };
@@ -319,12 +380,10 @@ impl Look<'_> {
         }
         let data_name = key.data_name(header.nonce);
         let objects = &self.store.directory.objects;
-        let data = match rustix::fs::statat(objects, data_name, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::NOENT) => return Ok(None),
-            other => other?,
-        };
-        let bytes = bytes_of(&data) + bytes_of(&rustix::fs::fstat(&metadata)?);
-        Ok(Some((header, metadata, bytes)))
+        match rustix::fs::statat(objects, data_name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => Ok(None),
+            other => other.map(|_| Some((header, metadata))),
+        }
     }
 
     fn remove(&self, name: &str) {
@@ -336,52 +395,67 @@ impl Look<'_> {
 }
 
 /// What a file takes on its disk.
-pub(super) fn bytes_of(stat: &Stat) -> u64 {
+fn bytes_of(stat: &Stat) -> u64 {
     stat.st_blocks as u64 * STAT_BLOCK_BYTES
+}
+
+/// When a file was last written, in nanoseconds; 0 where nobody knows.
+fn time_of(file: &OwnedFd) -> i64 {
+    rustix::fs::fstat(file).map_or(0, |stat| {
+        let seconds = stat.st_mtime.saturating_mul(1_000_000_000);
+        seconds.saturating_add(stat.st_mtime_nsec as i64)
+    })
 }
 
 impl Store {
     /// Counts what an object takes, unless somebody uses it: then whoever is the last
-    /// to close it does.
-    pub(super) fn count_unused(&self, entry: &Entry) {
+    /// to close it does. Whether it is done.
+    pub(super) fn count_unused(&self, entry: &Entry) -> bool {
         let Ok(_bucket) = self.lock_bucket_of(entry.key.0[0]) else {
-            return;
+            return false;
         };
         let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
-        match self.openat(&entry.key.metadata_name(), flags) {
-            Ok(metadata) => {
-                if sys::try_lock(metadata.as_fd(), Lock::Exclusive).is_err() {
-                    return;
-                }
-                match read_header(&metadata) {
-                    Ok(Some(header)) if header.nonce != entry.nonce => {
-                        self.drop_half(entry, header.nonce);
-                    }
-                    _ => self.count(entry.handle, entry.key, entry.nonce, &metadata),
-                }
+        let metadata = match self.openat(&entry.key.metadata_name(), flags) {
+            Ok(metadata) => metadata,
+            Err(Errno::NOENT) => {
+                drop_without_file(self, entry.handle.slot());
+                return true;
             }
-            Err(Errno::NOENT) => drop_without_file(self, entry.handle.slot()),
-            Err(errno) => tracing::debug!("an object cannot be counted: {errno}"),
+            Err(errno) => {
+                tracing::debug!("an object cannot be counted: {errno}");
+                return false;
+            }
+        };
+        if sys::try_lock(metadata.as_fd(), Lock::Exclusive).is_err() {
+            return false;
         }
+        let header = read_header(&metadata).ok().flatten();
+        let found = header.as_ref().map(|one| (one, self.found(one, &metadata)));
+        match found {
+            Some((header, Some(found))) if header.nonce == entry.nonce => {
+                self.accounts.put_right(entry.handle, &found);
+            }
+            // Whoever was about to make another object of it has died: see `trim`.
+            Some((header, None)) if header.nonce != entry.nonce => self.drop_half(entry),
+            _ => {}
+        }
+        true
     }
 
-    /// Whoever was about to make another object of this one has died.
-    fn drop_half(&self, entry: &Entry, before: u64) {
-        for nonce in [before, entry.nonce] {
-            self.unlink(&entry.key.data_name(nonce));
-        }
+    /// Removes what has metadata of one object and the data of another.
+    fn drop_half(&self, entry: &Entry) {
         self.unlink(&entry.key.metadata_name());
+        self.unlink(&entry.key.data_name(entry.nonce));
         self.accounts.table().remove(entry.handle);
     }
 
-    /// Counts what an object takes that nobody else uses.
-    pub(super) fn count(&self, handle: Handle, key: Key, nonce: u64, metadata: &OwnedFd) {
+    /// What the files of an object say of it. None: they cannot be looked at.
+    pub(super) fn found<'a>(&self, header: &'a Header, metadata: &OwnedFd) -> Option<Newcomer<'a>> {
         let objects = &self.directory.objects;
-        let name = key.data_name(nonce);
-        let data = rustix::fs::statat(objects, name, AtFlags::SYMLINK_NOFOLLOW);
-        if let (Ok(data), Ok(metadata)) = (data, rustix::fs::fstat(metadata)) {
-            let bytes = bytes_of(&data) + bytes_of(&metadata);
-            self.accounts.counted(handle, bytes);
-        }
+        let data_name = header.identity.key().data_name(header.nonce);
+        let data = rustix::fs::statat(objects, data_name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let bytes = bytes_of(&data) + bytes_of(&rustix::fs::fstat(metadata).ok()?);
+        let pinned = Bitmap::is_pinned_in(metadata.as_fd()).ok()?;
+        Some(newcomer(header, bytes, pinned))
     }
 }

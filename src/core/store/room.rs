@@ -14,6 +14,7 @@ use crate::sys;
 use parking_lot::MutexGuard;
 use rustix::fs::OFlags;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Inodes that an object takes.
@@ -80,11 +81,11 @@ impl Store {
     /// An object is not in use any more in this process. If nobody else uses it, what it
     /// takes is counted: less than was written where that was compressed or given up.
     pub(super) fn closed(&self, object: &Object, metadata: &OwnedFd) {
-        let filling = |handle: &_| self.accounts.is_filling(*handle);
-        let Some(handle) = object.account.filter(filling) else {
+        let (key, nonce) = (object.key, object.header.nonce);
+        // Not the slot that it had when it was opened, which may have been damaged.
+        let Some(handle) = self.accounts.uncounted(key, nonce) else {
             return;
         };
-        let (key, nonce) = (object.key, object.header.nonce);
         // Whoever closes does not wait; what is left is counted by the next one.
         let Ok(_bucket) = self.lock_bucket_within(key.0[0], 0) else {
             return;
@@ -92,7 +93,9 @@ impl Store {
         if sys::try_lock(metadata.as_fd(), Lock::Exclusive).is_err() {
             return;
         }
-        self.count(handle, key, nonce, metadata);
+        if let Some(found) = self.found(&object.header, metadata) {
+            self.accounts.put_right(handle, &found);
+        }
         // Whoever gets the bucket next must find it unlocked.
         if let Err(errno) = sys::try_lock(metadata.as_fd(), Lock::Shared) {
             tracing::warn!("an object stays locked until it is closed: {errno}");
@@ -283,7 +286,7 @@ impl Store {
                 return trimmed;
             }
         }
-        if !self.try_evict(entry.key, entry.nonce) {
+        if !self.try_evict(entry) {
             self.accounts.keep(entry);
             return Trimmed::Not;
         }
@@ -292,11 +295,14 @@ impl Store {
         Trimmed::Wholly
     }
 
-    fn try_evict(&self, key: Key, nonce: u64) -> bool {
+    fn try_evict(&self, entry: &Entry) -> bool {
+        let (key, nonce) = (entry.key, entry.nonce);
         self.forget_unsynced(nonce);
         let Ok(_bucket) = self.lock_bucket_within(key.0[0], EVICTOR_WAIT_MS_MAX) else {
             return false;
         };
+        // Else another object has its key now.
+        let is_same = self.accounts.table().get(entry.handle).is_some();
         let name = key.metadata_name();
         match self.openat(&name, OFlags::RDWR | OFlags::CLOEXEC) {
             Ok(metadata) => {
@@ -304,9 +310,21 @@ impl Store {
                     return false;
                 }
                 let current = read_header(&metadata).ok().flatten();
-                if current.is_none_or(|header| header.nonce == nonce) {
+                let other = current
+                    .map(|header| header.nonce)
+                    .filter(|one| *one != nonce);
+                if other.is_none() || is_same {
                     self.unlink(&name);
                 }
+                if let Some(other) = other.filter(|_| is_same) {
+                    tracing::warn!("the slot of {name} was damaged");
+                    self.unlink(&key.data_name(other));
+                }
+            }
+            // An object without a slot may be the one that this slot was of.
+            Err(Errno::NOENT) if is_same => {
+                self.accounts.table().died().store(1, Ordering::Release);
+                self.keeper.ring();
             }
             Err(Errno::NOENT) => {}
             Err(errno) => {

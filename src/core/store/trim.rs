@@ -78,7 +78,9 @@ impl Store {
         self.accounts.renew(entry.handle, nonce);
         match self.go_over(&found, &header) {
             Ok(metadata) => {
-                self.count(entry.handle, key, nonce, &metadata);
+                if let Some(now) = self.found(&header, &metadata) {
+                    self.accounts.put_right(entry.handle, &now);
+                }
                 self.accounts.keep(entry);
                 Trimmed::Partly
             }

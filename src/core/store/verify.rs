@@ -395,3 +395,80 @@ impl Chore for Pass {
         Some(Instant::now() + pause)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Cache, Config, OriginOptions};
+    use std::sync::atomic::Ordering;
+
+    const SIZE: u64 = 4 << 20;
+
+    /// Bytes that this thread has had from devices, if the kernel says so.
+    fn from_devices() -> Option<u64> {
+        let text = std::fs::read_to_string("/proc/thread-self/io").ok()?;
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("read_bytes: "));
+        line?.parse().ok()
+    }
+
+    /// What `body` has from devices.
+    fn read_by(body: impl FnOnce()) -> u64 {
+        let before = from_devices();
+        body();
+        from_devices().unwrap_or(0) - before.unwrap_or(0)
+    }
+
+    /// Bytes that come from the device when an object is verified all of whose pages are
+    /// in the page cache. None: this file system is in memory, or nobody counts.
+    fn verified(direct: bool) -> Option<u64> {
+        let place = tempfile::tempdir().unwrap();
+        let root = place.path().join("origin");
+        std::fs::create_dir(&root).unwrap();
+        std::fs::write(root.join("file"), vec![7; SIZE as usize]).unwrap();
+        std::thread::sleep(Duration::from_millis(30));
+        let cache = Cache::open(&place.path().join("cache"), &Config::default()).unwrap();
+        let origin = cache.open_directory(&root, &OriginOptions::default());
+        let file = origin.unwrap().open(b"file").unwrap();
+        file.fill(0, u64::MAX, |_, _| true).unwrap();
+        let data = std::fs::File::from(file.descriptor().unwrap());
+        data.sync_all().unwrap();
+        let cached = || {
+            let copied = std::io::copy(&mut &data, &mut std::io::sink());
+            assert_eq!(copied.unwrap(), SIZE);
+        };
+        rustix::fs::fadvise(&data, 0, None, Advice::DontNeed).unwrap();
+        if read_by(cached) < SIZE {
+            return None;
+        }
+        let store = file.0.origin.cache.store.as_ref().ok().unwrap();
+        let object = file.0.version().object.clone().unwrap();
+        let mut walk = Walk::of(store, &object).unwrap();
+        let key = walk.keys[0];
+        assert!(walk.open(store, key).unwrap());
+        // Pages that somebody has mapped stay: only past the page cache is there more.
+        let mapped = sys::Mapped::map(object.data().as_fd(), SIZE, false).unwrap();
+        if direct {
+            for offset in (0..SIZE).step_by(4096) {
+                mapped.word(offset).load(Ordering::Relaxed);
+            }
+        } else {
+            walk.reader.direct = None;
+        }
+        let read = read_by(|| while walk.step(store).unwrap().is_some() {});
+        assert_eq!(walk.found.bytes, SIZE);
+        Some(read)
+    }
+
+    #[test]
+    fn what_is_verified_is_read_from_the_device() {
+        assert!(verified(true).is_none_or(|read| read >= SIZE));
+    }
+
+    #[test]
+    fn what_is_verified_without_direct_io_is_read_from_the_device() {
+        // The kernel may keep a page that is in its hands at that moment.
+        assert!(verified(false).is_none_or(|read| read >= SIZE / 2));
+    }
+}

@@ -261,9 +261,10 @@ pub(crate) fn leases_stay_while_others_are_evicted<D: Door>(engine: EngineChoice
                 Ok(bytes) => assert_eq!(bytes, MIB),
                 Err(errno) => assert_eq!(errno, libc::ENOSPC),
             }
-            // Metadata of the objects that the three threads are making comes on top.
+            // Metadata of the objects that the three threads are making comes on top, and
+            // what the file system takes for a file that was written in many pieces.
             let held = cache.stats().cached_bytes;
-            assert!(held <= 4 * MIB + 3 * PAGE, "{held}");
+            assert!(held <= 4 * MIB + (3 + FILES) * PAGE, "{held}");
         }
         drop(end);
         lessees

@@ -9,6 +9,8 @@ use cachefs_core::{EngineChoice, Verification};
 use std::collections::HashSet;
 
 const CHUNK: u64 = 64 << 10;
+/// The number of the word of the option `copy_method`: reads and writes.
+const COPY_BY_READS: u64 = 3;
 /// The last chunk is short.
 const SIZES: [u64; 3] = [1, 9 * CHUNK - 77, 5 * CHUNK + 4097];
 
@@ -149,4 +151,48 @@ pub(crate) fn damaged_metadata_cost_one_object<D: Door>(engine: EngineChoice) {
             "{how}"
         );
     }
+}
+
+/// Of what another boot has left, a verification leaves nothing to be verified at the
+/// first use: what is right can be served, and what is wrong is known to be.
+pub(crate) fn what_another_boot_left_can_be_verified_before_its_use<D: Door>(engine: EngineChoice) {
+    let place = Place::new();
+    write_files(&place);
+    let mut settings = settings(engine);
+    // What is durable is not doubted, and the ring sees every byte.
+    (settings.durable, settings.copy_method) = (false, COPY_BY_READS);
+    let cache = D::open(&place.cache(), &settings).unwrap();
+    let origin = cache.directory(&place.origin()).unwrap();
+    fill(&cache, &origin);
+    drop(origin);
+    cache.close();
+    drop(cache);
+    let mut lost = 0;
+    for path in all(&place.cache(), ".data") {
+        let file = open(&path);
+        damage(&file, 0);
+        lost += CHUNK.min(file.metadata().unwrap().len());
+    }
+    reboot(&place.cache());
+    let cache = D::open(&place.cache(), &settings).unwrap();
+    let count = SIZES.len() as u64;
+    let found = cache.verify().unwrap();
+    assert_eq!(
+        (found.chunks_verified, found.chunks_dropped),
+        (chunks() - count, count)
+    );
+    let origin = cache.directory(&place.origin()).unwrap();
+    let present = (0..SIZES.len()).map(|number| {
+        let file = cache.file(&origin, number.to_string().as_bytes());
+        cache.residency(&file.unwrap()).chunks_present
+    });
+    assert_eq!(present.sum::<u64>(), chunks() - count);
+    let before = cache.stats();
+    assert_eq!(read_all(&cache, &origin), lost, "no more than that");
+    let after = cache.stats();
+    assert_eq!(
+        (after.chunks_verified, after.chunks_dropped),
+        (before.chunks_verified, before.chunks_dropped),
+        "once is enough"
+    );
 }

@@ -354,22 +354,28 @@ impl Table {
     /// counted before it is there, by whoever calls, so that they are never less than
     /// what is there. The others may be below zero for a moment: see [`count_of`].
     fn settle(&self, before: Option<State>, after: Option<State>, counted: bool) {
-        let of = |state: Option<State>, when: fn(State) -> bool| {
+        let of = |state: Option<State>, when: &dyn Fn(State) -> bool| {
             state.filter(|state| when(*state)).map_or(0, State::blocks)
         };
-        let moved = |word: &AtomicU64, when: fn(State) -> bool| {
+        let moved = |word: &AtomicU64, when: &dyn Fn(State) -> bool| {
             let (before, after) = (of(before, when), of(after, when));
             if after != before {
                 word.fetch_add(after.wrapping_sub(before), Ordering::AcqRel);
             }
         };
         if !counted {
-            moved(self.word(Word::Used), |_| true);
+            moved(self.word(Word::Used), &|_| true);
         }
-        moved(self.word(Word::ShortBlocks), |state| !state.is_long());
-        moved(self.word(Word::PinnedBlocks), State::is_pinned);
-        if let Some(state) = after.or(before) {
-            moved(self.origin_blocks(state.origin()), |_| true);
+        moved(self.word(Word::ShortBlocks), &|state| !state.is_long());
+        moved(self.word(Word::PinnedBlocks), &State::is_pinned);
+        let origins = [before, after].map(|state| state.map(State::origin));
+        for (index, origin) in origins.into_iter().enumerate() {
+            // One is of both, but where damage is put right.
+            if let Some(origin) = origin.filter(|_| index == 0 || origins[0] != origins[1]) {
+                moved(self.origin_blocks(origin), &|state| {
+                    state.origin() == origin
+                });
+            }
         }
     }
 

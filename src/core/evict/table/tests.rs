@@ -186,6 +186,26 @@ fn what_two_mappings_do_at_once_is_counted_right() {
 }
 
 #[test]
+fn blocks_go_with_their_object_to_another_origin() {
+    let table = table(64);
+    let state = State::default().with_blocks(5).with_origin(3);
+    let handle = table.insert(key(1), 1, state).unwrap();
+    table.limit_origin(3, 1, 0);
+    table.limit_origin(4, 1, 0);
+    assert_eq!(
+        (table.origin_excess(3, 0), table.origin_excess(4, 0)),
+        (4, 0)
+    );
+    table.update(handle, |state| state.with_origin(4).with_blocks(7));
+    assert_eq!(
+        (table.origin_excess(3, 0), table.origin_excess(4, 0)),
+        (0, 6)
+    );
+    table.remove(handle);
+    assert_eq!(table.origin_excess(4, 0), 0);
+}
+
+#[test]
 fn counts_that_a_dead_process_left_wrong_are_put_right() {
     let table = table(64);
     for number in 0..10 {
