@@ -215,6 +215,21 @@ impl<'a> Mounted<'a> {
                 file.read(index * chunk)?;
             }
         }
+        // Some may have passed by the cache, which fetches them once nobody reads.
+        let limit = Instant::now() + PATIENCE;
+        while access
+            .stat_file(DATA.as_ref())
+            .map_err(refused)?
+            .chunks_present
+            < wanted
+        {
+            self.bed.scratch.go_on()?;
+            if Instant::now() > limit {
+                let text = "what was read is not kept".to_owned();
+                return Err(Trouble::Failed(text));
+            }
+            std::thread::sleep(TICK);
+        }
         match self.is_complete()? {
             false => Ok(()),
             true => Err(Trouble::Failed(
