@@ -13,7 +13,7 @@ const CHUNK: u64 = 64 << 10;
 const CHUNKS: u64 = 64;
 const SIZE: u64 = CHUNKS * CHUNK;
 /// What has not been begun by then will not be before the next read.
-const REFUSED: Duration = Duration::from_secs(3);
+const QUIET: Duration = Duration::from_secs(1);
 
 /// A cache with one file, of a slow origin that counts.
 struct Stage<D: Door> {
@@ -88,10 +88,12 @@ impl<D: Door> Stage<D> {
     fn until_ahead(&self, read: u64) -> bool {
         let (begun, mut is_any) = (Instant::now(), false);
         until("chunks come by themselves", || {
-            let ahead = self.cache.stats().readahead_bytes / CHUNK;
+            let (stats, present) = (self.cache.stats(), self.present());
+            let ahead = stats.readahead_bytes / CHUNK;
             is_any = ahead > 0;
-            let is_over = is_any || begun.elapsed() > REFUSED;
-            is_over && self.present() == read + ahead
+            // A chunk that its reader had to wait for may count as ahead for a while.
+            let is_quiet = begun.elapsed() > QUIET && present == stats.origin_reads;
+            is_quiet || is_any && present == read + ahead
         });
         is_any
     }
