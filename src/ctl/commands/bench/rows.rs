@@ -203,7 +203,7 @@ pub static MOUNT_ROWS: [Row; 16] = [
 ];
 
 /// Those of the library for LD_PRELOAD.
-pub static PRELOAD_ROWS: [Row; 11] = [
+pub static PRELOAD_ROWS: [Row; 14] = [
     Row {
         name: "verify",
         title: "32 cached files of 4 KiB opened, read and closed, each verified",
@@ -255,8 +255,23 @@ pub static PRELOAD_ROWS: [Row; 11] = [
         run: |bed| preloaded::reads(bed, Memory::Cold, (true, 4 << 10, 1)),
     },
     Row {
+        name: "direct-1m",
+        title: "O_DIRECT reads of 1 MiB in order, one at a time",
+        run: |bed| preloaded::reads(bed, Memory::Direct, (false, 1 << 20, 1)),
+    },
+    Row {
+        name: "direct-1m-8",
+        title: "the same, 8 in flight",
+        run: |bed| preloaded::reads(bed, Memory::Direct, (false, 1 << 20, 8)),
+    },
+    Row {
+        name: "direct-4k",
+        title: "O_DIRECT reads of 4 KiB in no order, one at a time",
+        run: |bed| preloaded::reads(bed, Memory::Direct, (true, 4 << 10, 1)),
+    },
+    Row {
         name: "direct-4k-32",
-        title: "O_DIRECT reads of 4 KiB in no order, 32 in flight",
+        title: "the same, 32 in flight",
         run: |bed| preloaded::reads(bed, Memory::Direct, (true, 4 << 10, 32)),
     },
 ];
