@@ -4,6 +4,7 @@
 use crate::attach::{self, LinkName};
 use crate::errno::Kept;
 use crate::identity::{self, Identity, device_of};
+use crate::locks::Own;
 use crate::redirect::path_below;
 use crate::report::{self, What};
 use crate::settings::{self, PATH_BYTES_MAX};
@@ -21,12 +22,13 @@ pub enum Found {
     /// Not one of the cache.
     Other,
     /// Of the cache; the origin's file, opened anew.
-    Origin(OwnedFd),
+    Origin(Own),
     /// Of the cache, and the origin's file cannot be found any more.
     Lost,
 }
 
-/// The origin's file of a descriptor that this library may have redirected.
+/// The origin's file of a descriptor that this library may have redirected. Where the process
+/// has locks of it, that is given back: it would have to stay open anyway.
 pub fn origin_of(fd: i32) -> Found {
     if fd < 0 || settings::get().is_none() {
         return Found::Other;
@@ -42,7 +44,13 @@ pub fn origin_of(fd: i32) -> Found {
         Some(identity) => {
             let reopened = rustix::fs::fcntl_getfl(borrowed)
                 .and_then(|status| reopen(borrowed, &identity, status));
-            reopened.map_or(Found::Lost, Found::Origin)
+            match reopened {
+                Ok(origin) if origin.is_locked() => {
+                    move_to(&origin, fd).map_or(Found::Lost, |()| Found::Other)
+                }
+                Ok(origin) => Found::Origin(origin),
+                Err(_) => Found::Lost,
+            }
         }
     }
 }
@@ -75,8 +83,7 @@ pub fn origin_named(dir: i32, path: &CStr) -> Found {
     let Some(identity) = identity::of_path(&name, stat.st_mode, stat.st_ino) else {
         return Found::Other;
     };
-    let origin = reopen(data.as_fd(), &identity, flags).map(out_of_the_way);
-    origin.map_or(Found::Lost, Found::Origin)
+    reopen(data.as_fd(), &identity, flags).map_or(Found::Lost, Found::Origin)
 }
 
 /// What is opened while this is held is to have the lowest number.
@@ -87,7 +94,7 @@ fn out_of_the_way(fd: OwnedFd) -> OwnedFd {
 }
 
 /// By the path that the cache has noted: a descriptor does not tell by which it was opened.
-fn reopen(fd: BorrowedFd<'_>, identity: &Identity, status: OFlags) -> Result<OwnedFd, Errno> {
+fn reopen(fd: BorrowedFd<'_>, identity: &Identity, status: OFlags) -> Result<Own, Errno> {
     let settings = settings::get().ok_or(Errno::STALE)?;
     let attached = attach::get(settings).ok_or(Errno::STALE)?;
     let mut roots = attached.origins.iter().flatten();
@@ -112,10 +119,21 @@ fn reopen(fd: BorrowedFd<'_>, identity: &Identity, status: OFlags) -> Result<Own
     path.push(root.name())?;
     path.push(b"/")?;
     path.push(below)?;
-    let origin = rustix::fs::open(path.c_str(), status | OFlags::CLOEXEC, Mode::empty())?;
-    let stat = rustix::fs::fstat(&origin)?;
-    let is_same = root.device == device_of(&stat) && identity.is_of(&stat);
-    is_same.then_some(origin).ok_or(Errno::STALE)
+    // Before it is really opened: what has that name now may be anything, as a FIFO that
+    // waits for its writer.
+    let named = rustix::fs::open(path.c_str(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let stat = rustix::fs::fstat(&named)?;
+    if root.device != device_of(&stat) || !identity.is_of(&stat) {
+        return Err(Errno::STALE);
+    }
+    if status.contains(OFlags::PATH) {
+        return Ok(Own::new(out_of_the_way(named), stat));
+    }
+    // A name of a descriptor is a link.
+    let status = status.difference(OFlags::NOFOLLOW) | OFlags::CLOEXEC;
+    let name = LinkName::new(named.as_raw_fd());
+    let origin = rustix::fs::open(&*name, status, Mode::empty())?;
+    Ok(Own::new(origin, stat))
 }
 
 /// Has a descriptor be of the origin's file from now on, at the same offset. ESTALE: that
@@ -127,16 +145,21 @@ pub fn give_back(fd: i32) -> Result<(), Errno> {
         Found::Lost => return Err(Errno::STALE),
     };
     let _errno = Kept::new();
+    move_to(&origin, fd)
+}
+
+/// Has a number be one of the origin's file, at the offset that it has.
+fn move_to(origin: &Own, fd: i32) -> Result<(), Errno> {
     // SAFETY: it was open a moment ago; a number that is none gives EBADF.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
     let offset = rustix::fs::tell(borrowed)?;
-    rustix::fs::seek(&origin, SeekFrom::Start(offset))?;
+    rustix::fs::seek(origin, SeekFrom::Start(offset))?;
     let is_cloexec = rustix::io::fcntl_getfd(borrowed)?.contains(FdFlags::CLOEXEC);
     let mut dup = DupFlags::empty();
     dup.set(DupFlags::CLOEXEC, is_cloexec);
     // SAFETY: whoever uses the number now uses the same file by it afterwards.
     let mut target = unsafe { OwnedFd::from_raw_fd(fd) };
-    let replaced = rustix::io::dup3(&origin, &mut target, dup);
+    let replaced = rustix::io::dup3(origin, &mut target, dup);
     let _number = target.into_raw_fd();
     replaced?;
     report::count(What::GivenBack);

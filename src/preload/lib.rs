@@ -34,6 +34,7 @@ mod fill;
 mod give_back;
 mod hooks;
 mod identity;
+mod locks;
 mod real;
 mod redirect;
 mod report;

@@ -6,6 +6,7 @@ use crate::attach::{self, Attached, LinkName, Root};
 use crate::errno::Kept;
 use crate::fill;
 use crate::identity::{Identity, device_of};
+use crate::locks;
 use crate::report::{self, What};
 use crate::settings::{Mode, PATH_BYTES_MAX, Settings};
 use crate::text::Text;
@@ -84,24 +85,28 @@ pub enum Replaced {
     Closed,
 }
 
-/// Puts the cached file in the place of the origin's, which was opened just now, if it is
-/// whole. `trusted`: by this path it is to be opened without the origin from now on. errno
-/// does not change.
+/// An open that libc has done just now.
+#[derive(Clone, Copy)]
+pub struct Call<'a> {
+    pub settings: &'static Settings,
+    /// The C string that was opened.
+    pub path: *const c_char,
+    /// Of which origin that is, as [`Kind::Read`] has it.
+    pub place: Option<(usize, usize)>,
+    pub flags: i32,
+    /// By this path it is to be opened without the origin from now on.
+    pub trusted: Option<trust::Path<'a>>,
+}
+
+/// Puts the cached file in the place of the origin's, if it is whole. errno does not change.
 ///
 /// # Safety
-/// The path is the C string that was opened; the descriptor is of that, and nobody else
-/// knows its number yet.
-pub unsafe fn replace(
-    settings: &'static Settings,
-    fd: i32,
-    path: *const c_char,
-    place: Option<(usize, usize)>,
-    flags: i32,
-    trusted: Option<trust::Path<'_>>,
-) -> Replaced {
+/// The path is a C string; the descriptor is what the call gave, and nobody else knows its
+/// number yet.
+pub unsafe fn replace(fd: i32, call: Call<'_>) -> Replaced {
     let _errno = Kept::new();
     // SAFETY: the caller's.
-    let Some(opened) = (unsafe { Opened::find(settings, fd, path, place, flags, trusted) }) else {
+    let Some(opened) = (unsafe { Opened::find(fd, call) }) else {
         return Replaced::No;
     };
     if !opened.whole.is_marked() {
@@ -123,18 +128,10 @@ pub unsafe fn replace(
 ///
 /// # Safety
 /// As above, but that whoever knows the number does not use it yet.
-pub unsafe fn replace_in_place(
-    settings: &'static Settings,
-    fd: i32,
-    path: *const c_char,
-    place: Option<(usize, usize)>,
-    flags: i32,
-    trusted: Option<trust::Path<'_>>,
-) {
+pub unsafe fn replace_in_place(fd: i32, call: Call<'_>) {
     let _errno = Kept::new();
     // SAFETY: the caller's.
-    let opened = unsafe { Opened::find(settings, fd, path, place, flags, trusted) };
-    if let Some(opened) = opened {
+    if let Some(opened) = unsafe { Opened::find(fd, call) } {
         // SAFETY: the caller's.
         unsafe { opened.move_to(fd) };
     }
@@ -142,40 +139,34 @@ pub unsafe fn replace_in_place(
 
 /// A file of an origin that was opened.
 struct Asked<'a> {
-    settings: &'static Settings,
+    call: Call<'a>,
     attached: &'static Attached,
     fd: BorrowedFd<'a>,
-    inode: u64,
+    stat: Stat,
     token: VersionToken,
 }
 
 /// One of which all is in the cache.
 struct Opened<'a> {
-    settings: &'static Settings,
+    call: Call<'a>,
     attached: &'static Attached,
     root: &'static Root,
     stat: Stat,
-    flags: i32,
-    trusted: Option<trust::Path<'a>>,
     whole: Whole,
 }
 
 impl Asked<'_> {
     fn look(&self, root: &Root) -> Seen {
-        let key = FileKey::new(root.name(), self.inode);
+        let key = FileKey::new(root.name(), self.stat.st_ino);
         self.attached.peek.find(key, &self.token)
     }
 
     /// The root below which all of it is cached. Has it copied if there is none.
     ///
     /// # Safety
-    /// The path is the C string that was opened.
-    unsafe fn whole(
-        &self,
-        device: (u32, u32),
-        path: *const c_char,
-        place: Option<(usize, usize)>,
-    ) -> Option<(&'static Root, Whole)> {
+    /// The path of the call is a C string.
+    unsafe fn whole(&self) -> Option<(&'static Root, Whole)> {
+        let (place, device) = (self.call.place, device_of(&self.stat));
         let is_near = |root: &&Root| root.device == device;
         let all = || self.attached.origins.iter().flatten();
         let named = place.and_then(|(index, _)| self.attached.origins.get(index)?.as_ref());
@@ -199,7 +190,7 @@ impl Asked<'_> {
             }
         }
         // SAFETY: the caller's.
-        if unsafe { self.miss(root, path, place) }? {
+        if unsafe { self.miss(root) }? {
             seen = self.look(root);
         }
         match seen {
@@ -214,24 +205,20 @@ impl Asked<'_> {
     /// of the root.
     ///
     /// # Safety
-    /// The path is the C string that was opened.
-    unsafe fn miss(
-        &self,
-        root: &Root,
-        path: *const c_char,
-        place: Option<(usize, usize)>,
-    ) -> Option<bool> {
+    /// As above.
+    unsafe fn miss(&self, root: &Root) -> Option<bool> {
+        let Call { settings, path, .. } = self.call;
         let mut buffer = [MaybeUninit::uninit(); PATH_BYTES_MAX];
-        let below = match place {
+        let below = match self.call.place {
             // SAFETY: the path is longer than its beginning.
             Some((_, start)) => unsafe { CStr::from_ptr(path.add(start)) }.to_bytes(),
             // It was not named from its root, so that only the kernel knows.
             None => path_below(self.fd, root.name(), &mut buffer)?,
         };
-        Some(match self.settings.mode {
-            Mode::Wait => fill::wait(self.settings, root.name(), below),
+        Some(match settings.mode {
+            Mode::Wait => fill::wait(settings, root.name(), below),
             _ => {
-                fill::ask(self.settings, root.name(), below);
+                fill::ask(settings, root.name(), below);
                 false
             }
         })
@@ -241,47 +228,44 @@ impl Asked<'_> {
 impl<'a> Opened<'a> {
     /// # Safety
     /// As of [`replace_in_place`].
-    unsafe fn find(
-        settings: &'static Settings,
-        fd: i32,
-        path: *const c_char,
-        place: Option<(usize, usize)>,
-        flags: i32,
-        trusted: Option<trust::Path<'a>>,
-    ) -> Option<Self> {
+    unsafe fn find(fd: i32, call: Call<'a>) -> Option<Self> {
         // SAFETY: it is open, by the caller.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
         let stat = rustix::fs::fstat(fd).ok()?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return None;
         }
-        let Some(attached) = attach::get(settings) else {
+        let Some(attached) = attach::get(call.settings) else {
             report::count(What::NoCache);
             return None;
         };
+        if locks::may_have(&stat) {
+            if call.place.is_some() {
+                report::count(What::Locked);
+            }
+            return None;
+        }
         let asked = Asked {
-            settings,
+            call,
             attached,
             fd,
-            inode: stat.st_ino,
             token: version_of(&stat),
+            stat,
         };
         // SAFETY: the caller's.
-        let (root, whole) = unsafe { asked.whole(device_of(&stat), path, place) }?;
+        let (root, whole) = unsafe { asked.whole() }?;
         Some(Self {
-            settings,
+            call,
             attached,
             root,
             stat,
-            flags,
-            trusted,
             whole,
         })
     }
 
     /// The cached file, unless it was evicted just now.
     fn open(&self) -> Option<OwnedFd> {
-        let data = open_data(self.settings, &self.whole.data_name(), self.flags);
+        let data = open_data(self.call.settings, &self.whole.data_name(), self.call.flags);
         if data.is_err() {
             report::count(What::CacheFailed);
         }
@@ -300,7 +284,7 @@ impl<'a> Opened<'a> {
             return report::count(What::NoAttributes);
         }
         let mut dup = DupFlags::empty();
-        if self.flags & libc::O_CLOEXEC != 0 {
+        if self.call.flags & libc::O_CLOEXEC != 0 {
             dup |= DupFlags::CLOEXEC;
         }
         // SAFETY: it is open, and nobody closes it meanwhile.
@@ -316,7 +300,7 @@ impl<'a> Opened<'a> {
     /// It was given away.
     fn note(&self) {
         self.attached.peek.used(&self.whole);
-        if let Some(path) = &self.trusted {
+        if let Some(path) = &self.call.trusted {
             path.note(self.root, &self.whole);
         }
         report::count(What::Redirected);

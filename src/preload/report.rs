@@ -27,6 +27,8 @@ pub enum What {
     CacheFailed,
     /// The data file cannot tell whose it is: its file system has no extended attributes.
     NoAttributes,
+    /// The process may have locks of it, which it would lose.
+    Locked,
     /// It was opened with flags that only the origin's file can have.
     Flags,
     /// It was opened for writing.
@@ -39,7 +41,7 @@ pub enum What {
     GivenBack,
 }
 
-const LINES: [(What, &str); 13] = [
+const LINES: [(What, &str); 14] = [
     (What::Redirected, "opened in the cache"),
     (What::Trusted, "  without asking the origin"),
     (What::NotCached, "missed: not cached"),
@@ -57,6 +59,7 @@ const LINES: [(What, &str); 13] = [
         What::NoAttributes,
         "missed: the cache's file system has no user attributes",
     ),
+    (What::Locked, "left to the origin: locked by the program"),
     (What::Flags, "left to the origin: opened with other flags"),
     (What::Written, "left to the origin: opened for writing"),
     (What::Asked, "copies asked for"),

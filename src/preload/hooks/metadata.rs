@@ -5,6 +5,7 @@
 use super::{Failed, real};
 use crate::errno;
 use crate::give_back::{self, Found};
+use crate::locks;
 use libc::{c_char, c_int, c_void, gid_t, mode_t, timespec, timeval, uid_t};
 use std::os::fd::AsRawFd;
 
@@ -34,19 +35,38 @@ pub(super) fn of_origin<T: Failed>(fd: c_int, real: impl FnOnce(c_int) -> T) -> 
     }
 }
 
-/// Commands of fcntl(2) that are about the file, not the descriptor.
+/// Commands of fcntl(2) that are about the file, not the descriptor, but for locks of the
+/// process.
 fn is_of_file(command: c_int) -> bool {
     /// Of Linux, where the C library has them under names of its own.
     const OTHERS: [c_int; 3] = [libc::F_SETLEASE, libc::F_GETLEASE, libc::F_NOTIFY];
     let locks = [
         libc::F_GETLK,
-        libc::F_SETLK,
-        libc::F_SETLKW,
         libc::F_OFD_GETLK,
         libc::F_OFD_SETLK,
         libc::F_OFD_SETLKW,
     ];
     locks.contains(&command) || OTHERS.contains(&command)
+}
+
+/// The same of a command of fcntl(2).
+#[inline]
+fn fcntl_at_origin(fd: c_int, command: c_int, real: impl FnOnce() -> c_int) -> c_int {
+    if [libc::F_SETLK, libc::F_SETLKW].contains(&command) {
+        lock_at_origin(fd, real)
+    } else if is_of_file(command) {
+        at_origin(fd, real)
+    } else {
+        real()
+    }
+}
+
+/// The same where that takes a lock of the process.
+fn lock_at_origin(fd: c_int, real: impl FnOnce() -> c_int) -> c_int {
+    at_origin(fd, || {
+        locks::note(fd);
+        real()
+    })
 }
 
 /// # Safety
@@ -57,11 +77,7 @@ unsafe extern "C" fn cachefs_preload_fcntl(
     command: c_int,
     argument: *mut c_void,
 ) -> c_int {
-    if is_of_file(command) {
-        at_origin(fd, || real!(fcntl(fd, command, argument)))
-    } else {
-        real!(fcntl(fd, command, argument))
-    }
+    fcntl_at_origin(fd, command, || real!(fcntl(fd, command, argument)))
 }
 
 /// # Safety
@@ -72,11 +88,7 @@ unsafe extern "C" fn cachefs_preload_fcntl64(
     command: c_int,
     argument: *mut c_void,
 ) -> c_int {
-    if is_of_file(command) {
-        at_origin(fd, || real!(fcntl64(fd, command, argument)))
-    } else {
-        real!(fcntl64(fd, command, argument))
-    }
+    fcntl_at_origin(fd, command, || real!(fcntl64(fd, command, argument)))
 }
 
 macro_rules! at_origin {
@@ -91,8 +103,6 @@ macro_rules! at_origin {
 
 at_origin! {
     fn flock(fd, operation: c_int);
-    fn lockf(fd, operation: c_int, length: i64);
-    fn lockf64(fd, operation: c_int, length: i64);
     fn fchmod(fd, mode: mode_t);
     fn fchown(fd, owner: uid_t, group: gid_t);
     fn futimens(fd, times: *const timespec);
@@ -102,6 +112,14 @@ at_origin! {
 }
 
 super::export! {
+    fn lockf(fd: c_int, operation: c_int, length: i64) -> c_int {
+        lock_at_origin(fd, || real!(lockf(fd, operation, length)))
+    }
+
+    fn lockf64(fd: c_int, operation: c_int, length: i64) -> c_int {
+        lock_at_origin(fd, || real!(lockf64(fd, operation, length)))
+    }
+
     fn fgetxattr(fd: c_int, name: *const c_char, value: *mut c_void, size: usize) -> isize {
         of_origin(fd, |fd| real!(fgetxattr(fd, name, value, size)))
     }

@@ -2,7 +2,7 @@
 
 use super::again::by_name;
 use super::real;
-use crate::redirect::{self, Kind, Replaced};
+use crate::redirect::{self, Call, Kind, Replaced};
 use crate::settings;
 use crate::trust;
 use libc::{AT_FDCWD, c_char, c_int, c_uint, c_void, mode_t};
@@ -55,8 +55,15 @@ unsafe fn open_as(
             if fd < 0 {
                 return fd;
             }
+            let call = Call {
+                settings,
+                path,
+                place,
+                flags,
+                trusted,
+            };
             // SAFETY: it was opened just now, by this path.
-            match unsafe { redirect::replace(settings, fd, path, place, flags, trusted) } {
+            match unsafe { redirect::replace(fd, call) } {
                 Replaced::No => fd,
                 Replaced::By(other) => other,
                 Replaced::Closed => real(path),

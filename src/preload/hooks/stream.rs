@@ -4,7 +4,7 @@
 
 use super::again::by_name;
 use super::real;
-use crate::redirect::{self, Kind};
+use crate::redirect::{self, Call, Kind};
 use crate::settings;
 use crate::trust;
 use libc::{AT_FDCWD, FILE, c_char};
@@ -78,10 +78,17 @@ unsafe fn open_with(
     // SAFETY: it is open.
     let fd = unsafe { libc::fileno(stream) };
     match kind {
-        // SAFETY: it was opened just now, by this path.
-        Kind::Read(place) => unsafe {
-            redirect::replace_in_place(settings, fd, path, place, flags, trusted);
-        },
+        Kind::Read(place) => {
+            let call = Call {
+                settings,
+                path,
+                place,
+                flags,
+                trusted,
+            };
+            // SAFETY: it was opened just now, by this path.
+            unsafe { redirect::replace_in_place(fd, call) };
+        }
         // SAFETY: as above.
         Kind::Write(place) => unsafe { redirect::written(settings, fd, path, place) },
         Kind::Other => {}

@@ -5,29 +5,12 @@ mod common;
 use common::{Scene, noise, probe, say};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 use std::process::Command;
 
 const SIZE: usize = 100_000;
 
-fn scene() -> (Scene, PathBuf) {
-    let scene = Scene::new();
-    let path = scene.file("d/file", &noise(SIZE, 1));
-    scene.warm_all();
-    (scene, path)
-}
-
-/// The file with the cached bytes.
-fn data(scene: &Scene) -> PathBuf {
-    let buckets = fs::read_dir(scene.cache().join("objects")).unwrap();
-    let files = buckets.flat_map(|bucket| fs::read_dir(bucket.unwrap().path()).unwrap());
-    let mut files = files.map(|file| file.unwrap().path());
-    let path = files.find(|path| path.extension().is_some_and(|end| end == "data"));
-    path.unwrap()
-}
-
 fn cached(scene: &Scene) -> Vec<u8> {
-    fs::read(data(scene)).unwrap()
+    fs::read(scene.data()).unwrap()
 }
 
 #[test]
@@ -45,7 +28,7 @@ fn who_opens_it_for_writing_writes_to_the_origins_file() {
         "again-fopen",
         "again-truncate",
     ] {
-        let (scene, path) = scene();
+        let (scene, path) = Scene::with_file(SIZE);
         let with = say(scene.command(probe()).arg(what).arg(&path));
         assert!(with.starts_with("where cache\n"), "{what}: {with}");
         assert!(
@@ -68,7 +51,7 @@ fn who_opens_it_for_writing_writes_to_the_origins_file() {
 #[test]
 fn who_writes_to_it_is_believed_no_longer() {
     for what in ["again", "again-truncate"] {
-        let (scene, path) = scene();
+        let (scene, path) = Scene::with_file(SIZE);
         let trusting = |what: &str| {
             let mut command = scene.command(probe());
             say(command.env("CACHEFS_MODE", "trust").arg(what).arg(&path))
@@ -83,7 +66,7 @@ fn who_writes_to_it_is_believed_no_longer() {
 #[test]
 fn a_new_name_is_of_the_origins_file() {
     for what in ["again-link", "again-link-empty"] {
-        let (scene, path) = scene();
+        let (scene, path) = Scene::with_file(SIZE);
         if what == "again-link-empty" && !rustix::process::geteuid().is_root() {
             eprintln!("skipped: {what} takes root");
             continue;
@@ -112,7 +95,7 @@ fn what_it_is_is_changed_at_the_origin() {
             eprintln!("skipped: {what} takes root");
             continue;
         }
-        let (scene, path) = scene();
+        let (scene, path) = Scene::with_file(SIZE);
         let flags = rustix::fs::XattrFlags::empty();
         if let Err(errno) = rustix::fs::setxattr(&path, "user.test", b"value", flags) {
             return eprintln!("skipped: no user attributes here: {errno}");
@@ -136,13 +119,13 @@ fn what_it_is_is_changed_at_the_origin() {
             without,
             "{what}"
         );
-        assert_eq!(data(&scene).metadata().unwrap().mode(), 0o100_600, "{what}");
+        assert_eq!(scene.data().metadata().unwrap().mode(), 0o100_600, "{what}");
     }
 }
 
 #[test]
 fn a_file_that_is_gone_at_the_origin_cannot_be_written_to() {
-    let (scene, path) = scene();
+    let (scene, path) = Scene::with_file(SIZE);
     let mut command = scene.command(probe());
     let ran = command.arg("again-lost").arg(&path).output().unwrap();
     assert_eq!(ran.status.code(), Some(1), "{ran:?}");

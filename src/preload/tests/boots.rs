@@ -81,11 +81,7 @@ impl Before {
 
     /// The file with the cached bytes.
     fn data(&self) -> File {
-        let buckets = fs::read_dir(self.scene.cache().join("objects")).unwrap();
-        let files = buckets.flat_map(|bucket| fs::read_dir(bucket.unwrap().path()).unwrap());
-        let mut files = files.map(|file| file.unwrap().path());
-        let path = files.find(|path| path.extension().is_some_and(|end| end == "data"));
-        File::options().write(true).open(path.unwrap()).unwrap()
+        File::options().write(true).open(self.scene.data()).unwrap()
     }
 }
 

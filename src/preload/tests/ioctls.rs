@@ -6,25 +6,14 @@ mod common;
 mod volume;
 
 use common::{Scene, noise, probe, say};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use volume::Volume;
 
+/// Two chunks.
+const SIZE: usize = 1_500_000;
+
 /// An origin with a file, cached.
-fn scene() -> (Scene, PathBuf) {
-    let scene = Scene::new();
-    let path = scene.file("d/file", &noise(1_500_000, 1));
-    scene.warm_all();
-    (scene, path)
-}
-
-/// What the probe says with the library, and without.
-fn both(scene: &Scene, words: &[&str]) -> (String, String) {
-    let with = say(scene.command(probe()).args(words));
-    let without = say(Command::new(probe()).args(words));
-    (with, without)
-}
-
 fn in_cache(scene: &Scene, path: &Path) -> bool {
     let said = say(scene.command(probe()).arg("open").arg(path));
     said.contains("where cache")
@@ -41,11 +30,11 @@ fn has_flags(path: &Path) -> bool {
 
 #[test]
 fn what_is_asked_is_answered_of_the_origins_file() {
-    let (scene, path) = scene();
+    let (scene, path) = Scene::with_file(SIZE);
     if !has_flags(&path) {
         return;
     }
-    let (with, without) = both(&scene, &["ioctl-ask", path.to_str().unwrap()]);
+    let (with, without) = scene.both(&["ioctl-ask", path.to_str().unwrap()]);
     assert!(with.contains("where cache"), "{with}");
     assert_eq!(with.replace("where cache", "where origin"), without);
 }
@@ -53,13 +42,13 @@ fn what_is_asked_is_answered_of_the_origins_file() {
 #[test]
 fn attributes_are_changed_at_the_origin() {
     for what in ["ioctl-flags", "ioctl-more"] {
-        let (scene, path) = scene();
+        let (scene, path) = Scene::with_file(SIZE);
         if !has_flags(&path) {
             return;
         }
         assert!(in_cache(&scene, &path));
         // It changes the ctime, so that the next open is of another version.
-        let (with, without) = both(&scene, &[what, path.to_str().unwrap()]);
+        let (with, without) = scene.both(&[what, path.to_str().unwrap()]);
         let times = |said: &str| {
             let kept = said.lines().filter(|line| !line.starts_with("stat"));
             kept.map(str::to_owned).collect::<Vec<_>>()
@@ -74,8 +63,8 @@ fn attributes_are_changed_at_the_origin() {
 
 #[test]
 fn other_requests_and_other_files_are_left_alone() {
-    let (scene, path) = scene();
-    let (with, without) = both(&scene, &["ioctl-others", path.to_str().unwrap()]);
+    let (scene, path) = Scene::with_file(SIZE);
+    let (with, without) = scene.both(&["ioctl-others", path.to_str().unwrap()]);
     assert!(with.contains("where cache"), "{with}");
     assert_eq!(with.replace("where cache", "where origin"), without);
 }

@@ -17,17 +17,10 @@ fn scene() -> Scene {
     scene
 }
 
-/// What the probe says with the library, and without.
-fn both(scene: &Scene, words: &[&str]) -> (String, String) {
-    let with = say(scene.command(probe()).args(words));
-    let without = say(Command::new(probe()).args(words));
-    (with, without)
-}
-
 /// Whatever a function is told to do, it does the same, from the cache.
 fn is_same_from_cache(scene: &Scene, what: &str) {
     let path = scene.origin().join("d/file");
-    let (with, without) = both(scene, &[what, path.to_str().unwrap()]);
+    let (with, without) = scene.both(&[what, path.to_str().unwrap()]);
     assert!(with.contains("where cache"), "{what}: {with}");
     assert_eq!(
         with.replace("where cache", "where origin"),
@@ -38,7 +31,7 @@ fn is_same_from_cache(scene: &Scene, what: &str) {
 
 fn is_left_to_origin(scene: &Scene, what: &str) {
     let path = scene.origin().join("d/file");
-    let (with, without) = both(scene, &[what, path.to_str().unwrap()]);
+    let (with, without) = scene.both(&[what, path.to_str().unwrap()]);
     assert_eq!(with, without, "{what}");
 }
 
@@ -96,7 +89,7 @@ fn the_lowest_number_is_given() {
 fn errno_is_left_as_it_was() {
     let scene = scene();
     let path = scene.origin().join("d/file");
-    let (with, without) = both(&scene, &["errno", path.to_str().unwrap()]);
+    let (with, without) = scene.both(&["errno", path.to_str().unwrap()]);
     assert_eq!(with, without);
 }
 
@@ -108,12 +101,25 @@ fn flags_that_only_the_origin_can_have_lead_there() {
     }
 }
 
+/// Of all descriptors of a file, the first one that is closed drops the locks that a process
+/// has of it (fcntl(2)): so none may be that the program knows nothing of.
+#[test]
+fn a_lock_stays_until_the_program_closes_the_file() {
+    let (scene, path) = Scene::with_file(10_000);
+    let (with, without) = scene.both(&["locks", path.to_str().unwrap()]);
+    assert_eq!(with.replace("where cache", "where origin"), without);
+    assert!(
+        without.contains("locked once more: others are kept out"),
+        "{without}"
+    );
+}
+
 #[test]
 fn locks_are_of_the_origins_file() {
     let scene = scene();
     let path = scene.origin().join("d/file");
     for what in ["flock", "fcntl"] {
-        let (with, without) = both(&scene, &[what, path.to_str().unwrap()]);
+        let (with, without) = scene.both(&[what, path.to_str().unwrap()]);
         assert!(without.contains("others are kept out"), "{without}");
         let given_back = with.replacen("where cache", "where origin", 1);
         assert!(with.starts_with("where cache"), "{with}");
@@ -160,7 +166,7 @@ fn in_another_root_directory_the_origin_is_read() {
     }
     let root = scene.origin();
     let words = ["chroot", root.to_str().unwrap(), "/d/file"];
-    let (with, without) = both(&scene, &words);
+    let (with, without) = scene.both(&words);
     assert_eq!(with, without);
 }
 

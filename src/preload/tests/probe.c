@@ -20,6 +20,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -314,6 +315,29 @@ static int again(const char *what, const char *path) {
     return 0;
 }
 
+/* Takes a lock, and does with other descriptors of the file what closes none of them. */
+static void keep_a_lock(const char *path, int fd) {
+    char bytes[1000];
+    int asked = open(path, O_RDONLY), given = open(path, O_RDONLY);
+    struct flock range = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
+    if (asked < 0 || given < 0) fail(path);
+    if (fcntl(fd, F_SETLK, &range)) fail("lock");
+    printf("locked: others are %s\n", locked(path, 0));
+    int later = open(path, O_RDONLY);
+    printf("opened %d: others are %s\n", later >= 0, locked(path, 0));
+    FILE *stream = fopen(path, "r");
+    printf("as a stream %d: others are %s\n", !!stream, locked(path, 0));
+    for (int times = 0; times < 3; times++) flistxattr(asked, bytes, sizeof bytes);
+    printf("asked: others are %s\n", locked(path, 0));
+    range.l_start = 5000;
+    range.l_len = 1;
+    if (fcntl(given, F_SETLK, &range)) fail("lock once more");
+    printf("locked once more: others are %s\n", locked(path, 0));
+    if (pread(later, bytes, sizeof bytes, 0) != sizeof bytes) fail("read");
+    close(later);
+    printf("closed: others are %s\n", locked(path, 0));
+}
+
 /* Has files have the same blocks where they have the same bytes. */
 static void share(int fd, int to) {
     union {
@@ -364,6 +388,8 @@ int main(int count, char **words) {
         memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof fd);
         waitpid(child, NULL, 0);
         tell(fd);
+    } else if (!strcmp(what, "locks")) {
+        keep_a_lock(path, open(path, O_RDONLY));
     } else if (!strcmp(what, "flock") || !strcmp(what, "fcntl") || !strcmp(what, "lockf")) {
         int fd = open(path, O_RDONLY);
         where(fd);

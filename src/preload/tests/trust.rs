@@ -4,17 +4,9 @@ mod common;
 
 use common::{Scene, noise, probe, say};
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 
 const SIZE: usize = 100_000;
-
-fn scene() -> (Scene, PathBuf) {
-    let scene = Scene::new();
-    let path = scene.file("d/file", &noise(SIZE, 1));
-    scene.warm_all();
-    (scene, path)
-}
 
 fn open(scene: &Scene, mode: &str, how: &str, path: &std::path::Path) -> String {
     say(scene
@@ -32,7 +24,7 @@ fn change(path: &std::path::Path) {
 #[test]
 fn within_its_time_the_origin_is_not_asked() {
     for how in ["open", "openat64", "fopen"] {
-        let (scene, path) = scene();
+        let (scene, path) = Scene::with_file(SIZE);
         let first = open(&scene, "trust", how, &path);
         assert!(first.contains("where cache"), "{first}");
         change(&path);
@@ -43,7 +35,7 @@ fn within_its_time_the_origin_is_not_asked() {
 
 #[test]
 fn after_its_time_the_origin_is_asked() {
-    let (scene, path) = scene();
+    let (scene, path) = Scene::with_file(SIZE);
     assert!(open(&scene, "trust:1", "open", &path).contains("where cache"));
     change(&path);
     std::thread::sleep(std::time::Duration::from_millis(10));
@@ -65,7 +57,7 @@ fn what_a_program_with_the_library_changes_is_asked_for_anew() {
         "sed -i s/a/b/ d/file",
     ];
     for change in changes {
-        let (scene, path) = scene();
+        let (scene, path) = Scene::with_file(SIZE);
         scene.file("d/other", b"short");
         assert!(open(&scene, "trust", "open", &path).contains("where cache"));
         // With the file's absolute name, and with a relative one.
@@ -76,7 +68,7 @@ fn what_a_program_with_the_library_changes_is_asked_for_anew() {
         let without = say(Command::new(probe()).arg("open").arg(&path));
         assert_eq!(with, without, "{script}");
 
-        let (scene, path) = self::scene();
+        let (scene, path) = Scene::with_file(SIZE);
         scene.file("d/other", b"short");
         assert!(open(&scene, "trust", "open", &path).contains("where cache"));
         let mut shell = scene.command("sh");
@@ -89,7 +81,7 @@ fn what_a_program_with_the_library_changes_is_asked_for_anew() {
 
 #[test]
 fn what_is_invalidated_for_the_cache_is_asked_for_anew() {
-    let (scene, path) = scene();
+    let (scene, path) = Scene::with_file(SIZE);
     assert!(open(&scene, "trust", "open", &path).contains("where cache"));
     change(&path);
     let cache = cachefs_core::Cache::open(&scene.cache(), &common::config()).unwrap();
@@ -103,7 +95,7 @@ fn what_is_invalidated_for_the_cache_is_asked_for_anew() {
 
 #[test]
 fn what_was_evicted_is_opened_at_the_origin() {
-    let (scene, path) = scene();
+    let (scene, path) = Scene::with_file(SIZE);
     assert!(open(&scene, "trust", "open", &path).contains("where cache"));
     for bucket in fs::read_dir(scene.cache().join("objects")).unwrap() {
         for file in fs::read_dir(bucket.unwrap().path()).unwrap() {

@@ -18,6 +18,14 @@ pub struct Scene {
 }
 
 impl Scene {
+    /// With one file of so many bytes, wholly cached; its path.
+    pub fn with_file(bytes: usize) -> (Self, PathBuf) {
+        let scene = Self::new();
+        let path = scene.file("d/file", &noise(bytes, 1));
+        scene.warm_all();
+        (scene, path)
+    }
+
     pub fn new() -> Self {
         let directory = tempfile::tempdir().expect("make a directory");
         // Other users may come here: some tests run as one.
@@ -84,6 +92,22 @@ impl Scene {
         let mut paths = Vec::new();
         collect(&self.origin(), Path::new(""), &mut paths);
         self.warm(paths);
+    }
+
+    /// The data file of an object, if there is one only.
+    pub fn data(&self) -> PathBuf {
+        let buckets = fs::read_dir(self.cache().join("objects")).unwrap();
+        let files = buckets.flat_map(|bucket| fs::read_dir(bucket.unwrap().path()).unwrap());
+        let mut files = files.map(|file| file.unwrap().path());
+        let path = files.find(|path| path.extension().is_some_and(|end| end == "data"));
+        path.unwrap()
+    }
+
+    /// What the probe says with the library, and without.
+    pub fn both(&self, words: &[&str]) -> (String, String) {
+        let with = say(self.command(probe()).args(words));
+        let without = say(Command::new(probe()).args(words));
+        (with, without)
     }
 
     /// A program with the library.
