@@ -465,10 +465,10 @@ fn reason_of(errno: Errno) -> MissReason {
 
 /// What a fill of it fails with. The store says EAGAIN where room may be had later, which
 /// is not the device's fault; who fills is told that there is none.
-fn refusal_of(errno: Errno, reason: MissReason) -> Errno {
-    match (errno, reason) {
-        (Errno::AGAIN, MissReason::NoRoom) => Errno::NOSPC,
-        _ => errno,
+fn refusal_of(errno: Errno) -> Errno {
+    match errno {
+        Errno::AGAIN => Errno::NOSPC,
+        other => other,
     }
 }
 
@@ -488,8 +488,8 @@ fn make_version(origin: &Inner, answer: impl Into<Answer>, path: &[u8]) -> Versi
                 "nothing is kept of {}: {error}",
                 String::from_utf8_lossy(path)
             );
-            let reason = reason_of(error.errno());
-            (None, refusal_of(error.errno(), reason), reason)
+            let errno = error.errno();
+            (None, refusal_of(errno), reason_of(errno))
         }
     };
     Version {

@@ -80,7 +80,10 @@ fn begin() -> Result<ExitCode, Failure> {
     privileges::drop_to_user(&mut settings)?;
     let (dispatch, level) = log::start(&settings)?;
     settings.wakeups = wakeups.and_then(|opened| {
-        let failed = |errno: &_| tracing::info!("processors sleep as they like: {errno}");
+        let failed = |errno: &rustix::io::Errno| {
+            let why = failure::describe(&(*errno).into());
+            tracing::info!("{}: {why}; processors sleep as they like", wakeups::DEVICE);
+        };
         opened.inspect_err(failed).ok()
     });
     settings.config.log = Some(dispatch);

@@ -7,6 +7,7 @@
 //! holds as long as a descriptor is open (Documentation/power/pm_qos_interface.rst). It
 //! holds for all processors, and costs power; so it is given back once the stream is over.
 
+use crate::failure::describe;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::fs;
@@ -14,7 +15,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// Where a limit is asked for.
-const DEVICE: &str = "/dev/cpu_dma_latency";
+pub const DEVICE: &str = "/dev/cpu_dma_latency";
 /// Who puts processors to sleep.
 const DRIVER: &str = "/sys/devices/system/cpu/cpuidle/current_driver";
 /// The driver of virtual machines, which does not know how long a return takes: there,
@@ -54,12 +55,10 @@ impl Wakeups {
         Ok(Self { device, limit_us })
     }
 
-    fn ask(&self, limit_us: i32) {
-        let written = rustix::io::write(&self.device, &limit_us.to_ne_bytes());
-        match written {
-            Ok(_) => tracing::debug!("processors are to be back within {limit_us} us"),
-            Err(errno) => tracing::warn!("write {limit_us} to {DEVICE}: {errno}"),
-        }
+    fn ask(&self, limit_us: i32) -> Result<(), Errno> {
+        rustix::io::write(&self.device, &limit_us.to_ne_bytes())?;
+        tracing::debug!("processors are to be back within {limit_us} us");
+        Ok(())
     }
 }
 
@@ -83,13 +82,20 @@ impl Watch {
             return false;
         };
         let before = self.stream.flows;
-        if self.stream.look(requests) != before {
-            wakeups.ask(match before {
-                true => NO_LIMIT_US,
-                false => wakeups.limit_us,
-            });
+        let flows = self.stream.look(requests);
+        let limit_us = if flows { wakeups.limit_us } else { NO_LIMIT_US };
+        if flows != before
+            && let Err(errno) = wakeups.ask(limit_us)
+        {
+            tracing::warn!(
+                "{DEVICE}: {}; processors sleep as they like",
+                describe(&errno.into())
+            );
+            // Not each time.
+            self.wakeups = None;
+            return false;
         }
-        self.stream.flows
+        flows
     }
 }
 

@@ -7,9 +7,9 @@ use super::core_door::CoreDoor;
 use super::door::{Door, LIMIT, Place, Settings, WAYS};
 use super::origin::{content, grow_old};
 use super::random::Random;
+use super::sharing::on_disk;
 use super::trimming::cool_some;
 use cachefs_core::{EngineChoice, File};
-use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -117,27 +117,6 @@ fn work(root: &Path, number: u64) {
         drop(origin);
         cache.close();
     }
-}
-
-/// Bytes that the objects take on the disk, and how many there are.
-fn on_disk(cache: &Path) -> (u64, u64) {
-    use std::os::unix::fs::MetadataExt;
-    let (mut files, mut objects) = (HashMap::new(), 0);
-    for bucket in std::fs::read_dir(cache.join("objects"))
-        .into_iter()
-        .flatten()
-    {
-        for entry in std::fs::read_dir(bucket.unwrap().path()).unwrap() {
-            let entry = entry.unwrap();
-            // It may just have been removed. By number: it may get another name meanwhile.
-            if let Ok(found) = entry.metadata() {
-                files.insert(found.ino(), found.blocks() * 512);
-            }
-            let name = entry.file_name();
-            objects += u64::from(name.to_string_lossy().ends_with(".meta"));
-        }
-    }
-    (files.into_values().sum(), objects)
 }
 
 /// A crowd, and what its files are meanwhile.

@@ -8,7 +8,7 @@ use cachefs_core::{Cache, Config, Errno, File, Origin, OriginOptions, State};
 use std::collections::HashMap;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -69,21 +69,34 @@ pub(super) fn is_complete(origin: &Origin, name: &str) -> bool {
     origin.open(name.as_bytes()).unwrap().residency().complete
 }
 
-/// Bytes that the objects take on their disk.
-pub(crate) fn disk_usage(cache: &Path) -> u64 {
-    let buckets = std::fs::read_dir(cache.join("objects")).unwrap();
-    let buckets = buckets.map(|bucket| std::fs::read_dir(bucket.unwrap().path()).unwrap());
-    // Evicted between the two calls. By number: it may get another name meanwhile.
-    let files = buckets
-        .flatten()
-        .filter_map(|file| file.unwrap().metadata().ok());
-    let files: HashMap<_, _> = files
-        .map(|file| (file.ino(), file.blocks() * 512))
-        .collect();
-    files.into_values().sum()
+/// The files of the objects, some of which may be gone by now.
+pub(crate) fn object_files(cache: &Path) -> Vec<PathBuf> {
+    let buckets = std::fs::read_dir(cache.join("objects"))
+        .into_iter()
+        .flatten();
+    let files = buckets.flat_map(|bucket| std::fs::read_dir(bucket.unwrap().path()).unwrap());
+    files.map(|file| file.unwrap().path()).collect()
 }
 
-pub(super) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+/// Bytes that the objects take on their disk, and how many there are.
+pub(crate) fn on_disk(cache: &Path) -> (u64, u64) {
+    let (mut files, mut objects) = (HashMap::new(), 0);
+    for path in object_files(cache) {
+        objects += u64::from(path.extension().is_some_and(|end| end == "meta"));
+        // By number: it may get another name meanwhile.
+        if let Ok(found) = path.symlink_metadata() {
+            files.insert(found.ino(), found.blocks() * 512);
+        }
+    }
+    (files.into_values().sum(), objects)
+}
+
+/// Bytes that the objects take on their disk.
+pub(crate) fn disk_usage(cache: &Path) -> u64 {
+    on_disk(cache).0
+}
+
+pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let limit = Instant::now() + LIMIT;
     while !done() {
         assert!(Instant::now() < limit, "never: {what}");

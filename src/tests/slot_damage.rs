@@ -3,10 +3,11 @@
 
 use super::door::Place;
 use super::sharing::{CAPACITY, SIZE, TABLE, agrees, config, disk_usage, is_complete};
-use super::sharing::{Scene, open, read, wait_until};
+use super::sharing::{Scene, object_files, open, read, wait_until};
 use cachefs_core::{Config, Errno, State};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -80,15 +81,13 @@ fn is_put_right(scene: &Scene, place: &Place) {
 
 /// Nonces that the names of data files tell.
 fn nonces_of_files(place: &Place) -> Vec<u64> {
-    let buckets = std::fs::read_dir(place.cache().join("objects")).unwrap();
-    let buckets = buckets.map(|bucket| std::fs::read_dir(bucket.unwrap().path()).unwrap());
-    let names = buckets.flatten().map(|file| file.unwrap().file_name());
-    let nonce = |name: std::ffi::OsString| {
-        let name = name.into_string().unwrap();
+    let nonce = |path: PathBuf| {
+        let name = path.file_name()?.to_str()?;
         let (_, nonce) = name.strip_suffix(".data")?.split_once('.')?;
         Some(u64::from_str_radix(nonce, 16).unwrap())
     };
-    let mut nonces: Vec<u64> = names.filter_map(nonce).collect();
+    let files = object_files(&place.cache()).into_iter();
+    let mut nonces: Vec<u64> = files.filter_map(nonce).collect();
     nonces.sort_unstable();
     nonces
 }

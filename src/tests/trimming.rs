@@ -4,7 +4,7 @@
 use super::door::{Place, SPACE};
 use super::origin::{TestOrigin, content};
 use super::random::Random;
-use super::sharing::{agrees, disk_usage};
+use super::sharing::{agrees, disk_usage, object_files};
 use cachefs_core::{Cache, Config, Origin, OriginOptions};
 use rustix::fs::Advice;
 use std::fs::File;
@@ -60,9 +60,7 @@ fn scene() -> Scene {
 
 /// The data file of the large object.
 fn data_file(place: &Place) -> PathBuf {
-    let buckets = std::fs::read_dir(place.cache().join("objects")).unwrap();
-    let files = buckets.flat_map(|bucket| std::fs::read_dir(bucket.unwrap().path()).unwrap());
-    let mut paths = files.map(|file| file.unwrap().path());
+    let mut paths = object_files(&place.cache()).into_iter();
     let is_large = |path: &PathBuf| path.metadata().is_ok_and(|it| it.len() == LARGE);
     paths.find(is_large).expect("it is there")
 }
@@ -76,14 +74,7 @@ fn cool(path: &Path) {
 
 /// Takes any part of one of the objects out of the page cache, if there is one.
 pub(crate) fn cool_some(cache: &Path, random: &mut Random) {
-    let buckets = std::fs::read_dir(cache.join("objects"))
-        .into_iter()
-        .flatten();
-    let directories = buckets.filter_map(|bucket| std::fs::read_dir(bucket.ok()?.path()).ok());
-    let paths: Vec<_> = directories
-        .flatten()
-        .map(|file| file.unwrap().path())
-        .collect();
+    let paths = object_files(cache);
     let Some(path) = paths.get(random.below(1 + paths.len() as u64) as usize) else {
         return;
     };

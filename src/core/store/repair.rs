@@ -144,7 +144,7 @@ impl Repair {
     /// There was too much going on, so many times before: each time waits a little
     /// longer, since others wait while it is tried.
     fn try_again(&mut self, step: Step, tries: u32) -> Step {
-        self.next += Duration::from_millis(QUIET_MS) * tries;
+        self.next += Duration::from_millis(QUIET_MS) * tries.min(RECOUNT_PAUSES_MAX);
         step
     }
 
@@ -212,9 +212,7 @@ impl Repair {
 
     fn count(&mut self, store: &Store, tries: u32) -> Step {
         if !store.accounts.table().recount() {
-            let pause = u64::from(tries.min(RECOUNT_PAUSES_MAX)) * QUIET_MS;
-            self.next += Duration::from_millis(pause);
-            return Step::Count(tries + 1);
+            return self.try_again(Step::Count(tries + 1), tries);
         }
         let Some(_evictor) = store.evictor() else {
             return Step::Count(tries + 1);

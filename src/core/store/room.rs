@@ -1,8 +1,9 @@
 //! Room in the cache directory: reserved, given back, made by evicting.
 
+use super::layout::Header;
 use super::slots::Held;
 use super::space::Need;
-use super::trim::Trimmed;
+use super::trim::Alone;
 use super::{Lock, Object, Store, on_disk, read_header};
 use crate::error::{Errno, Error, Result};
 use crate::evict::{Entry, Handle, Level, Room, Standing};
@@ -25,6 +26,17 @@ const OBJECT_INODES: u64 = 2;
 struct Needs {
     of_limits: bool,
     of_space: bool,
+}
+
+/// What the evictor has made of an object.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Freed {
+    /// It is as it was: somebody uses it.
+    Nothing,
+    /// Its cold chunks are gone.
+    Part,
+    /// All of it is gone.
+    All,
 }
 
 /// The right to evict: of one thread of one process.
@@ -257,12 +269,13 @@ impl Store {
             return None;
         }
         let entry = self.accounts.victim(|key| !self.is_open(key))?;
-        match self.evict_some(&entry) {
-            Trimmed::Not => *skipped += 1,
-            Trimmed::Partly => {}
-            Trimmed::Wholly => self.counters.evictions_ahead.add(1),
+        let freed = self.evict_some(&entry);
+        match freed {
+            Freed::Nothing => *skipped += 1,
+            Freed::Part => {}
+            Freed::All => self.counters.evictions_ahead.add(1),
         }
-        if need.of_space {
+        if freed != Freed::Nothing && need.of_space {
             self.space.look(&self.directory.root);
         }
         (*skipped < EVICT_SKIPS_MAX).then_some(())
@@ -270,36 +283,28 @@ impl Store {
 
     /// Makes some room, unless somebody uses the object: then its turn comes later.
     fn evict(&self, entry: &Entry) -> bool {
-        !matches!(self.evict_some(entry), Trimmed::Not)
+        self.evict_some(entry) != Freed::Nothing
     }
 
     /// Removes an object, or what is cold of it.
-    fn evict_some(&self, entry: &Entry) -> Trimmed {
-        if self.is_very_large(entry) {
-            let trimmed = self.trim(entry);
-            match trimmed {
-                Trimmed::Not => {}
-                Trimmed::Partly => self.counters.trims.add(1),
-                Trimmed::Wholly => self.counters.evictions.add(1),
-            }
-            if !matches!(trimmed, Trimmed::Not) {
-                return trimmed;
+    fn evict_some(&self, entry: &Entry) -> Freed {
+        let freed = self.try_evict(entry);
+        match freed {
+            Freed::Nothing => self.accounts.keep(entry),
+            Freed::Part => self.counters.trims.add(1),
+            Freed::All => {
+                self.accounts.evicted(entry);
+                self.counters.evictions.add(1);
             }
         }
-        if !self.try_evict(entry) {
-            self.accounts.keep(entry);
-            return Trimmed::Not;
-        }
-        self.accounts.evicted(entry);
-        self.counters.evictions.add(1);
-        Trimmed::Wholly
+        freed
     }
 
-    fn try_evict(&self, entry: &Entry) -> bool {
+    fn try_evict(&self, entry: &Entry) -> Freed {
         let (key, nonce) = (entry.key, entry.nonce);
         self.forget_unsynced(nonce);
-        let Ok(_bucket) = self.lock_bucket_within(key.0[0], EVICTOR_WAIT_MS_MAX) else {
-            return false;
+        let Ok(bucket) = self.lock_bucket_within(key.0[0], EVICTOR_WAIT_MS_MAX) else {
+            return Freed::Nothing;
         };
         // Else another object has its key now.
         let is_same = self.accounts.table().get(entry.handle).is_some();
@@ -307,9 +312,23 @@ impl Store {
         match self.openat(&name, OFlags::RDWR | OFlags::CLOEXEC) {
             Ok(metadata) => {
                 if sys::try_lock(metadata.as_fd(), Lock::Exclusive).is_err() {
-                    return false;
+                    return Freed::Nothing;
                 }
                 let current = read_header(&metadata).ok().flatten();
+                let is_it = |header: &&Header| header.nonce == nonce;
+                if let Some(header) = current.as_ref().filter(is_it)
+                    && is_same
+                    && self.is_very_large(entry)
+                {
+                    let alone = Alone {
+                        header,
+                        metadata: &metadata,
+                        bucket: &bucket,
+                    };
+                    if self.trim(entry, alone) {
+                        return Freed::Part;
+                    }
+                }
                 let other = current
                     .map(|header| header.nonce)
                     .filter(|one| *one != nonce);
@@ -329,11 +348,11 @@ impl Store {
             Err(Errno::NOENT) => {}
             Err(errno) => {
                 tracing::debug!("cannot evict {name}: {errno}");
-                return false;
+                return Freed::Nothing;
             }
         }
         self.unlink(&key.data_name(nonce));
-        true
+        Freed::All
     }
 
     /// Trusts nothing of an object any more, whether or not it is open here.

@@ -12,135 +12,108 @@
 
 use super::bitmap::Bitmap;
 use super::layout::{Geometry, Header};
-use super::{Data, Store, fresh_nonce, read_header, write_whole};
+use super::{Data, Store, fresh_nonce, write_whole};
 use crate::error::{Context, Errno, Result};
 use crate::evict::Entry;
 use crate::limits::{
-    BLOCK_BYTES, EVICTOR_WAIT_MS_MAX, TRIM_BYTES_MIN, TRIM_LOOKS_MAX, TRIM_SHARE_MAX,
-    TRIM_WAIT_MS_MAX,
+    BLOCK_BYTES, TRIM_BYTES_MIN, TRIM_LOOKS_MAX, TRIM_SHARE_MAX, TRIM_WAIT_MS_MAX,
 };
-use crate::sys::{self, Lock};
+use crate::sys;
 use rustix::fs::OFlags;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// What the evictor has made of an object.
-pub(super) enum Trimmed {
-    /// It is as it was: all of it is warm, or cold, or nobody can tell, or it is in use.
-    Not,
-    /// Its cold chunks are gone.
-    Partly,
-    /// All of it is gone: it was in use after all, or something has failed.
-    Wholly,
+/// An object that nobody else has open, with its bucket: both are locked.
+#[derive(Clone, Copy)]
+pub(super) struct Alone<'a> {
+    pub(super) header: &'a Header,
+    pub(super) metadata: &'a OwnedFd,
+    pub(super) bucket: &'a OwnedFd,
 }
 
-/// An object of which a part stays. Nobody else has it open, and the lock of its bucket is
-/// held, for as long as this is there.
+/// One of which a part stays.
 struct Found {
-    header: Header,
     bitmap: Bitmap,
     data: Data,
     /// Its chunks that are warm, in order.
     warm: Vec<Range<u64>>,
-    /// What is locked.
-    _metadata: OwnedFd,
-    bucket: OwnedFd,
 }
 
 impl Store {
     /// Whether the cold chunks of an object are worth more than their trouble.
     pub(super) fn is_very_large(&self, entry: &Entry) -> bool {
-        let bytes = taken(entry);
+        let bytes = entry.state.blocks().saturating_mul(BLOCK_BYTES);
         bytes >= TRIM_BYTES_MIN && bytes >= self.capacity_bytes() / TRIM_SHARE_MAX
     }
 
-    /// Takes the cold chunks of an object off the disk. For the evictor.
-    pub(super) fn trim(&self, entry: &Entry) -> Trimmed {
-        self.forget_unsynced(entry.nonce);
-        let found = match self.find_warm(entry) {
-            Ok(Some(found)) => found,
-            Ok(None) => return Trimmed::Not,
-            Err(error) => {
-                tracing::debug!("a large object cannot be looked at: {error}");
-                return Trimmed::Not;
-            }
+    /// Takes the cold chunks of an object off the disk. False: it has to go as a whole. For
+    /// the evictor.
+    pub(super) fn trim(&self, entry: &Entry, alone: Alone<'_>) -> bool {
+        let trimmed = self.try_trim(entry, alone);
+        trimmed.unwrap_or_else(|error| {
+            tracing::debug!("a large object goes as a whole: {error}");
+            false
+        })
+    }
+
+    fn try_trim(&self, entry: &Entry, alone: Alone<'_>) -> Result<bool> {
+        let Some(found) = self.find_warm(alone)? else {
+            return Ok(false);
         };
-        let Ok(nonce) = fresh_nonce() else {
-            return Trimmed::Not;
-        };
-        let key = entry.key;
         let header = Header {
-            nonce,
-            ..found.header.clone()
+            nonce: fresh_nonce()?,
+            ..alone.header.clone()
         };
         // Before there is a file of its name, so that none is without a slot.
-        self.accounts.renew(entry.handle, nonce);
-        match self.go_over(&found, &header) {
+        self.accounts.renew(entry.handle, header.nonce);
+        match self.go_over(alone, &found, &header) {
             Ok(metadata) => {
                 if let Some(now) = self.found(&header, &metadata) {
                     self.accounts.put_right(entry.handle, &now);
                 }
                 self.accounts.keep(entry);
-                Trimmed::Partly
+                Ok(true)
             }
             Err(error) => {
-                tracing::debug!("a large object goes as a whole: {error}");
-                self.unlink(&key.unfinished_name());
-                self.unlink(&key.metadata_name());
-                self.unlink(&key.data_name(entry.nonce));
-                self.unlink(&key.data_name(nonce));
-                self.accounts.forget(key, nonce);
-                Trimmed::Wholly
+                self.unlink(&entry.key.unfinished_name());
+                self.unlink(&entry.key.data_name(header.nonce));
+                Err(error)
             }
         }
     }
 
-    /// The object, if a part of it is warm and a part is not, and nobody uses it.
-    fn find_warm(&self, entry: &Entry) -> Result<Option<Found>> {
-        let key = entry.key;
-        let bucket = self.lock_bucket_within(key.0[0], EVICTOR_WAIT_MS_MAX)?;
-        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let name = key.metadata_name();
-        let metadata = self.openat(&name, flags);
-        let metadata = metadata.context(|| format!("open {name}"))?;
-        sys::try_lock(metadata.as_fd(), Lock::Exclusive).context(|| format!("lock {name}"))?;
-        let header = read_header(&metadata).context(|| format!("read {name}"))?;
-        let stat = rustix::fs::fstat(&metadata).context(|| format!("stat {name}"))?;
-        let is_it = |header: &Header| {
-            header.nonce == entry.nonce
-                && header.boot_id == self.boot_id
-                // Of what passes the page cache by, nobody knows what is warm.
-                && !header.direct
-                && self.can_use(header, stat.st_size as u64)
-        };
-        let Some(header) = header.filter(is_it) else {
+    /// What is warm of an object. None: nobody can tell, or nothing is, or all of it.
+    fn find_warm(&self, alone: Alone<'_>) -> Result<Option<Found>> {
+        let Alone {
+            header, metadata, ..
+        } = alone;
+        let stat = rustix::fs::fstat(metadata).context(|| "stat the metadata of an object")?;
+        // Of what passes the page cache by, nobody knows what is warm.
+        let is_told = header.boot_id == self.boot_id
+            && !header.direct
+            && self.can_use(header, stat.st_size as u64);
+        if !is_told {
+            return Ok(None);
+        }
+        let name = header.identity.key().data_name(header.nonce);
+        let Some(data) = self.open_data(&name, header)? else {
             return Ok(None);
         };
-        let Some(data) = self.open_data(&key.data_name(header.nonce), &header)? else {
-            return Ok(None);
-        };
-        let bitmap = self.map(&header, &metadata)?;
+        let bitmap = self.map(header, metadata)?;
         let warm = warm_chunks(&data.buffered, header.geometry())?;
         let is_present = |range: &Range<u64>| range.clone().any(|chunk| bitmap.has(chunk));
         let stays = warm.iter().any(is_present);
         let goes = gaps(&warm, header.geometry().chunks()).any(|gap| is_present(&gap));
-        Ok((stays && goes).then_some(Found {
-            header,
-            bitmap,
-            data,
-            warm,
-            _metadata: metadata,
-            bucket,
-        }))
+        Ok((stays && goes).then_some(Found { bitmap, data, warm }))
     }
 
     /// Has the data file go over to another object, with holes where it is cold.
-    fn go_over(&self, found: &Found, header: &Header) -> Result<OwnedFd> {
+    fn go_over(&self, alone: Alone<'_>, found: &Found, header: &Header) -> Result<OwnedFd> {
         let key = header.identity.key();
         let objects = &self.directory.objects;
         let (old, new) = (
-            key.data_name(found.header.nonce),
+            key.data_name(alone.header.nonce),
             key.data_name(header.nonce),
         );
         rustix::fs::renameat(objects, &old, objects, &new)
@@ -149,7 +122,7 @@ impl Store {
         self.wait_until_unused(&found.data.buffered)
             .context(|| format!("is {new} in use?"))?;
         // What says that chunks of the old name are durable must not be found beside holes.
-        let synced = self.disk.sync(found.bucket.as_fd());
+        let synced = self.disk.sync(alone.bucket.as_fd());
         synced.context(|| "sync the directory of an object")?;
         let name = key.unfinished_name();
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
@@ -174,27 +147,24 @@ impl Store {
             .context(|| format!("rename {name}"))?;
         Ok(metadata)
     }
-}
 
-impl Store {
     /// EAGAIN: somebody uses it. Engines may still know a file that was closed just now.
     fn wait_until_unused(&self, data: &OwnedFd) -> std::result::Result<(), Errno> {
-        let limit = Instant::now() + Duration::from_millis(TRIM_WAIT_MS_MAX);
+        let unused = || sys::has_no_other_user(data.as_fd());
+        let first = unused();
+        if first != Err(Errno::AGAIN) {
+            return first;
+        }
         self.have_engines_let_go();
+        let limit = Instant::now() + Duration::from_millis(TRIM_WAIT_MS_MAX);
         loop {
-            match sys::has_no_other_user(data.as_fd()) {
-                Err(Errno::AGAIN) if Instant::now() < limit => {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
+            std::thread::sleep(Duration::from_millis(1));
+            match unused() {
+                Err(Errno::AGAIN) if Instant::now() < limit => {}
                 result => return result,
             }
         }
     }
-}
-
-/// What an object takes on disk, in bytes.
-fn taken(entry: &Entry) -> u64 {
-    entry.state.blocks().saturating_mul(BLOCK_BYTES)
 }
 
 fn punch(data: &OwnedFd, geometry: Geometry, chunks: Range<u64>) -> Result<()> {

@@ -3,30 +3,13 @@
 use crate::capi::types::{CACHEFS_MISS_NEVER_CACHED, CACHEFS_MISS_NO_ROOM};
 use crate::tests::door::{Ask, Door, LIMIT, Place, QueueDoor, Settings, WAYS};
 use crate::tests::origin::{TestOrigin, content, grow_old, write_content};
+use crate::tests::sharing::disk_usage;
 use crate::tests::volume::Volume;
 use cachefs_core::EngineChoice;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 const MIB: u64 = 1 << 20;
-
-/// Bytes that a directory takes on its file system.
-fn disk_usage(directory: &Path) -> u64 {
-    std::fs::read_dir(directory)
-        .unwrap()
-        .map(|entry| {
-            let entry = entry.unwrap();
-            match entry.metadata() {
-                Ok(metadata) if metadata.is_dir() => disk_usage(&entry.path()),
-                Ok(metadata) => metadata.blocks() * 512,
-                // Evicted between the two calls.
-                Err(_) => 0,
-            }
-        })
-        .sum()
-}
 
 pub(crate) fn the_cache_stays_within_its_capacity<D: Door>(engine: EngineChoice) {
     let place = Place::new();
@@ -48,7 +31,7 @@ pub(crate) fn the_cache_stays_within_its_capacity<D: Door>(engine: EngineChoice)
             stats.cached_bytes
         );
         // A block of the last chunk is 4 KiB where one byte is counted.
-        let disk = disk_usage(&place.cache().join("objects"));
+        let disk = disk_usage(&place.cache());
         assert!(disk <= 8 * MIB + 64 * 4096, "{disk} after {number}");
     }
     assert!(cache.stats().evictions >= 30, "{}", cache.stats().evictions);

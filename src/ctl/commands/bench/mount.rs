@@ -54,7 +54,6 @@ pub fn complete(
     bed: &Bed,
     memory: Memory,
     (random, block, depth): (bool, u64, u32),
-    least: f64,
 ) -> Result<Measured, Trouble> {
     let mounted = Mounted::new(bed, "passthrough=true", Present::Whole)?;
     let mut notes = Vec::new();
@@ -68,6 +67,10 @@ pub fn complete(
             .reads
             .min(job.span / block / if random { 16 } else { 1 });
     }
+    let least = match memory {
+        Memory::Cold => 0.9,
+        Memory::Warm | Memory::Direct => 0.95,
+    };
     let pairs = compare(bed, &mounted, (job, memory))?;
     Ok(measured(&pairs, least, notes))
 }

@@ -118,163 +118,141 @@ pub static CACHE_ROWS: [Row; 10] = [
     },
 ];
 
+/// Reads of one file by fio, the same for all ways to one that is cached: between other rows.
+macro_rules! with_fio_rows {
+    ($reads:path; [$($before:expr,)*] [$($after:expr,)*]) => {
+        [
+            $($before,)*
+            Row {
+                name: "warm-1m",
+                title: "a cached file read in order by 1 MiB, page cache warm",
+                run: |bed| $reads(bed, Memory::Warm, (false, 1 << 20, 1)),
+            },
+            Row {
+                name: "warm-4k",
+                title: "the same in no order by 4 KiB",
+                run: |bed| $reads(bed, Memory::Warm, (true, 4 << 10, 1)),
+            },
+            Row {
+                name: "cold-1m",
+                title: "a cached file read in order by 1 MiB, page cache cold",
+                run: |bed| $reads(bed, Memory::Cold, (false, 1 << 20, 1)),
+            },
+            Row {
+                name: "cold-4k",
+                title: "the same in no order by 4 KiB",
+                run: |bed| $reads(bed, Memory::Cold, (true, 4 << 10, 1)),
+            },
+            Row {
+                name: "direct-1m",
+                title: "O_DIRECT reads of 1 MiB in order, one at a time",
+                run: |bed| $reads(bed, Memory::Direct, (false, 1 << 20, 1)),
+            },
+            Row {
+                name: "direct-1m-8",
+                title: "the same, 8 in flight",
+                run: |bed| $reads(bed, Memory::Direct, (false, 1 << 20, 8)),
+            },
+            Row {
+                name: "direct-4k",
+                title: "O_DIRECT reads of 4 KiB in no order, one at a time",
+                run: |bed| $reads(bed, Memory::Direct, (true, 4 << 10, 1)),
+            },
+            Row {
+                name: "direct-4k-32",
+                title: "the same, 32 in flight",
+                run: |bed| $reads(bed, Memory::Direct, (true, 4 << 10, 32)),
+            },
+            $($after,)*
+        ]
+    };
+}
+
 /// Those of a mount.
-pub static MOUNT_ROWS: [Row; 16] = [
-    Row {
-        name: "warm-1m",
-        title: "a cached file read in order by 1 MiB, page cache warm",
-        run: |bed| mount::complete(bed, Memory::Warm, (false, 1 << 20, 1), 0.95),
-    },
-    Row {
-        name: "warm-4k",
-        title: "the same in no order by 4 KiB",
-        run: |bed| mount::complete(bed, Memory::Warm, (true, 4 << 10, 1), 0.95),
-    },
-    Row {
-        name: "cold-1m",
-        title: "a cached file read in order by 1 MiB, page cache cold",
-        run: |bed| mount::complete(bed, Memory::Cold, (false, 1 << 20, 1), 0.9),
-    },
-    Row {
-        name: "cold-4k",
-        title: "the same in no order by 4 KiB",
-        run: |bed| mount::complete(bed, Memory::Cold, (true, 4 << 10, 1), 0.9),
-    },
-    Row {
-        name: "direct-1m",
-        title: "O_DIRECT reads of 1 MiB in order, one at a time",
-        run: |bed| mount::complete(bed, Memory::Direct, (false, 1 << 20, 1), 0.95),
-    },
-    Row {
-        name: "direct-1m-8",
-        title: "the same, 8 in flight",
-        run: |bed| mount::complete(bed, Memory::Direct, (false, 1 << 20, 8), 0.95),
-    },
-    Row {
-        name: "direct-4k",
-        title: "O_DIRECT reads of 4 KiB in no order, one at a time",
-        run: |bed| mount::complete(bed, Memory::Direct, (true, 4 << 10, 1), 0.95),
-    },
-    Row {
-        name: "direct-4k-32",
-        title: "the same, 32 in flight",
-        run: |bed| mount::complete(bed, Memory::Direct, (true, 4 << 10, 32), 0.95),
-    },
-    Row {
-        name: "small-files",
-        title: "2,000 files of 4 KiB opened, read and closed",
-        run: mount::small,
-    },
-    Row {
-        name: "stat",
-        title: "2,000 names looked at, time-outs of a second",
-        run: mount::stat,
-    },
-    Row {
-        name: "partly-4k",
-        title: "a file that is not wholly cached, O_DIRECT 4 KiB in no order, one at a time",
-        run: |bed| mount::partly(bed, 1, 0.6),
-    },
-    Row {
-        name: "partly-4k-32",
-        title: "the same, 32 in flight",
-        run: |bed| mount::partly(bed, 32, 0.6),
-    },
-    Row {
-        name: "first-read",
-        title: "a file that is not cached read in order, against its slow origin",
-        run: mount::first_read,
-    },
-    Row {
-        name: "daemon-time",
-        title: "processor time of the daemon while the kernel serves reads",
-        run: mount::daemon_time,
-    },
-    Row {
-        name: "calls",
-        title: "system calls of the daemon for a read of a cached file that it serves itself",
-        run: |bed| mount::calls(bed, Present::Whole),
-    },
-    Row {
-        name: "calls-partly",
-        title: "the same of a file that is not wholly cached",
-        run: |bed| mount::calls(bed, Present::Most),
-    },
-];
+pub static MOUNT_ROWS: [Row; 16] = with_fio_rows! {
+    mount::complete;
+    []
+    [
+        Row {
+            name: "small-files",
+            title: "2,000 files of 4 KiB opened, read and closed",
+            run: mount::small,
+        },
+        Row {
+            name: "stat",
+            title: "2,000 names looked at, time-outs of a second",
+            run: mount::stat,
+        },
+        Row {
+            name: "partly-4k",
+            title: "a file that is not wholly cached, O_DIRECT 4 KiB in no order, one at a time",
+            run: |bed| mount::partly(bed, 1, 0.6),
+        },
+        Row {
+            name: "partly-4k-32",
+            title: "the same, 32 in flight",
+            run: |bed| mount::partly(bed, 32, 0.6),
+        },
+        Row {
+            name: "first-read",
+            title: "a file that is not cached read in order, against its slow origin",
+            run: mount::first_read,
+        },
+        Row {
+            name: "daemon-time",
+            title: "processor time of the daemon while the kernel serves reads",
+            run: mount::daemon_time,
+        },
+        Row {
+            name: "calls",
+            title: "system calls of the daemon for a read of a cached file that it serves itself",
+            run: |bed| mount::calls(bed, Present::Whole),
+        },
+        Row {
+            name: "calls-partly",
+            title: "the same of a file that is not wholly cached",
+            run: |bed| mount::calls(bed, Present::Most),
+        },
+    ]
+};
 
 /// Those of the library for LD_PRELOAD.
-pub static PRELOAD_ROWS: [Row; 14] = [
-    Row {
-        name: "verify",
-        title: "32 cached files of 4 KiB opened, read and closed, each verified",
-        run: |bed| preloaded::opens(bed, preloaded::FEW, "verify", 2.2),
-    },
-    Row {
-        name: "verify-many",
-        title: "the same of 2,000 files",
-        run: |bed| preloaded::opens(bed, preloaded::MANY, "verify", 2.2),
-    },
-    Row {
-        name: "trust",
-        title: "32 cached files opened, read and closed without asking the origin",
-        run: |bed| preloaded::opens(bed, preloaded::FEW, "trust", 1.3),
-    },
-    Row {
-        name: "trust-many",
-        title: "the same of 2,000 files",
-        run: |bed| preloaded::opens(bed, preloaded::MANY, "trust", 1.3),
-    },
-    Row {
-        name: "outside",
-        title: "32 files of 4 KiB outside the origin opened, read and closed",
-        run: preloaded::outside,
-    },
-    Row {
-        name: "start",
-        title: "/bin/true started",
-        run: preloaded::start,
-    },
-    Row {
-        name: "warm-1m",
-        title: "a cached file read in order by 1 MiB, page cache warm",
-        run: |bed| preloaded::reads(bed, Memory::Warm, (false, 1 << 20, 1)),
-    },
-    Row {
-        name: "warm-4k",
-        title: "the same in no order by 4 KiB",
-        run: |bed| preloaded::reads(bed, Memory::Warm, (true, 4 << 10, 1)),
-    },
-    Row {
-        name: "cold-1m",
-        title: "a cached file read in order by 1 MiB, page cache cold",
-        run: |bed| preloaded::reads(bed, Memory::Cold, (false, 1 << 20, 1)),
-    },
-    Row {
-        name: "cold-4k",
-        title: "the same in no order by 4 KiB",
-        run: |bed| preloaded::reads(bed, Memory::Cold, (true, 4 << 10, 1)),
-    },
-    Row {
-        name: "direct-1m",
-        title: "O_DIRECT reads of 1 MiB in order, one at a time",
-        run: |bed| preloaded::reads(bed, Memory::Direct, (false, 1 << 20, 1)),
-    },
-    Row {
-        name: "direct-1m-8",
-        title: "the same, 8 in flight",
-        run: |bed| preloaded::reads(bed, Memory::Direct, (false, 1 << 20, 8)),
-    },
-    Row {
-        name: "direct-4k",
-        title: "O_DIRECT reads of 4 KiB in no order, one at a time",
-        run: |bed| preloaded::reads(bed, Memory::Direct, (true, 4 << 10, 1)),
-    },
-    Row {
-        name: "direct-4k-32",
-        title: "the same, 32 in flight",
-        run: |bed| preloaded::reads(bed, Memory::Direct, (true, 4 << 10, 32)),
-    },
-];
+pub static PRELOAD_ROWS: [Row; 14] = with_fio_rows! {
+    preloaded::reads;
+    [
+        Row {
+            name: "verify",
+            title: "32 cached files of 4 KiB opened, read and closed, each verified",
+            run: |bed| preloaded::opens(bed, preloaded::FEW, "verify", 2.2),
+        },
+        Row {
+            name: "verify-many",
+            title: "the same of 2,000 files",
+            run: |bed| preloaded::opens(bed, preloaded::MANY, "verify", 2.2),
+        },
+        Row {
+            name: "trust",
+            title: "32 cached files opened, read and closed without asking the origin",
+            run: |bed| preloaded::opens(bed, preloaded::FEW, "trust", 1.3),
+        },
+        Row {
+            name: "trust-many",
+            title: "the same of 2,000 files",
+            run: |bed| preloaded::opens(bed, preloaded::MANY, "trust", 1.3),
+        },
+        Row {
+            name: "outside",
+            title: "32 files of 4 KiB outside the origin opened, read and closed",
+            run: preloaded::outside,
+        },
+        Row {
+            name: "start",
+            title: "/bin/true started",
+            run: preloaded::start,
+        },
+    ]
+    []
+};
 
 /// Those of the engine.
 pub static ENGINE_ROWS: [Row; 9] = [
