@@ -4,12 +4,13 @@
 //! it. So a cache directory that was made anew is looked at a few times, and then no more.
 
 use crate::settings::{self, FixedPath, ORIGINS_MAX, Settings};
+use crate::text::link_of;
 use cachefs_core::peek::Peek;
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 /// Times that a directory is looked at by one process.
@@ -27,8 +28,7 @@ pub struct Root {
     /// Its device, as statx(2) has it.
     pub device: (u32, u32),
     pub mount: u64,
-    /// Where its name is: see [`Attached::name`].
-    index: usize,
+    name: &'static FixedPath,
 }
 
 struct Places([UnsafeCell<MaybeUninit<Attached>>; LOOKS_MAX]);
@@ -43,7 +43,7 @@ struct Names([UnsafeCell<FixedPath>; ORIGINS_MAX]);
 unsafe impl Sync for Names {}
 
 static PLACES: Places = Places([const { UnsafeCell::new(MaybeUninit::uninit()) }; LOOKS_MAX]);
-static NAMES: Names = Names([const { UnsafeCell::new(FixedPath::EMPTY) }; ORIGINS_MAX]);
+static NAMES: Names = Names([const { UnsafeCell::new(FixedPath::zeros()) }; ORIGINS_MAX]);
 /// The place that counts, from 1; 0: none.
 static CURRENT: AtomicUsize = AtomicUsize::new(0);
 static BUSY: AtomicBool = AtomicBool::new(false);
@@ -99,85 +99,39 @@ fn attach(settings: &'static Settings) -> Result<Attached, Errno> {
         matches!(settings.mode, settings::Mode::Trust(_)),
     )?;
     let mut origins = [None; ORIGINS_MAX];
-    for (index, given) in settings.origins().iter().enumerate() {
+    let places = origins.iter_mut().zip(&NAMES.0);
+    for ((origin, name), given) in places.zip(settings.origins()) {
         // One that is not there has no files either.
-        origins[index] = look_at_root(index, given).ok();
+        *origin = look_at_root(given, name).ok();
     }
     Ok(Attached { peek, origins })
 }
 
-fn look_at_root(index: usize, given: &FixedPath) -> Result<Root, Errno> {
+fn look_at_root(given: &FixedPath, name: &'static UnsafeCell<FixedPath>) -> Result<Root, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = rustix::fs::open(given.c_str(), flags, Mode::empty())?;
     let mask = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
     let stat = rustix::fs::statx(&fd, c"", AtFlags::EMPTY_PATH, mask)?;
-    // SAFETY: this thread has `BUSY`. Who reads it knows of it by `CURRENT`, or by one
-    // that was found before, when the same was written.
-    let name = unsafe { &mut *NAMES.0[index].get() };
-    if name.bytes().is_empty() {
+    let place = name.get();
+    // SAFETY: whoever writes it has `BUSY`, as this thread has.
+    if unsafe { (*place).bytes().is_empty() } {
         let mut buffer = [MaybeUninit::uninit(); settings::PATH_BYTES_MAX];
-        let (path, _) = rustix::fs::readlinkat_raw(rustix::fs::CWD, &*link_of(&fd), &mut buffer)?;
-        if !name.set(path) {
-            return Err(Errno::NAMETOOLONG);
-        }
+        let link = link_of(&fd);
+        let (path, _) = rustix::fs::readlinkat_raw(rustix::fs::CWD, link.c_str(), &mut buffer)?;
+        // SAFETY: this thread has `BUSY`, and a name is read by nobody until it is there.
+        unsafe { (*place).push(path)? };
     }
     Ok(Root {
         device: (stat.stx_dev_major, stat.stx_dev_minor),
         mount: stat.stx_mnt_id,
-        index,
+        // SAFETY: what is there is not written any more.
+        name: unsafe { &*place },
     })
-}
-
-/// Where /proc shows a descriptor.
-pub fn link_of(fd: &OwnedFd) -> LinkName {
-    LinkName::new(fd.as_raw_fd())
-}
-
-/// `/proc/self/fd/N`.
-pub struct LinkName {
-    bytes: [u8; 32],
-    length: usize,
-}
-
-impl LinkName {
-    pub fn new(fd: i32) -> Self {
-        const PREFIX: &[u8] = b"/proc/self/fd/";
-        let mut bytes = [0; 32];
-        bytes[..PREFIX.len()].copy_from_slice(PREFIX);
-        let mut digits = [0; 10];
-        let (mut rest, mut count) = (fd.unsigned_abs(), 0);
-        loop {
-            digits[count] = b'0' + (rest % 10) as u8;
-            count += 1;
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
-        }
-        let reversed = digits[..count].iter().rev();
-        bytes[PREFIX.len()..]
-            .iter_mut()
-            .zip(reversed)
-            .for_each(|(place, digit)| *place = *digit);
-        Self {
-            bytes,
-            length: PREFIX.len() + count,
-        }
-    }
-}
-
-impl std::ops::Deref for LinkName {
-    type Target = std::ffi::CStr;
-
-    fn deref(&self) -> &std::ffi::CStr {
-        std::ffi::CStr::from_bytes_with_nul(&self.bytes[..=self.length]).unwrap_or_default()
-    }
 }
 
 impl Root {
     /// The path of the root without links, which is the name of the origin.
     pub fn name(&self) -> &'static [u8] {
-        // SAFETY: see `look_at_root`: it is not written any more.
-        unsafe { (*NAMES.0[self.index].get()).bytes() }
+        self.name.bytes()
     }
 }

@@ -1,14 +1,19 @@
-//! Compiles the part that is in C.
+//! Compiles the parts that are in C.
 
 fn main() {
-    println!("cargo:rerun-if-changed=variadic.c");
+    let sources = ["variadic.c", "unwind.c"];
+    for source in sources {
+        println!("cargo:rerun-if-changed={source}");
+    }
     cc::Build::new()
-        .file("variadic.c")
+        .files(sources)
         .flag("-std=c11")
         .warnings(true)
         .extra_warnings(true)
         .flag("-fvisibility=hidden")
+        // The unwinder goes through these functions too.
+        .flag("-fasynchronous-unwind-tables")
         // The optional argument is read as the caller may not have passed it, as in glibc.
         .opt_level(2)
-        .compile("variadic");
+        .compile("preload");
 }

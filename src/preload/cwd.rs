@@ -55,7 +55,7 @@ fn look(settings: &Settings) -> bool {
             let path: &[u8] = path;
             let is_within = |path: &[u8], root: &[u8]| {
                 let rest = path.strip_prefix(root);
-                rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/' || root == b"/")
+                rest.is_some_and(|rest| matches!(rest, b"" | [b'/', ..]) || root == b"/")
             };
             // Below an origin, or above one.
             let mut roots = settings.origins().iter().map(|root| root.bytes());

@@ -3,13 +3,13 @@
 
 use crate::report::{self, What};
 use crate::settings::{PATH_BYTES_MAX, Settings};
-use crate::text::Text;
+use crate::text::{Text, link_of};
 use cachefs_control::{DIRECTORY, FILL, REQUEST_BYTES_MAX, VERSION, hash_of};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicI64, Ordering};
 
 /// Servers that are tried: their numbers are given from 0 on, and one that ends may leave
@@ -82,8 +82,8 @@ fn connect_to(
     let mut name = Text::<64>::new();
     let hash = hash_of(root);
     for shift in (0..16).rev() {
-        let digit = (hash >> (shift * 4) & 15) as usize;
-        name.push(&[b"0123456789abcdef"[digit]])?;
+        let digit = char::from_digit((hash >> (shift * 4) & 15) as u32, 16);
+        name.push(&[digit.map_or(b'0', |digit| digit as u8)])?;
     }
     name.push(b"-")?;
     name.push_number(number)?;
@@ -103,9 +103,7 @@ fn connect_to(
         Err(_) => {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let held = rustix::fs::open(directory.c_str(), flags, Mode::empty())?;
-            path = Text::new();
-            path.push(b"/proc/self/fd/")?;
-            path.push_number(held.as_raw_fd().unsigned_abs().into())?;
+            path.set(link_of(&held).bytes())?;
             path.push(b"/")?;
             path.push(name.bytes())?;
             Some(held)
@@ -172,7 +170,7 @@ fn answer(socket: &OwnedFd) -> Result<bool, Errno> {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
         }
-        if fds[0].revents().is_empty() {
+        if fds.iter().all(|fd| fd.revents().is_empty()) {
             continue;
         }
         let count = match rustix::io::read(socket, &mut buffer) {
@@ -181,7 +179,7 @@ fn answer(socket: &OwnedFd) -> Result<bool, Errno> {
             Err(Errno::INTR) => continue,
             Err(errno) => return Err(errno),
         };
-        for byte in &buffer[..count] {
+        for byte in buffer.iter().take(count) {
             if *byte == b'\n' {
                 // What is between is how far it is.
                 if beginning.starts_with(b"{\"done\"") {
@@ -192,8 +190,8 @@ fn answer(socket: &OwnedFd) -> Result<bool, Errno> {
                 }
                 beginning = [0; 8];
                 length = 0;
-            } else if length < beginning.len() {
-                beginning[length] = *byte;
+            } else if let Some(place) = beginning.get_mut(length) {
+                *place = *byte;
                 length += 1;
             }
         }

@@ -1,21 +1,21 @@
 //! From the cached file to the origin's: for what has to be done to that itself, as locks
 //! and changes of its metadata.
 
-use crate::attach::{self, LinkName};
+use crate::attach;
 use crate::errno::Kept;
 use crate::identity::{self, Identity, device_of};
 use crate::locks::Own;
 use crate::redirect::path_below;
 use crate::report::{self, What};
 use crate::settings::{self, PATH_BYTES_MAX};
-use crate::text::Text;
+use crate::text::{Text, link_of};
 use cachefs_core::peek::{self, DataName, OBJECTS};
 use libc::AT_FDCWD;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, SeekFrom};
 use rustix::io::{DupFlags, Errno, FdFlags};
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 
 /// What a descriptor is.
 pub enum Found {
@@ -79,8 +79,8 @@ pub fn origin_named(dir: i32, path: &CStr) -> Found {
     let Ok(data) = rustix::fs::openat(dir, path, flags, Mode::empty()) else {
         return Found::Other;
     };
-    let name = LinkName::new(data.as_raw_fd());
-    let Some(identity) = identity::of_path(&name, stat.st_mode, stat.st_ino) else {
+    let name = link_of(&data);
+    let Some(identity) = identity::of_path(name.c_str(), stat.st_mode, stat.st_ino) else {
         return Found::Other;
     };
     reopen(data.as_fd(), &identity, flags).map_or(Found::Lost, Found::Origin)
@@ -131,8 +131,7 @@ fn reopen(fd: BorrowedFd<'_>, identity: &Identity, status: OFlags) -> Result<Own
     }
     // A name of a descriptor is a link.
     let status = status.difference(OFlags::NOFOLLOW) | OFlags::CLOEXEC;
-    let name = LinkName::new(named.as_raw_fd());
-    let origin = rustix::fs::open(&*name, status, Mode::empty())?;
+    let origin = rustix::fs::open(link_of(&named).c_str(), status, Mode::empty())?;
     Ok(Own::new(origin, stat))
 }
 

@@ -70,10 +70,10 @@ impl Identity {
 
     fn encode(&self) -> [u8; BYTES] {
         let mut out = [0; BYTES];
-        let mut at = 0;
+        let mut places = out.iter_mut();
         let mut put = |bytes: &[u8]| {
-            out[at..at + bytes.len()].copy_from_slice(bytes);
-            at += bytes.len();
+            let pairs = bytes.iter().zip(places.by_ref());
+            pairs.for_each(|(byte, place)| *place = *byte);
         };
         put(&FORMAT.to_le_bytes());
         put(&(self.mode as u16).to_le_bytes());
@@ -91,24 +91,23 @@ impl Identity {
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let bytes: &[u8; BYTES] = bytes.try_into().ok()?;
-        let short = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
-        let number = |at: usize| {
-            let four = [0, 1, 2, 3].map(|index| bytes[at + index]);
-            u32::from_le_bytes(four)
-        };
-        let long = |at: usize| u64::from(number(at)) | u64::from(number(at + 4)) << 32;
-        (short(0) == FORMAT).then(|| Self {
-            mode: short(2).into(),
-            uid: number(4),
-            gid: number(8),
-            links: number(12),
-            origin: long(16),
-            inode: long(24),
-            ctime: long(32).cast_signed(),
-            mtime: long(40).cast_signed(),
-            device: (number(48), number(52)),
-            own: long(56),
+        let mut rest = bytes;
+        let rest = &mut rest;
+        (bytes.len() == BYTES && u16::from_le_bytes(next(rest)?) == FORMAT).then_some(())?;
+        Some(Self {
+            mode: u16::from_le_bytes(next(rest)?).into(),
+            uid: u32::from_le_bytes(next(rest)?),
+            gid: u32::from_le_bytes(next(rest)?),
+            links: u32::from_le_bytes(next(rest)?),
+            origin: u64::from_le_bytes(next(rest)?),
+            inode: u64::from_le_bytes(next(rest)?),
+            ctime: i64::from_le_bytes(next(rest)?),
+            mtime: i64::from_le_bytes(next(rest)?),
+            device: (
+                u32::from_le_bytes(next(rest)?),
+                u32::from_le_bytes(next(rest)?),
+            ),
+            own: u64::from_le_bytes(next(rest)?),
         })
     }
 
@@ -157,6 +156,13 @@ impl Identity {
     pub fn is_of_origin(&self, name: &[u8]) -> bool {
         xxh3_64(name) == self.origin
     }
+}
+
+/// Takes the first bytes of what is left.
+fn next<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (first, after) = rest.split_first_chunk()?;
+    *rest = after;
+    Some(*first)
 }
 
 /// Seconds and nanoseconds.

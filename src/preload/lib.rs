@@ -19,8 +19,20 @@
 //!
 //! All of this runs in other people's programs: in signal handlers, between fork and exec,
 //! inside of allocators, on stacks of a few pages. So it has no threads, no locks, no
-//! memory of its own but static one, keeps no descriptor, and asks the kernel without libc.
+//! memory of its own but static one, keeps no descriptor, does not panic, and asks the kernel
+//! without libc.
 
+// A panic in somebody else's program would end it.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
 // What is exported is used by nobody else, and in tests nothing is.
 #![cfg_attr(test, allow(dead_code, reason = "nothing is exported in tests"))]
 

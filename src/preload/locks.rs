@@ -40,16 +40,16 @@ impl Files {
             return;
         }
         let index = self.count.fetch_add(1, Ordering::SeqCst);
-        if let Some(file) = self.all.get(index) {
-            file[0].store(device, Ordering::SeqCst);
-            file[1].store(inode, Ordering::SeqCst);
+        if let Some([of_device, of]) = self.all.get(index) {
+            of_device.store(device, Ordering::SeqCst);
+            of.store(inode, Ordering::SeqCst);
         }
     }
 
     fn has(&self, device: u64, inode: u64) -> bool {
         let count = self.count.load(Ordering::SeqCst);
         count > FILES_MAX
-            || self.all[..count].iter().any(|file| {
+            || self.all.iter().take(count).any(|file| {
                 let [noted, of] = file.each_ref().map(|word| word.load(Ordering::SeqCst));
                 of == 0 || (noted, of) == (device, inode)
             })

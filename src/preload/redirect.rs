@@ -2,14 +2,14 @@
 //!
 //! Whatever fails on this way leaves the origin's descriptor as it is.
 
-use crate::attach::{self, Attached, LinkName, Root};
+use crate::attach::{self, Attached, Root};
 use crate::errno::Kept;
 use crate::fill;
 use crate::identity::{Identity, device_of};
 use crate::locks;
 use crate::report::{self, What};
 use crate::settings::{Mode, PATH_BYTES_MAX, Settings};
-use crate::text::Text;
+use crate::text::{Text, link_of};
 use crate::trust;
 use cachefs_core::VersionToken;
 use cachefs_core::peek::{FileKey, OBJECTS, Seen, Whole, version_of};
@@ -17,7 +17,7 @@ use rustix::fs::{FileType, OFlags, Stat};
 use rustix::io::{DupFlags, Errno};
 use std::ffi::{CStr, c_char};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 
 /// Flags of opens that only the origin's file can serve.
 const NOT_CACHED: i32 = libc::O_CREAT
@@ -331,8 +331,9 @@ pub fn path_below<'a>(
     root: &[u8],
     buffer: &'a mut [MaybeUninit<u8>; PATH_BYTES_MAX],
 ) -> Option<&'a [u8]> {
-    let link = LinkName::new(fd.as_raw_fd());
-    let (path, _) = rustix::fs::readlinkat_raw(rustix::fs::CWD, &*link, &mut buffer[..]).ok()?;
+    let link = link_of(fd);
+    let link = rustix::fs::readlinkat_raw(rustix::fs::CWD, link.c_str(), &mut buffer[..]);
+    let (path, _) = link.ok()?;
     let path: &[u8] = path;
     path.strip_prefix(root)?.strip_prefix(b"/")
 }

@@ -80,7 +80,9 @@ static IS_TOLD: AtomicBool = AtomicBool::new(false);
 
 /// Counts one.
 pub fn count(what: What) {
-    COUNTS[what as usize].fetch_add(1, Ordering::Relaxed);
+    if let Some(count) = COUNTS.get(what as usize) {
+        count.fetch_add(1, Ordering::Relaxed);
+    }
     if is_wanted().is_some() && !IS_PLANNED.swap(true, Ordering::Relaxed) {
         // Before what the program has planned for its end, which may close stderr.
         // SAFETY: the function takes nothing and stays as long as the process. Where it is
@@ -119,8 +121,7 @@ extern "C" fn tell() {
     let mut text = Text::<BYTES_MAX>::new();
     let pid = rustix::process::getpid().as_raw_nonzero().get();
     let pid = u64::from(pid.unsigned_abs());
-    for (what, words) in LINES {
-        let count = counts[what as usize];
+    for ((_, words), count) in LINES.into_iter().zip(counts) {
         if count > 0 {
             line(&mut text, pid, words, count);
         }

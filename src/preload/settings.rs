@@ -7,6 +7,7 @@
 //! | `CACHEFS_MODE` | `verify` (default), `wait`, `trust` or `trust:MILLISECONDS` |
 //! | `CACHEFS_REPORT` | `1`: each process tells on stderr what it has done; or a file's path |
 
+use crate::text::Text;
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_char, c_int};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,44 +19,8 @@ pub const PATH_BYTES_MAX: usize = 4096;
 /// For how long `trust` believes what the origin has said, in milliseconds.
 const TRUST_MS: u64 = 60_000;
 
-/// A path that needs no memory of its own.
-pub struct FixedPath {
-    bytes: [u8; PATH_BYTES_MAX],
-    length: usize,
-}
-
-impl FixedPath {
-    pub const EMPTY: Self = Self {
-        bytes: [0; PATH_BYTES_MAX],
-        length: 0,
-    };
-
-    /// False: it is too long. Behind it is always a NUL.
-    pub fn set(&mut self, path: &[u8]) -> bool {
-        self.length = 0;
-        self.push(path)
-    }
-
-    /// The same behind what is there.
-    pub fn push(&mut self, more: &[u8]) -> bool {
-        let end = self.length + more.len();
-        if end >= PATH_BYTES_MAX {
-            return false;
-        }
-        self.bytes[self.length..end].copy_from_slice(more);
-        self.bytes[end] = 0;
-        self.length = end;
-        true
-    }
-
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.length]
-    }
-
-    pub fn c_str(&self) -> &CStr {
-        CStr::from_bytes_until_nul(&self.bytes).unwrap_or_default()
-    }
-}
+/// A path that is known as long as the process lives.
+pub type FixedPath = Text<PATH_BYTES_MAX>;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -84,9 +49,9 @@ unsafe impl Sync for Place {}
 
 static SETTINGS: Place = Place(UnsafeCell::new(Settings {
     mode: Mode::Verify,
-    report: FixedPath::EMPTY,
-    cache: FixedPath::EMPTY,
-    origins: [FixedPath::EMPTY; ORIGINS_MAX],
+    report: FixedPath::zeros(),
+    cache: FixedPath::zeros(),
+    origins: [const { FixedPath::zeros() }; ORIGINS_MAX],
     count: 0,
 }));
 /// There is something to do.
@@ -138,14 +103,14 @@ impl Settings {
                 .split(|byte| *byte == b':')
                 .all(|root| self.add(root))
         } else if let Some(cache) = entry.strip_prefix(b"DIR=") {
-            cache.first() == Some(&b'/') && self.cache.set(without_slashes(cache))
+            cache.first() == Some(&b'/') && self.cache.set(without_slashes(cache)).is_ok()
         } else if let Some(mode) = entry.strip_prefix(b"MODE=") {
             let mode = Mode::parse(mode);
             self.mode = mode.unwrap_or(Mode::Verify);
             mode.is_some()
         } else if let Some(report) = entry.strip_prefix(b"REPORT=") {
-            let is_known = matches!(report, b"" | b"0" | b"1") || report[0] == b'/';
-            is_known && (report == b"0" || self.report.set(report))
+            let is_known = matches!(report, b"" | b"0" | b"1" | [b'/', ..]);
+            is_known && (report == b"0" || self.report.set(report).is_ok())
         } else {
             true
         }
@@ -160,12 +125,12 @@ impl Settings {
             return false;
         };
         self.count += 1;
-        root[0] == b'/' && place.set(root)
+        root.starts_with(b"/") && place.set(root).is_ok()
     }
 
     /// The roots as they were given.
     pub fn origins(&self) -> &[FixedPath] {
-        &self.origins[..self.count]
+        self.origins.get(..self.count).unwrap_or_default()
     }
 
     /// The origin that a path begins with, by its number, and where in the path what is
@@ -178,16 +143,16 @@ impl Settings {
         let path = path.cast::<u8>();
         self.origins().iter().enumerate().find_map(|(index, root)| {
             // No byte behind the NUL is read: the root has none.
-            let mut at = 0;
-            while at < root.length {
+            let root = root.bytes();
+            for (at, byte) in root.iter().enumerate() {
                 // SAFETY: all bytes before were of the string, and not its end.
-                if unsafe { *path.add(at) } != root.bytes[at] {
+                if unsafe { *path.add(at) } != *byte {
                     return None;
                 }
-                at += 1;
             }
+            let end = root.len();
             // SAFETY: as above.
-            (unsafe { *path.add(at) } == b'/').then_some((index, at + 1))
+            (unsafe { *path.add(end) } == b'/').then_some((index, end + 1))
         })
     }
 }
@@ -209,7 +174,7 @@ impl Mode {
 
 fn without_slashes(path: &[u8]) -> &[u8] {
     let end = path.iter().rposition(|byte| *byte != b'/');
-    &path[..end.map_or(0, |end| end + 1)]
+    path.get(..end.map_or(0, |end| end + 1)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -219,9 +184,9 @@ mod tests {
     fn settings(entries: &[&str]) -> (Box<Settings>, bool) {
         let mut settings = Box::new(Settings {
             mode: Mode::Verify,
-            report: FixedPath::EMPTY,
-            cache: FixedPath::EMPTY,
-            origins: [FixedPath::EMPTY; ORIGINS_MAX],
+            report: FixedPath::zeros(),
+            cache: FixedPath::zeros(),
+            origins: [const { FixedPath::zeros() }; ORIGINS_MAX],
             count: 0,
         });
         let sound = entries.iter().all(|entry| settings.take(entry.as_bytes()));
@@ -266,10 +231,15 @@ mod tests {
     }
 
     #[test]
-    fn a_path_ends_with_a_nul_at_its_limit() {
-        let mut path = FixedPath::EMPTY;
-        assert!(!path.set(&[b'a'; PATH_BYTES_MAX]));
-        assert!(path.set(&[b'a'; PATH_BYTES_MAX - 1]));
-        assert_eq!(path.c_str().count_bytes(), PATH_BYTES_MAX - 1);
+    fn a_path_that_is_too_long_is_not_understood() {
+        let path = "a".repeat(PATH_BYTES_MAX - 2);
+        assert!(settings(&[&format!("CACHEFS_DIR=/{path}")]).1);
+        assert!(!settings(&[&format!("CACHEFS_DIR=/{path}a")]).1);
+    }
+
+    #[test]
+    fn the_last_of_two_directories_counts() {
+        let (settings, sound) = settings(&["CACHEFS_DIR=/first", "CACHEFS_DIR=/last"]);
+        assert!(sound && settings.cache.bytes() == b"/last");
     }
 }

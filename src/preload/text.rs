@@ -1,8 +1,10 @@
-//! Bytes on the stack, of which only what is used is written: paths, messages.
+//! Bytes without memory of their own: paths, messages. Of those on the stack, only what is used
+//! is written.
 
 use rustix::io::Errno;
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd};
 
 /// At most `MAX` bytes, a NUL behind them included.
 pub struct Text<const MAX: usize> {
@@ -11,27 +13,47 @@ pub struct Text<const MAX: usize> {
 }
 
 impl<const MAX: usize> Text<MAX> {
-    pub fn new() -> Self {
+    pub const fn new() -> Self {
+        const { assert!(MAX > 0) };
         let mut new = Self {
             bytes: [const { MaybeUninit::uninit() }; MAX],
             length: 0,
         };
-        new.bytes[0].write(0);
+        if let Some(end) = new.bytes.first_mut() {
+            end.write(0);
+        }
         new
+    }
+
+    /// The same of one that is in the library all along, where it takes no room in its file.
+    pub const fn zeros() -> Self {
+        const { assert!(MAX > 0) };
+        Self {
+            bytes: [const { MaybeUninit::new(0) }; MAX],
+            length: 0,
+        }
     }
 
     /// ENAMETOOLONG: it does not fit, and nothing has changed.
     pub fn push(&mut self, more: &[u8]) -> Result<(), Errno> {
         let end = self.length + more.len();
-        if end >= MAX {
-            return Err(Errno::NAMETOOLONG);
-        }
-        for (place, byte) in self.bytes[self.length..end].iter_mut().zip(more) {
+        let room = self.bytes.get_mut(self.length..=end);
+        let (last, places) = room
+            .and_then(|room| room.split_last_mut())
+            .ok_or(Errno::NAMETOOLONG)?;
+        for (place, byte) in places.iter_mut().zip(more) {
             place.write(*byte);
         }
-        self.bytes[end].write(0);
+        last.write(0);
         self.length = end;
         Ok(())
+    }
+
+    /// Puts other bytes in their place. ENAMETOOLONG: none fit.
+    pub fn set(&mut self, other: &[u8]) -> Result<(), Errno> {
+        self.length = 0;
+        self.push(b"")?;
+        self.push(other)
     }
 
     /// The same of a number in decimal.
@@ -47,7 +69,7 @@ impl<const MAX: usize> Text<MAX> {
                 break;
             }
         }
-        self.push(&digits[start..])
+        self.push(digits.get(start..).unwrap_or_default())
     }
 
     pub fn bytes(&self) -> &[u8] {
@@ -65,9 +87,19 @@ impl<const MAX: usize> Text<MAX> {
     }
 }
 
+/// Where /proc shows a descriptor.
+pub fn link_of(fd: impl AsFd) -> Text<32> {
+    let mut link = Text::new();
+    // Both fit: see the test.
+    let _ = link.push(b"/proc/self/fd/");
+    let _ = link.push_number(fd.as_fd().as_raw_fd().unsigned_abs().into());
+    link
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::BorrowedFd;
 
     #[test]
     fn a_text_ends_with_a_nul_at_its_limit() {
@@ -79,6 +111,18 @@ mod tests {
         assert_eq!(text.c_str(), c"a10");
         assert_eq!(text.push_number(0), Err(Errno::NAMETOOLONG));
         assert_eq!(text.bytes(), b"a10");
+        text.set(b"b").unwrap();
+        assert_eq!((text.bytes(), text.c_str()), (&b"b"[..], c"b"));
+        assert_eq!(text.set(b"abcd"), Err(Errno::NAMETOOLONG));
+        assert_eq!((text.bytes(), text.c_str()), (&b""[..], c""));
+    }
+
+    #[test]
+    fn the_link_of_any_descriptor_fits() {
+        // SAFETY: nobody does anything with it.
+        let of = |fd| unsafe { BorrowedFd::borrow_raw(fd) };
+        assert_eq!(link_of(of(3)).c_str(), c"/proc/self/fd/3");
+        assert_eq!(link_of(of(i32::MAX)).c_str(), c"/proc/self/fd/2147483647");
     }
 
     #[test]

@@ -4,11 +4,11 @@
 
 use super::metadata::at_origin;
 use super::{Failed, real};
-use crate::attach::LinkName;
 use crate::errno;
 use crate::give_back::{self, Found};
 use crate::redirect;
 use crate::settings;
+use crate::text::link_of;
 use libc::{AT_FDCWD, AT_SYMLINK_NOFOLLOW, c_char, c_int, c_void, gid_t, mode_t, timespec};
 use libc::{timeval, uid_t, utimbuf};
 use std::ffi::CStr;
@@ -54,7 +54,7 @@ pub unsafe fn by_name<T: Failed>(
             T::FAILED
         }
         Found::Origin(origin) => {
-            let result = real(LinkName::new(origin.as_raw_fd()).as_ptr());
+            let result = real(link_of(&origin).c_str().as_ptr());
             if let Some(settings) = settings::get() {
                 // SAFETY: it is open; without a place, the path is not looked at.
                 unsafe { redirect::written(settings, origin.as_raw_fd(), path, None) };

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Scene, compile, noise, probe, say, settle};
+use common::{Scene, compile, noise, probe, say, settle, succeed};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -98,6 +98,43 @@ fn flags_that_only_the_origin_can_have_lead_there() {
     let scene = scene();
     for what in ["direct", "rdwr", "create", "path"] {
         is_left_to_origin(&scene, what);
+    }
+}
+
+#[test]
+fn opens_take_no_memory_and_start_no_thread() {
+    let (scene, path) = Scene::with_file(10_000);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/counting.c");
+    let program = scene.outside().join("counting");
+    compile(&[], &source, &program);
+    for mode in ["verify", "trust:60000", "wait"] {
+        let mut command = scene.command(&program);
+        let said = say(command
+            .env("CACHEFS_MODE", mode)
+            .args([path.as_path(), &scene.cache()]));
+        assert_eq!(said, "0 allocations, 1 thread, cached\n", "{mode}");
+    }
+}
+
+/// glibc ends such a thread by unwinding it, through this library (pthread_cancel(3)).
+#[test]
+fn threads_that_are_cancelled_while_they_wait_end() {
+    let (scene, file) = Scene::with_file(10_000);
+    let fifo = scene.origin().join("fifo");
+    succeed(Command::new("mkfifo").arg(&fifo));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cancelled.c");
+    let program = scene.outside().join("cancelled");
+    compile(&[], &source, &program);
+    let opens = [
+        "open", "open64", "openat", "openat64", "creat", "fopen", "fopen64", "freopen",
+    ];
+    for what in opens {
+        let said = say(scene.command(&program).arg(&fifo).arg(what));
+        assert_eq!(said, "cancelled 1\n", "{what}");
+    }
+    for what in ["fcntl", "lockf"] {
+        let said = say(scene.command(&program).arg(&file).arg(what));
+        assert_eq!(said, "cancelled 1\n", "{what}");
     }
 }
 

@@ -190,3 +190,17 @@ fn a_function_that_is_not_listed_would_be_found() {
         assert!(is_of_interest(name), "{name}");
     }
 }
+
+/// Each library that is loaded besides makes every start slower: libgcc_s takes twice as long
+/// as all else.
+#[test]
+fn nothing_but_libc_is_loaded_with_the_library() {
+    let listed = say(Command::new("readelf").arg("-dW").arg(library()));
+    let needed: Vec<&str> = listed
+        .lines()
+        .filter(|line| line.contains("(NEEDED)"))
+        .filter_map(|line| line.split(['[', ']']).nth(1))
+        .filter(|name| !name.starts_with("libc.so.") && !name.starts_with("ld-linux"))
+        .collect();
+    assert_eq!(needed, <&[&str]>::default());
+}
