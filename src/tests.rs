@@ -20,6 +20,7 @@ mod random;
 mod scenarios;
 mod sharing;
 mod slot_damage;
+mod slow_device;
 mod trimming;
 mod verifying;
 mod volume;

@@ -48,6 +48,8 @@ pub(crate) struct FileInner {
     pub(crate) ahead: Ahead,
     /// Its `File`s.
     handles: AtomicU64,
+    /// Behind the last chunk of which its shard was told that it has passed the cache by.
+    passed: AtomicU64,
     /// The shard that serves its misses.
     pub(crate) shard: usize,
     /// The version that is served. It moves on when a read finds that the
@@ -208,6 +210,7 @@ impl Origin {
             spot,
             ahead: Ahead::new(&inner.cache.readahead, inner.cache.chunk_bytes),
             handles: AtomicU64::new(1),
+            passed: AtomicU64::new(0),
             shard,
             current: ArcSwap::from_pointee(version),
             moving: Mutex::new(()),
@@ -323,6 +326,13 @@ impl FileInner {
     /// The same for a moment, without counting another holder.
     pub(crate) fn glance(&self) -> impl Deref<Target = Arc<Version>> {
         self.current.load()
+    }
+
+    /// Whether its shard was not told just now that what ends before this chunk has passed the
+    /// cache by: it is to be told then.
+    pub(crate) fn passes(&self, end: u64) -> bool {
+        self.passed.load(Ordering::Relaxed) != end
+            && self.passed.swap(end, Ordering::Relaxed) != end
     }
 
     /// Differs from before once the version has moved on.

@@ -243,6 +243,14 @@ pub const QOS_SLACK_NS: u64 = 50_000;
 pub const QOS_HIT_SAMPLES: u32 = 64;
 /// Of what waits, so many are looked at for whose turn it is.
 pub const QOS_WAITING_MAX: usize = 256;
+/// Milliseconds for which what is missed of origins of this host passes the cache by, once its
+/// device has shown that it stores more slowly than those give.
+pub const PASS_BY_MS: u64 = 1000;
+/// Files of a library thread that are kept open, at most, since something of them has passed
+/// the cache by, and is filled later.
+pub const LATER_FILES_MAX: usize = 16;
+/// Milliseconds for which such a file is kept open after that.
+pub const LATER_KEPT_MS: u64 = 60_000;
 /// Ranges of files that are filled later, at most, of one library thread.
 pub const LATER_RANGES_MAX: usize = 4096;
 /// Milliseconds without a read at a library thread after which it fills them.

@@ -11,6 +11,7 @@ use crate::store::Store;
 use crate::token::VersionToken;
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
+use std::ops::Range;
 use std::sync::{Arc, Weak};
 
 /// What a shard can be told.
@@ -40,6 +41,8 @@ pub(crate) enum Message {
     Copied(usize, Result<(), Failure>),
     /// Fetch chunks that nobody has asked for yet, if there is room.
     Prefetch(Arc<FileInner>, Vec<u64>),
+    /// These chunks of a file have passed the cache by on their reader's thread.
+    PassedBy(Arc<FileInner>, Range<u64>),
     /// Nobody will ask for what is fetched ahead of this file.
     ForgetPrefetches(Arc<FileInner>),
     /// Cancel everything and end.

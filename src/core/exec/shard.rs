@@ -261,6 +261,8 @@ impl Shard {
             Message::Copied(slot, result) => self.copied(slot, result),
             Message::Prefetch(..) if self.closing.is_some() => {}
             Message::Prefetch(file, chunks) => self.prefetch(&file, chunks),
+            Message::PassedBy(..) if self.closing.is_some() => {}
+            Message::PassedBy(file, chunks) => self.passed_elsewhere(&file, chunks),
             Message::ForgetPrefetches(file) => self.forget_prefetches(&file),
             Message::Close => self.begin_close(),
         }

@@ -5,6 +5,7 @@
 //! | `bucket` | when the next bytes or operations may be taken |
 //! | `pace` | how many fills there are at once, by the latency of hits |
 //! | `shares` | which of several origins is next |
+//! | `slow` | whether readers pass the cache by, since its device is slower than they are |
 //!
 //! Decides only. The steps in `request/` ask, and wait by the timers of their shard. The
 //! rules are in `docs/qos.md`.
@@ -12,20 +13,23 @@
 mod bucket;
 mod pace;
 mod shares;
+mod slow;
 
 use crate::config::Config;
 use crate::io::Priority;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub(crate) use bucket::Bucket;
 pub(crate) use pace::Pace;
 pub(crate) use shares::Shares;
+use slow::Slow;
 
 /// What all shards of one cache share.
 pub(crate) struct Qos {
     /// What fills write to the cache device.
     pub(crate) fills: Bucket,
     pub(crate) pace: Pace,
+    pub(crate) slow: Slow,
     /// Of what fills do at the device, unless the request has a priority of its own.
     pub(crate) priority: Priority,
 }
@@ -39,6 +43,7 @@ impl Qos {
                 config.fill_operations_per_second,
             ),
             pace: Pace::new(config.fill_depth as u32, config.fill_latency_percent),
+            slow: Slow::new(Instant::now()),
             priority: match config.fill_priority {
                 0 => Priority::LOW,
                 1 => Priority::BACKGROUND,

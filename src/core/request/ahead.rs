@@ -128,6 +128,10 @@ impl Shard {
             self.counters.throttled.add(1);
             return None;
         }
+        let is_near = version.source.as_deref().is_some_and(Source::is_near);
+        if is_near && self.config.qos.slow.is_slow() {
+            return None;
+        }
         let place = self.place_for(file, version)?;
         let buffer = self.spare_buffer()?;
         let claim = self.admit_ahead(&object, chunk)?;
@@ -309,7 +313,8 @@ impl Shard {
     /// The file is closed: what is on its way for nobody is left to whoever has it.
     pub(crate) fn forget_prefetches(&mut self, file: &Arc<FileInner>) {
         let forgotten = |fetch: &Fetch| {
-            let idle = fetch.ahead.is_some() && fetch.waiters.is_empty();
+            let is_ahead = fetch.ahead.as_ref().is_some_and(|ahead| !ahead.later);
+            let idle = is_ahead && fetch.waiters.is_empty();
             let early = matches!(fetch.state, State::Reading | State::Checking { .. });
             idle && early && Arc::ptr_eq(&fetch.file, file)
         };

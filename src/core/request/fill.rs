@@ -445,8 +445,7 @@ impl Shard {
         self.deliver(slot);
         match write {
             Some(op) => {
-                self.storing += 1;
-                self.config.qos.pace.fills();
+                self.begin_store();
                 self.push(OpTarget::Fetch(slot), op);
             }
             None => self.drop_fetch(slot),

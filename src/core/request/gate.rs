@@ -38,9 +38,19 @@ impl Shard {
         let is_read = request.operation == Operation::Read;
         let is_near = request.version.source.as_deref();
         let is_near = is_near.is_some_and(Source::is_near);
-        let is_slow = is_near && self.storing >= (self.config.pool_buffers / 2).max(2);
-        let waits = || self.config.qos.fills.waits(Instant::now(), Duration::ZERO);
-        is_read && (is_slow || waits().is_some())
+        let qos = &self.config.qos;
+        let waits = || qos.fills.waits(Instant::now(), Duration::ZERO);
+        is_read && (is_near && qos.slow.is_slow() || waits().is_some())
+    }
+
+    /// A fetch is written to the cache from now on. If half of all buffers are, the device is
+    /// slower than the origins.
+    pub(super) fn begin_store(&mut self) {
+        self.storing += 1;
+        self.config.qos.pace.fills();
+        if self.storing >= (self.config.pool_buffers / 2).max(2) {
+            self.config.qos.slow.found(Instant::now());
+        }
     }
 
     /// Has a fill plan nothing more until then.

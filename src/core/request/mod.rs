@@ -1,7 +1,7 @@
 //! The way of one request, one file a step:
 //!
 //! ```text
-//! submit ── hit at once ──────────────────────────────▶ the caller
+//! submit ── hit at once, or past a slow cache ────────▶ the caller
 //!    │
 //!    └─▶ advance ─▶ plan ─┬─ present ─▶ hit ───────────┐
 //!                         ├─ doubted ─▶ verify ────────┼─▶ complete
@@ -26,6 +26,7 @@ mod gate;
 mod hit;
 mod later;
 mod miss;
+mod pass;
 mod plan;
 mod reach;
 mod sink;

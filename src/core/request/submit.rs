@@ -211,6 +211,9 @@ impl FileInner {
             Here::No => false,
             Here::Failed => true,
         };
+        if let Some(length) = self.pass_here(segments, offset, asked) {
+            return Ok(length);
+        }
         let target = match segments {
             [one] => Target::One(*one),
             many => Target::Many(many.into()),
