@@ -49,13 +49,6 @@ impl<const MAX: usize> Text<MAX> {
         Ok(())
     }
 
-    /// Puts other bytes in their place. ENAMETOOLONG: none fit.
-    pub fn set(&mut self, other: &[u8]) -> Result<(), Errno> {
-        self.length = 0;
-        self.push(b"")?;
-        self.push(other)
-    }
-
     /// The same of a number in decimal.
     pub fn push_number(&mut self, number: u64) -> Result<(), Errno> {
         let mut digits = [0; 20];
@@ -70,6 +63,13 @@ impl<const MAX: usize> Text<MAX> {
             }
         }
         self.push(digits.get(start..).unwrap_or_default())
+    }
+
+    /// Puts other bytes in their place. ENAMETOOLONG: none fit.
+    pub fn set(&mut self, other: &[u8]) -> Result<(), Errno> {
+        self.length = 0;
+        self.push(b"")?;
+        self.push(other)
     }
 
     pub fn bytes(&self) -> &[u8] {
