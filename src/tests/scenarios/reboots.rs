@@ -22,6 +22,9 @@ const SIZE: u64 = (CHUNKS - 1) * CHUNK + 777;
 const BOOT_OFFSET: u64 = 104;
 /// Where it says how long its header is, and where the bits begin.
 const BITS_OFFSET: u64 = 160;
+/// How long a child may take from its fork to its exec: where memory is slow, and many tests
+/// run, half a second was not enough.
+const CHILDREN: Duration = Duration::from_secs(10);
 /// As in the header.
 const SOURCE_HIT: u32 = 1;
 const SOURCE_MISS: u32 = 2;
@@ -63,7 +66,7 @@ pub(crate) fn reboot(directory: &Path) {
 /// A child of another test has everything open between its fork and its exec, with the
 /// locks of a cache that was closed since. Who still uses the file has it for longer.
 fn wait_for_children(file: &File) {
-    let limit = Instant::now() + Duration::from_millis(500);
+    let limit = Instant::now() + CHILDREN;
     let lock = FlockOperation::NonBlockingLockExclusive;
     while rustix::fs::fcntl_lock(file, lock).is_err() && Instant::now() < limit {
         std::thread::sleep(Duration::from_millis(1));
