@@ -154,6 +154,11 @@ impl Version {
         object.is_some_and(|object| object.direct().is_some())
     }
 
+    /// Reads of its origin's file end.
+    pub(crate) fn is_near(&self) -> bool {
+        self.source.as_deref().is_some_and(Source::is_near)
+    }
+
     /// How its present bytes are to be read.
     pub(crate) fn trust(&self) -> Trust {
         let object = self.object.as_ref();
@@ -331,8 +336,7 @@ impl FileInner {
     /// Whether its shard was not told just now that what ends before this chunk has passed the
     /// cache by: it is to be told then.
     pub(crate) fn passes(&self, end: u64) -> bool {
-        self.passed.load(Ordering::Relaxed) != end
-            && self.passed.swap(end, Ordering::Relaxed) != end
+        self.passed.swap(end, Ordering::Relaxed) != end
     }
 
     /// Differs from before once the version has moved on.

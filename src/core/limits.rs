@@ -244,8 +244,13 @@ pub const QOS_HIT_SAMPLES: u32 = 64;
 /// Of what waits, so many are looked at for whose turn it is.
 pub const QOS_WAITING_MAX: usize = 256;
 /// Milliseconds for which what is missed of origins of this host passes the cache by, once its
-/// device has shown that it stores more slowly than those give.
-pub const PASS_BY_MS: u64 = 1000;
+/// device has shown that it stores more slowly than those give (in simulations for longer, so
+/// that no test has to be fast).
+pub const PASS_BY_MS: u64 = if cfg!(any(test, feature = "sim")) {
+    30_000
+} else {
+    1000
+};
 /// Files of a library thread that are kept open, at most, since something of them has passed
 /// the cache by, and is filled later.
 pub const LATER_FILES_MAX: usize = 16;

@@ -113,18 +113,20 @@ fn look_at_root(given: &FixedPath, name: &'static UnsafeCell<FixedPath>) -> Resu
     let mask = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
     let stat = rustix::fs::statx(&fd, c"", AtFlags::EMPTY_PATH, mask)?;
     let place = name.get();
-    // SAFETY: whoever writes it has `BUSY`, as this thread has.
+    // SAFETY: whoever writes it has `BUSY`, which is this thread.
     if unsafe { (*place).bytes().is_empty() } {
         let mut buffer = [MaybeUninit::uninit(); settings::PATH_BYTES_MAX];
         let link = link_of(&fd);
         let (path, _) = rustix::fs::readlinkat_raw(rustix::fs::CWD, link.c_str(), &mut buffer)?;
-        // SAFETY: this thread has `BUSY`, and a name is read by nobody until it is there.
+        // SAFETY: this thread has `BUSY`, so no other writes it. None reads it: a `Root` with a
+        // reference to it is made only below, once it is not empty.
         unsafe { (*place).push(path)? };
     }
     Ok(Root {
         device: (stat.stx_dev_major, stat.stx_dev_minor),
         mount: stat.stx_mnt_id,
-        // SAFETY: what is there is not written any more.
+        // SAFETY: it is not empty by now, and only what is empty is written (above), so that
+        // nothing changes it as long as the process lives.
         name: unsafe { &*place },
     })
 }

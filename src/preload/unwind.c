@@ -37,10 +37,6 @@ _Unwind_Reason_Code _Unwind_Backtrace(_Unwind_Trace_Fn each, void *argument) {
     return OF(_Unwind_Backtrace)(each, argument);
 }
 
-_Unwind_Word _Unwind_GetGR(struct _Unwind_Context *context, int index) {
-    return OF(_Unwind_GetGR)(context, index);
-}
-
 void _Unwind_SetGR(struct _Unwind_Context *context, int index, _Unwind_Word value) {
     OF(_Unwind_SetGR)(context, index, value);
 }

@@ -17,7 +17,7 @@ mod slow;
 
 use crate::config::Config;
 use crate::io::Priority;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub(crate) use bucket::Bucket;
 pub(crate) use pace::Pace;
@@ -43,7 +43,7 @@ impl Qos {
                 config.fill_operations_per_second,
             ),
             pace: Pace::new(config.fill_depth as u32, config.fill_latency_percent),
-            slow: Slow::new(Instant::now()),
+            slow: Slow::default(),
             priority: match config.fill_priority {
                 0 => Priority::LOW,
                 1 => Priority::BACKGROUND,

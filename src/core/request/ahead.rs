@@ -128,8 +128,7 @@ impl Shard {
             self.counters.throttled.add(1);
             return None;
         }
-        let is_near = version.source.as_deref().is_some_and(Source::is_near);
-        if is_near && self.config.qos.slow.is_slow() {
+        if version.is_near() && self.config.qos.slow.is_slow() {
             return None;
         }
         let place = self.place_for(file, version)?;

@@ -110,3 +110,11 @@ pub(crate) fn count_hits(served: Served, counters: &Counters) {
     counters.hits.add(served.hits);
     counters.bytes_from_cache.add(served.bytes);
 }
+
+/// Counts a read that has passed the cache by on its caller's thread.
+pub(super) fn count_passed(bytes: u64, counters: &Counters) {
+    counters.bypasses.add(1);
+    counters.bytes_from_origin.add(bytes);
+    counters.bytes_straight.add(bytes);
+    counters.bytes_passed_by.add(bytes);
+}

@@ -7,7 +7,7 @@ use crate::buf::PoolBuf;
 use crate::completion::Operation;
 use crate::file::FileInner;
 use crate::limits::{BOUNCE_BUFFERS, QOS_WAITING_MAX};
-use crate::origin::{Inner, Source};
+use crate::origin::Inner;
 use crate::qos::{Qos, READERS_AHEAD};
 use slab::Slab;
 use std::sync::Arc;
@@ -36,11 +36,10 @@ impl Shard {
     pub(super) fn passes_by(&self, slot: usize) -> bool {
         let request = &self.requests[slot];
         let is_read = request.operation == Operation::Read;
-        let is_near = request.version.source.as_deref();
-        let is_near = is_near.is_some_and(Source::is_near);
         let qos = &self.config.qos;
+        let is_slow = request.version.is_near() && qos.slow.is_slow();
         let waits = || qos.fills.waits(Instant::now(), Duration::ZERO);
-        is_read && (is_near && qos.slow.is_slow() || waits().is_some())
+        is_read && (is_slow || waits().is_some())
     }
 
     /// A fetch is written to the cache from now on. If half of all buffers are, the device is
@@ -49,7 +48,7 @@ impl Shard {
         self.storing += 1;
         self.config.qos.pace.fills();
         if self.storing >= (self.config.pool_buffers / 2).max(2) {
-            self.config.qos.slow.found(Instant::now());
+            self.config.qos.slow.found();
         }
     }
 

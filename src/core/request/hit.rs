@@ -12,7 +12,7 @@ use crate::memory::Look;
 use crate::store::Trust;
 use crate::sys;
 use std::num::NonZeroU32;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -104,24 +104,34 @@ impl Straight<'_> {
             direct: self.direct,
             ..Terms::default()
         };
-        let mut done = 0;
-        while done < length {
-            let span = terms.span(length - done).min(TRANSFER_BYTES_MAX);
-            let piece = target.slice(done, span);
-            let offset = offset + done as u64;
-            // SAFETY: the contract of `Lent` makes the memory ours to write.
-            match unsafe { sys::pread(self.file.as_fd(), piece.as_ptr(), span, offset) } {
-                Ok(0) => return Err(Errno::NODATA),
-                Ok(count) => done += count,
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno),
-            }
-            if done < length && terms.met_the_end(done) {
-                return Err(Errno::NODATA);
-            }
-        }
-        Ok(())
+        read_here(self.file.as_fd(), &terms, target, (offset, length))
     }
+}
+
+/// Reads on the calling thread. NODATA: the file ends before that.
+pub(super) fn read_here(
+    file: BorrowedFd<'_>,
+    terms: &Terms,
+    target: Lent,
+    (offset, length): (u64, usize),
+) -> Result<(), Errno> {
+    let mut done = 0;
+    while done < length {
+        let span = terms.span(length - done).min(TRANSFER_BYTES_MAX);
+        let piece = target.slice(done, span);
+        let offset = offset + done as u64;
+        // SAFETY: the contract of `Lent` makes the memory ours to write.
+        match unsafe { sys::pread(file, piece.as_ptr(), span, offset) } {
+            Ok(0) => return Err(Errno::NODATA),
+            Ok(count) => done += count,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+        if done < length && terms.met_the_end(done) {
+            return Err(Errno::NODATA);
+        }
+    }
+    Ok(())
 }
 
 /// Cached bytes could not be read back: of which chunk, a careful read will find. A

@@ -13,7 +13,6 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 const IDLE: Duration = Duration::from_millis(LATER_IDLE_MS);
-
 const KEPT: Duration = Duration::from_millis(LATER_KEPT_MS);
 
 /// What one shard will fetch.
@@ -122,8 +121,7 @@ impl Shard {
     /// A chunk has passed the cache by.
     pub(super) fn passed_by(&mut self, file: &Arc<FileInner>, chunk: u64, bytes: u64) {
         self.counters.bytes_passed_by.add(bytes);
-        self.later.keep(file, Instant::now());
-        self.later.add(file, chunk..chunk + 1);
+        self.passed_elsewhere(file, chunk..chunk + 1);
     }
 
     /// The same of chunks that passed on their reader's thread, who has counted them.

@@ -40,12 +40,6 @@ impl Refused {
 }
 
 impl Request {
-    /// Reads of its file end.
-    fn is_near(&self) -> bool {
-        let source = self.version.source.as_ref();
-        source.is_some_and(|source| source.is_near())
-    }
-
     /// Nothing can be read from the origin before it was asked for the file.
     pub(super) fn is_unasked(&self) -> bool {
         self.version.source.is_none()
@@ -57,7 +51,7 @@ impl Request {
         let start = (waiter.offset - self.offset) as usize;
         let (memory, count) = self.target.shares(start, waiter.length as usize).next()?;
         let whole = count as u64 == waiter.length;
-        (self.is_near() && whole).then(|| memory.slice(0, count))
+        (self.version.is_near() && whole).then(|| memory.slice(0, count))
     }
 }
 
