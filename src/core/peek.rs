@@ -107,6 +107,11 @@ impl DataName {
         Some(Self { key, nonce })
     }
 
+    /// Whether it is of an object of this file.
+    pub fn is_of(&self, file: FileKey) -> bool {
+        self.key == file.0
+    }
+
     /// The name of the metadata of its object, below [`OBJECTS`].
     pub fn metadata_name(&self) -> [u8; METADATA_NAME_BYTES] {
         self.key.metadata_name_bytes()

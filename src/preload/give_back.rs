@@ -1,17 +1,17 @@
 //! From the cached file to the origin's: for what has to be done to that itself, as locks
 //! and changes of its metadata.
 
-use crate::attach;
+use crate::attach::{self, Root};
 use crate::errno::Kept;
 use crate::identity::{self, Identity, device_of};
 use crate::locks::Own;
 use crate::redirect::path_below;
 use crate::report::{self, What};
-use crate::settings::{self, PATH_BYTES_MAX};
+use crate::settings::{self, PATH_BYTES_MAX, Settings};
 use crate::text::{Text, link_of};
-use cachefs_core::peek::{self, DataName, OBJECTS};
+use cachefs_core::peek::{self, DataName, FileKey, OBJECTS};
 use libc::AT_FDCWD;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, SeekFrom};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, SeekFrom, Stat};
 use rustix::io::{DupFlags, Errno, FdFlags};
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
@@ -93,37 +93,53 @@ fn out_of_the_way(fd: OwnedFd) -> OwnedFd {
     rustix::io::fcntl_dupfd_cloexec(&fd, ABOVE).unwrap_or(fd)
 }
 
-/// By the path that the cache has noted: a descriptor does not tell by which it was opened.
+/// What a data file is called in the cache, and the path below its origin that is noted there: a
+/// descriptor does not tell by which it was opened.
+fn noted<'a>(
+    data: BorrowedFd<'_>,
+    settings: &Settings,
+    buffer: &'a mut [u8; peek::HEADER_BYTES_MAX],
+) -> Result<(DataName, &'a [u8]), Errno> {
+    let mut link = [MaybeUninit::uninit(); PATH_BYTES_MAX];
+    let mut objects = Text::<PATH_BYTES_MAX>::new();
+    objects.push(settings.cache.bytes())?;
+    objects.push(b"/")?;
+    objects.push(OBJECTS.as_bytes())?;
+    let name = path_below(data, objects.bytes(), &mut link).ok_or(Errno::STALE)?;
+    let name = DataName::parse(name).ok_or(Errno::STALE)?;
+    objects.push(b"/")?;
+    objects.push(&name.metadata_name())?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let metadata = rustix::fs::open(objects.c_str(), flags, Mode::empty())?;
+    let below = peek::path_in(metadata.as_fd(), &name, buffer).ok_or(Errno::STALE)?;
+    Ok((name, below))
+}
+
+/// What has a path below an origin now, which may be anything, as a FIFO that waits for its
+/// writer: so it is not really opened.
+fn named(root: &Root, below: &[u8]) -> Result<(OwnedFd, Stat), Errno> {
+    let mut path = Text::<PATH_BYTES_MAX>::new();
+    path.push(root.name())?;
+    path.push(b"/")?;
+    path.push(below)?;
+    let named = rustix::fs::open(path.c_str(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let stat = rustix::fs::fstat(&named)?;
+    if root.device != device_of(&stat) {
+        return Err(Errno::STALE);
+    }
+    Ok((named, stat))
+}
+
 fn reopen(fd: BorrowedFd<'_>, identity: &Identity, status: OFlags) -> Result<Own, Errno> {
     let settings = settings::get().ok_or(Errno::STALE)?;
     let attached = attach::get(settings).ok_or(Errno::STALE)?;
     let mut roots = attached.origins.iter().flatten();
     let root = roots.find(|root| identity.is_of_origin(root.name()));
     let root = root.ok_or(Errno::STALE)?;
-
-    let mut link = [MaybeUninit::uninit(); PATH_BYTES_MAX];
-    let mut objects = Text::<PATH_BYTES_MAX>::new();
-    objects.push(settings.cache.bytes())?;
-    objects.push(b"/")?;
-    objects.push(OBJECTS.as_bytes())?;
-    let name = path_below(fd, objects.bytes(), &mut link).ok_or(Errno::STALE)?;
-    let name = DataName::parse(name).ok_or(Errno::STALE)?;
-    objects.push(b"/")?;
-    objects.push(&name.metadata_name())?;
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let metadata = rustix::fs::open(objects.c_str(), flags, Mode::empty())?;
     let mut buffer = [0; peek::HEADER_BYTES_MAX];
-    let below = peek::path_in(metadata.as_fd(), &name, &mut buffer).ok_or(Errno::STALE)?;
-
-    let mut path = Text::<PATH_BYTES_MAX>::new();
-    path.push(root.name())?;
-    path.push(b"/")?;
-    path.push(below)?;
-    // Before it is really opened: what has that name now may be anything, as a FIFO that
-    // waits for its writer.
-    let named = rustix::fs::open(path.c_str(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-    let stat = rustix::fs::fstat(&named)?;
-    if root.device != device_of(&stat) || !identity.is_of(&stat) {
+    let (_, below) = noted(fd, settings, &mut buffer)?;
+    let (named, stat) = named(root, below)?;
+    if !identity.is_of(&stat) {
         return Err(Errno::STALE);
     }
     if status.contains(OFlags::PATH) {
@@ -133,6 +149,22 @@ fn reopen(fd: BorrowedFd<'_>, identity: &Identity, status: OFlags) -> Result<Own
     let status = status.difference(OFlags::NOFOLLOW) | OFlags::CLOEXEC;
     let origin = rustix::fs::open(link_of(&named).c_str(), status, Mode::empty())?;
     Ok(Own::new(origin, stat))
+}
+
+/// Whose a data file is that may not be asked for its attribute (a sandbox): what the origin's
+/// file is now, by the path that is noted. None: it is not a data file, or that file is gone.
+#[cold]
+pub fn identity_by_name(data: BorrowedFd<'_>, own_inode: u64) -> Option<Identity> {
+    let settings = settings::get()?;
+    let attached = attach::get(settings)?;
+    let mut buffer = [0; peek::HEADER_BYTES_MAX];
+    let (name, below) = noted(data, settings, &mut buffer).ok()?;
+    attached.origins.iter().flatten().find_map(|root| {
+        let (_named, stat) = named(root, below).ok()?;
+        let key = FileKey::new(root.name(), stat.st_ino);
+        name.is_of(key)
+            .then(|| Identity::of(&stat, root.name(), own_inode))
+    })
 }
 
 /// Has a descriptor be of the origin's file from now on, at the same offset. ESTALE: that

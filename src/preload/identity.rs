@@ -6,8 +6,9 @@
 //! since a change of any of it would change the origin's ctime.
 
 use crate::attach::{self, Attached};
+use crate::give_back::identity_by_name;
 use crate::settings;
-use rustix::fs::{Stat, XattrFlags};
+use rustix::fs::{Mode, OFlags, Stat, XattrFlags};
 use rustix::io::Errno;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -125,14 +126,22 @@ impl Identity {
         rustix::fs::futimens(data, &times)
     }
 
-    /// Whose a file is that has this inode. None: it is not a data file of a cache.
+    /// Whose a file is that has this inode. None: it is not a data file of a cache. `by_name`
+    /// tells it where the attribute may not be asked for.
     fn read(
         inode: u64,
         read: impl FnOnce(&CStr, &mut [u8; BYTES]) -> Result<usize, Errno>,
+        by_name: impl FnOnce() -> Option<Self>,
     ) -> Option<Self> {
         let mut bytes = [0; BYTES];
-        let length = read(NAME, &mut bytes).ok()?;
-        Self::decode(bytes.get(..length)?).filter(|found| found.own == inode)
+        match read(NAME, &mut bytes) {
+            Ok(length) => Self::decode(bytes.get(..length)?).filter(|found| found.own == inode),
+            // There is none, or a longer one, or there cannot be any; or no such file.
+            Err(Errno::NODATA | Errno::RANGE | Errno::OPNOTSUPP | Errno::BADF | Errno::NOENT) => {
+                None
+            }
+            Err(_) => by_name(),
+        }
     }
 
     /// Device and mount of its origin, where this process knows that.
@@ -185,16 +194,24 @@ pub fn of_descriptor(fd: i32, mode: u32, inode: u64) -> Option<Identity> {
     }
     // SAFETY: a number that is no descriptor gives EBADF, and it is not kept.
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-    Identity::read(inode, |name, bytes| {
-        rustix::fs::fgetxattr(fd.as_fd(), name, bytes)
-    })
+    Identity::read(
+        inode,
+        |name, bytes| rustix::fs::fgetxattr(fd, name, bytes),
+        || identity_by_name(fd, inode),
+    )
 }
 
 /// Whose a file is that a name leads to.
 pub fn of_path(path: &CStr, mode: u32, inode: u64) -> Option<Identity> {
-    (mode == MODE)
-        .then(|| Identity::read(inode, |name, bytes| rustix::fs::getxattr(path, name, bytes)))
-        .flatten()
+    if mode != MODE {
+        return None;
+    }
+    let by_name = || {
+        let data = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        identity_by_name(data.ok()?.as_fd(), inode)
+    };
+    let ask = |name: &CStr, bytes: &mut [u8; BYTES]| rustix::fs::getxattr(path, name, bytes);
+    Identity::read(inode, ask, by_name)
 }
 
 /// What the answer of a stat is about.

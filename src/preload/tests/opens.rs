@@ -207,6 +207,50 @@ fn in_another_root_directory_the_origin_is_read() {
     assert_eq!(with, without);
 }
 
+/// Whatever a program is not allowed any more, it sees what it would see without the library:
+/// opened before the sandbox and in it, by a process that has opened something before and not.
+#[test]
+fn in_a_sandbox_the_program_sees_what_it_would_without_the_library() {
+    let scene = scene();
+    let file = scene.origin().join("d/file");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sandboxed.c");
+    let program = scene.outside().join("sandboxed");
+    compile(&[], &source, &program);
+    let kinds = [
+        "landlock",
+        "mounts",
+        "clock_gettime",
+        "connect",
+        "dup3",
+        "fcntl",
+        "fgetxattr",
+        "fsetxattr",
+        "getpid",
+        "mmap",
+        "munmap",
+        "openat",
+        "readlinkat",
+        "sendto",
+        "socket",
+        "statx",
+        "utimensat",
+    ];
+    let report = scene.outside().join("report");
+    for kind in kinds {
+        let words = [Path::new(kind), &file, &scene.cache()];
+        let without = say(Command::new(&program).args(words));
+        if without.contains("no landlock") {
+            eprintln!("skipped: this kernel has no Landlock");
+            continue;
+        }
+        let mut command = scene.command(&program);
+        let with = say(command.env("CACHEFS_REPORT", &report).args(words));
+        assert_eq!(with, without, "{kind}");
+    }
+    let told = fs::read_to_string(report).unwrap();
+    assert!(told.contains("opened in the cache: 2"), "{told}");
+}
+
 #[test]
 fn threads_that_open_at_once_do_not_disturb_each_other() {
     is_same_from_cache(&scene(), "threads");
