@@ -161,6 +161,36 @@ fn refused(scene: &Scene, program: &Path) -> String {
     ran.stderr
 }
 
+/// Compiles a source to what has this name beside it.
+fn compile(scene: &Scene, source: &Path, name: &str, flags: &[&str]) -> PathBuf {
+    let target = scene.outside().join(name);
+    let mut command = Command::new("cc");
+    command.arg("-o").args([&target, source]).args(flags);
+    assert!(command.status().unwrap().success(), "{name}");
+    target
+}
+
+/// They run with the library all the same: what they open otherwise is in the cache.
+#[test]
+fn programs_that_open_by_io_uring_are_named_before_they_start() {
+    let scene = scene();
+    let source = scene.outside().join("program.c");
+    std::fs::write(&source, "int main(void) { return 0; }\n").unwrap();
+    let name = "liburing.so.2";
+    let library = compile(
+        &scene,
+        &source,
+        name,
+        &["-shared", "-fPIC", "-Wl,-soname,liburing.so.2"],
+    );
+    let there = format!("-Wl,-rpath,{}", scene.outside().display());
+    let flags = ["-Wl,--no-as-needed", library.to_str().unwrap(), &there];
+    let ring = compile(&scene, &source, "ring", &flags);
+    let said = refused(&scene, &ring);
+    assert!(said.contains("uses io_uring"), "{said}");
+    assert!(!said.contains("without the cache"), "{said}");
+}
+
 #[test]
 fn programs_that_cannot_be_reached_are_named_before_they_start() {
     let scene = scene();
@@ -171,13 +201,7 @@ fn programs_that_cannot_be_reached_are_named_before_they_start() {
         format!("#ifdef GO\n{marked}#endif\nint main(void) {{ return 0; }}\n"),
     )
     .unwrap();
-    let compile = |name: &str, flags: &[&str]| {
-        let target = scene.outside().join(name);
-        let mut command = Command::new("cc");
-        command.args(flags).arg("-o").args([&target, &source]);
-        assert!(command.status().unwrap().success(), "{name}");
-        target
-    };
+    let compile = |name: &str, flags: &[&str]| compile(&scene, &source, name, flags);
     let plain = compile("plain", &[]);
     assert_eq!(refused(&scene, &plain), "");
     let fixed = compile("static", &["-static"]);

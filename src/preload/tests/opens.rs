@@ -252,6 +252,31 @@ fn in_a_sandbox_the_program_sees_what_it_would_without_the_library() {
 }
 
 #[test]
+fn a_report_tells_of_opens_and_misses_and_why_and_of_bytes() {
+    let (scene, path) = Scene::with_file(10_000);
+    let missing = scene.file("d/missing", b"missing");
+    let mut command = scene.command("cat");
+    let ran = command
+        .env("CACHEFS_REPORT", "1")
+        .args([&path, &path, &missing])
+        .output()
+        .unwrap();
+    let told = String::from_utf8(ran.stderr).unwrap();
+    let lines: Vec<&str> = told
+        .lines()
+        .filter_map(|line| line.strip_prefix("cachefs: ")?.split_once(": "))
+        .map(|(_process, line)| line)
+        .collect();
+    let expected = [
+        "opened in the cache: 2",
+        "missed: not cached: 1",
+        "copies not asked for: no filler: 1",
+        "bytes of the files opened in the cache: 20000",
+    ];
+    assert_eq!(lines, expected, "{told}");
+}
+
+#[test]
 fn threads_that_open_at_once_do_not_disturb_each_other() {
     is_same_from_cache(&scene(), "threads");
 }
