@@ -184,12 +184,13 @@ impl Stage {
     }
 }
 
-/// On each engine and for each way to be stuck, with these files at the origin.
-fn each_way(files: &[&str], test: impl Fn(Stage)) {
-    each_way_of(&[How::Frozen, How::Hung], files, test);
+/// On each engine, while the file system is frozen, with these files at the origin.
+fn frozen(files: &[&str], test: impl Fn(Stage)) {
+    each_way(&[How::Frozen], files, test);
 }
 
-fn each_way_of(ways: &[How], files: &[&str], test: impl Fn(Stage)) {
+/// The same for several ways to be stuck.
+fn each_way(ways: &[How], files: &[&str], test: impl Fn(Stage)) {
     for how in ways.iter().copied() {
         for engine in [EngineChoice::Auto, EngineChoice::Psync] {
             if let Some(stage) = Stage::new(how, engine, files) {
@@ -201,8 +202,8 @@ fn each_way_of(ways: &[How], files: &[&str], test: impl Fn(Stage)) {
 }
 
 #[test]
-fn what_is_missing_is_read_while_the_file_system_is_stuck() {
-    each_way(&["file"], |stage| {
+fn what_is_missing_is_read_while_the_file_system_is_frozen() {
+    frozen(&["file"], |stage| {
         let file = stage.open("file");
         for way in WAYS {
             stage.stuck("a miss", || {
@@ -217,7 +218,7 @@ fn what_is_missing_is_read_while_the_file_system_is_stuck() {
 
 #[test]
 fn what_is_there_is_read_while_the_file_system_is_stuck() {
-    each_way(&["file"], |stage| {
+    each_way(&[How::Frozen, How::Hung], &["file"], |stage| {
         let file = stage.filled("file");
         stage.stuck("a hit", || {
             for way in WAYS {
@@ -229,8 +230,8 @@ fn what_is_there_is_read_while_the_file_system_is_stuck() {
 }
 
 #[test]
-fn files_are_opened_while_the_file_system_is_stuck() {
-    each_way(&["closed", "new", "other"], |stage| {
+fn files_are_opened_while_the_file_system_is_frozen() {
+    frozen(&["closed", "new", "other"], |stage| {
         drop(stage.filled("closed"));
         let kept = Mutex::new(None);
         stage.stuck("an open", || {
@@ -260,8 +261,8 @@ fn files_are_opened_while_the_file_system_is_stuck() {
 }
 
 #[test]
-fn a_fill_fails_in_time_while_the_file_system_is_stuck() {
-    each_way(&["file"], |stage| {
+fn a_fill_fails_in_time_while_the_file_system_is_frozen() {
+    frozen(&["file"], |stage| {
         let file = stage.open("file");
         stage.stuck("a fill", || {
             let filled = stage.cache.fill(&file, &mut |_, _| true);
@@ -274,7 +275,7 @@ fn a_fill_fails_in_time_while_the_file_system_is_stuck() {
 
 #[test]
 fn files_are_closed_and_what_is_owed_is_paid_once_the_file_system_goes_on() {
-    each_way(&["whole", "part"], |stage| {
+    frozen(&["whole", "part"], |stage| {
         let files = [stage.filled("whole"), stage.open("part")];
         stage.read(Way::Callback, &files[1], 1, 0);
         stage.stuck("a close", || drop(files));
@@ -286,8 +287,8 @@ fn files_are_closed_and_what_is_owed_is_paid_once_the_file_system_goes_on() {
 }
 
 #[test]
-fn a_cache_is_closed_in_time_while_its_file_system_is_stuck() {
-    each_way(&["file"], |stage| {
+fn a_cache_is_closed_in_time_while_its_file_system_is_frozen() {
+    frozen(&["file"], |stage| {
         let file = stage.filled("file");
         stage.stuck("the close of the cache", || {
             drop(file);
@@ -297,8 +298,8 @@ fn a_cache_is_closed_in_time_while_its_file_system_is_stuck() {
 }
 
 #[test]
-fn a_cache_passes_through_that_is_opened_while_its_file_system_is_stuck() {
-    each_way(&["file"], |stage| {
+fn a_cache_passes_through_that_is_opened_while_its_file_system_is_frozen() {
+    frozen(&["file"], |stage| {
         drop(stage.filled("file"));
         stage.cache.close();
         let directory = stage.volume.path.join("cache");
@@ -318,8 +319,8 @@ fn a_cache_passes_through_that_is_opened_while_its_file_system_is_stuck() {
 }
 
 #[test]
-fn what_is_invalidated_is_asked_for_anew_also_while_the_file_system_is_stuck() {
-    each_way(&["file"], |stage| {
+fn what_is_invalidated_is_asked_for_anew_also_while_the_file_system_is_frozen() {
+    frozen(&["file"], |stage| {
         let options = OriginOptions {
             // Never, until it is told.
             validation: 2,
@@ -357,8 +358,7 @@ fn readers_go_on_whenever_their_file_system_is_frozen() {
     const READERS: u64 = 4;
     let names: Vec<String> = (0..FILES).map(|number| number.to_string()).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    // A store that is under way when a disk begins to hang may have to wait for it.
-    each_way_of(&[How::Frozen], &names, |stage| {
+    frozen(&names, |stage| {
         // Of reads that each reader has ended.
         let done: Vec<AtomicU64> = (0..READERS).map(|_| AtomicU64::new(0)).collect();
         let over = AtomicBool::new(false);

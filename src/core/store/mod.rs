@@ -211,8 +211,8 @@ impl Store {
             }
             Err(error) => return Err(error),
         };
-        let objects = rustix::io::fcntl_dupfd_cloexec(&directory.objects, 0);
-        let pulse = Pulse::new(objects.context(|| "open the cache directory once more")?);
+        let root = rustix::io::fcntl_dupfd_cloexec(&directory.root, 0);
+        let pulse = Pulse::new(root.context(|| "open the cache directory once more")?);
         // A sync of a file on FUSE waits for its server, maybe for ever. What is not
         // durable is verified after a crash.
         let sync_interval = config.sync_interval().filter(|_| !directory.elsewhere);

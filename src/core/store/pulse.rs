@@ -16,7 +16,7 @@ use crate::limits::{PULSE_FRESH_US, PULSE_PATIENCE_MS};
 use crate::workers::{Job, Workers};
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
-use rustix::fs::{Timespec, Timestamps, UTIME_NOW};
+use rustix::fs::Mode;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -48,7 +48,7 @@ pub(crate) struct Pulse {
 }
 
 struct Shared {
-    /// What beats change: the time of this directory, which nobody looks at.
+    /// Of the cache.
     directory: OwnedFd,
     /// When something was last taken, in ns since `epoch`; 0: never.
     taken: AtomicU64,
@@ -68,7 +68,7 @@ struct State {
 }
 
 impl Pulse {
-    /// Of the file system of a directory of ours.
+    /// Of the file system of a cache directory.
     pub(super) fn new(directory: OwnedFd) -> Self {
         Self {
             shared: Arc::new(Shared {
@@ -196,18 +196,11 @@ struct Beat(Arc<Shared>);
 impl Job for Beat {
     fn run(self) {
         let shared = self.0;
-        let now = Timespec {
-            tv_sec: 0,
-            tv_nsec: UTIME_NOW,
-        };
-        let times = Timestamps {
-            last_access: now,
-            last_modification: now,
-        };
-        // A file system that refuses has answered: whoever stores something is told why.
-        if let Err(errno) = rustix::fs::futimens(shared.directory.as_fd(), &times) {
-            tracing::debug!("the time of the cache directory stays: {errno}");
-        }
+        // It is there, so nothing is changed or written; but before that is known, the gate was
+        // passed (mnt_want_write() in filename_create() of fs/namei.c). Whatever else is said
+        // is an answer as well: whoever stores something is told why it cannot be.
+        let root = shared.directory.as_fd();
+        let _is_there = rustix::fs::mkdirat(root, super::OBJECTS, Mode::RWXU);
         shared.took();
         let listeners = {
             let mut state = shared.state.lock();
@@ -226,7 +219,7 @@ impl Job for Beat {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::fs::{Mode, OFlags};
+    use rustix::fs::OFlags;
     use std::sync::mpsc::channel;
 
     fn pulse() -> (Pulse, tempfile::TempDir) {
