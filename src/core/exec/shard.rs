@@ -13,7 +13,7 @@ use crate::limits::WARM_MS;
 use crate::qos::{Qos, Shares};
 use crate::readahead::Places;
 use crate::request::{
-    Bounce, Copying, Fetch, Flight, Held, Later, Part, Paused, Reaching, Request, Sink,
+    Bounce, Copying, Fetch, Flight, Later, Part, Paused, Reaching, Request, Sink,
 };
 use crate::stats::Counters;
 use crate::store::Store;
@@ -35,8 +35,6 @@ pub(crate) fn on_shard() -> bool {
 
 /// What a shard is told at its start.
 pub(crate) struct ShardConfig {
-    /// Its number.
-    pub(crate) index: usize,
     pub(crate) depth: u32,
     pub(crate) fill_depth: u32,
     pub(crate) pool_buffers: usize,
@@ -89,7 +87,7 @@ impl Target {
         (slot as u64) << TAG_KIND_BITS | kind
     }
 
-    pub(crate) fn of(tag: u64) -> Self {
+    fn of(tag: u64) -> Self {
         let slot = (tag >> TAG_KIND_BITS) as usize;
         match tag & ((1 << TAG_KIND_BITS) - 1) {
             0 => Target::Request(slot),
@@ -125,10 +123,6 @@ pub(crate) struct Shard {
     pub(crate) copying: Copying,
     /// Files that are being asked for.
     pub(crate) reaching: Reaching,
-    /// What waits for the cache device.
-    pub(crate) held: Held,
-    /// When the engine was last asked for what has ended.
-    looked: Instant,
     /// Fetches that wait for a buffer, the oldest first.
     pub(crate) starved: VecDeque<usize>,
     pub(crate) bounces: Slab<Bounce>,
@@ -184,8 +178,6 @@ impl Shard {
             flights: HashMap::new(),
             copying,
             reaching: Reaching::default(),
-            held: Held::default(),
-            looked: Instant::now(),
             starved: VecDeque::new(),
             bounces: Slab::new(),
             waiting_bounces: VecDeque::new(),
@@ -221,12 +213,8 @@ impl Shard {
             } else {
                 Wait::For(1, self.next_deadline())
             };
-            // What comes now has ended after the last look.
-            let since = self.looked;
             self.engine.reap(wait, &mut outcomes);
-            self.looked = Instant::now();
             for outcome in outcomes.drain(..) {
-                self.device_took_some(&outcome, since);
                 self.ended(outcome);
             }
             self.feed();
@@ -238,13 +226,12 @@ impl Shard {
         self.closing.is_some_and(|deadline| {
             let idle = self.requests.is_empty()
                 && self.overflow.is_empty()
-                && self.engine.in_flight() == 0
-                && !self.waits_to_publish();
+                && self.engine.in_flight() == 0;
             idle || Instant::now() >= deadline
         })
     }
 
-    pub(crate) fn receive(&mut self, message: Message) {
+    fn receive(&mut self, message: Message) {
         match message {
             Message::Start(request) if self.closing.is_some() => {
                 self.reject(request, Errno::CANCELED)
@@ -269,7 +256,6 @@ impl Shard {
                 }
             }
             Message::Opened(file, opened) => self.opened(&file, *opened),
-            Message::DeviceTakes => self.release_held(),
             Message::CoolLater(store) => self.cool_later(store),
             Message::Surveyed(serial, survey) => self.surveyed(serial, survey),
             Message::Copied(slot, result) => self.copied(slot, result),
@@ -287,12 +273,8 @@ impl Shard {
         current.is_some_and(|current| current.serial == fetch.serial)
     }
 
-    pub(crate) fn ended(&mut self, outcome: Outcome) {
-        let target = Target::of(outcome.tag);
-        if self.is_to_be_held(target, outcome.result.is_ok()) {
-            return self.hold_outcome(outcome);
-        }
-        match target {
+    fn ended(&mut self, outcome: Outcome) {
+        match Target::of(outcome.tag) {
             Target::Request(slot) => self.hit_ended(slot, outcome.result, outcome.buffer),
             Target::Fetch(slot) => self.fetch_ended(slot, outcome.result, outcome.buffer),
             Target::Bounce(slot) => self.bounce_ended(slot, outcome.result, outcome.buffer),
@@ -407,7 +389,6 @@ impl Shard {
         self.leave_copies(slot);
         self.leave_pause(slot);
         self.leave_reaching(slot);
-        self.leave_held(slot);
         let tag = Target::Request(slot).tag();
         let (out, keep): (VecDeque<_>, _) = self
             .overflow
@@ -451,7 +432,7 @@ impl Shard {
         if let Some((_, store)) = self.cool.take_if(|(at, _)| *at <= now)
             && let Some(store) = store.upgrade()
         {
-            store.cool_soon();
+            store.cool();
         }
     }
 
@@ -478,9 +459,8 @@ impl Shard {
             .chain(self.reaching.next_deadline())
             .chain(self.cool.as_ref().map(|(at, _)| *at))
             .chain(self.next_device_deadline())
-            .chain(self.next_beat_deadline())
             .chain(self.next_turn())
-            .chain(self.next_later())
+            .chain(self.later.next_look())
             .chain(self.unread.front().map(|(at, _)| *at))
             .chain(self.closing);
         all.min()
@@ -531,7 +511,6 @@ impl Shard {
         }
         self.abandon_copies();
         self.abandon_reaching();
-        self.abandon_held();
         for (_, request) in std::mem::take(&mut self.requests) {
             // What is still outstanding is at the engine, with the caller's memory,
             // which nobody but the caller can keep.

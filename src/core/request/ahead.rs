@@ -15,7 +15,7 @@ use crate::io::Priority;
 use crate::limits::{BOUNCE_BUFFERS, READAHEAD_POOL_SPARE, READAHEAD_UNREAD_MS};
 use crate::origin::Source;
 use crate::readahead::{Place, Seen};
-use crate::store::{Claim, Grant, Object, Takes};
+use crate::store::{Claim, Object};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -102,57 +102,21 @@ impl Shard {
         if file.ahead.is_closed() {
             return;
         }
-        match self.device_takes() {
-            Takes::Now => {}
-            Takes::Soon => return self.hold_prefetch(file, chunks),
-            Takes::Late => {
-                return chunks
-                    .into_iter()
-                    .for_each(|chunk| file.ahead.refused(chunk));
-            }
-        }
         let version = file.version();
-        for (place, chunk) in chunks.iter().copied().enumerate() {
-            match self.begin_prefetch(file, &version, chunk) {
-                Grant::Given => {}
-                // What was written has buffers until it is published.
-                Grant::Refused if !self.waits_to_publish() => file.ahead.refused(chunk),
-                Grant::Refused | Grant::Asleep => {
-                    return self.hold_prefetch(file, chunks[place..].to_vec());
-                }
+        for chunk in chunks {
+            if self.begin_prefetch(file, &version, chunk).is_none() {
+                file.ahead.refused(chunk);
             }
         }
     }
 
+    /// None: not now.
     fn begin_prefetch(
         &mut self,
         file: &Arc<FileInner>,
         version: &Arc<Version>,
         chunk: u64,
-    ) -> Grant {
-        let Some((object, place, buffer)) = self.free_for_prefetch(file, version, chunk) else {
-            return Grant::Refused;
-        };
-        let claim = match self.admit_ahead(&object, chunk) {
-            Ok(claim) => claim,
-            Err(grant) => return grant,
-        };
-        let ahead = Ahead {
-            chunk,
-            place,
-            later: false,
-        };
-        self.fetch_for_nobody((file, version), ahead, (claim, buffer));
-        Grant::Given
-    }
-
-    /// What a fetch of a chunk ahead takes, but for its room. None: not now.
-    fn free_for_prefetch(
-        &mut self,
-        file: &Arc<FileInner>,
-        version: &Arc<Version>,
-        chunk: u64,
-    ) -> Option<(Arc<Object>, Option<Place>, PoolBuf)> {
+    ) -> Option<()> {
         if !file.origin.is_in_reach() {
             return None;
         }
@@ -169,7 +133,14 @@ impl Shard {
         }
         let place = self.place_for(file, version)?;
         let buffer = self.spare_buffer()?;
-        Some((object, place, buffer))
+        let claim = self.admit_ahead(&object, chunk)?;
+        let ahead = Ahead {
+            chunk,
+            place,
+            later: false,
+        };
+        self.fetch_for_nobody((file, version), ahead, (claim, buffer));
+        Some(())
     }
 
     /// Whether a chunk is neither there nor on its way.

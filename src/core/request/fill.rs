@@ -129,11 +129,6 @@ impl Fetch {
         }
     }
 
-    /// Its chunk is being written.
-    pub(super) fn is_being_stored(&self) -> bool {
-        self.state == State::Storing
-    }
-
     pub(super) fn terms(&self) -> Terms {
         Terms {
             priority: self.priority,

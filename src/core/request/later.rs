@@ -6,7 +6,7 @@ use super::Shard;
 use super::ahead::Ahead;
 use crate::file::FileInner;
 use crate::limits::{LATER_FILES_MAX, LATER_IDLE_MS, LATER_KEPT_MS, LATER_RANGES_MAX};
-use crate::store::{Grant, Object, Takes};
+use crate::store::Object;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Weak};
@@ -52,7 +52,7 @@ impl Later {
     }
 
     /// When to look again.
-    fn next_look(&self) -> Option<Instant> {
+    pub(crate) fn next_look(&self) -> Option<Instant> {
         (!self.ranges.is_empty()).then(|| self.busy + IDLE)
     }
 
@@ -146,19 +146,10 @@ impl Shard {
         }
     }
 
-    /// When to look whether something can be begun.
-    pub(crate) fn next_later(&self) -> Option<Instant> {
-        self.later.next_look().filter(|_| !self.held.later)
-    }
-
     /// Begins what can be.
     pub(crate) fn feed_later(&mut self, now: Instant) {
         self.later.release(now);
         if self.later.ranges.is_empty() || now < self.later.busy + IDLE {
-            return;
-        }
-        if self.device_takes() != Takes::Now {
-            self.held.later = true;
             return;
         }
         while self.later.under_way < self.config.qos.pace.depth() {
@@ -197,10 +188,8 @@ impl Shard {
         else {
             return Begun::NotNow;
         };
-        let claim = match self.admit_ahead(&object, chunk) {
-            Ok(claim) => claim,
-            Err(Grant::Asleep) => return Begun::NotNow,
-            Err(_) => return Begun::Yes,
+        let Some(claim) = self.admit_ahead(&object, chunk) else {
+            return Begun::Yes;
         };
         let ahead = Ahead {
             chunk,

@@ -172,14 +172,14 @@ impl Bitmap {
         }
     }
 
-    /// Whether it is still, although every chunk is present.
-    pub(super) fn is_to_be_settled(&self) -> bool {
-        self.is_direct_for_now() && self.is_complete()
-    }
-
     /// It is not any more, if every chunk is present.
     pub(crate) fn settle(&self) {
-        if self.is_to_be_settled() {
+        if !self.is_direct_for_now() {
+            return;
+        }
+        // Of two that publish the last two chunks at once, one must see both.
+        fence(Ordering::SeqCst);
+        if self.is_complete() {
             let bit = DIRECT_FOR_NOW.to_le();
             self.mode().fetch_and(!bit, Ordering::AcqRel);
         }

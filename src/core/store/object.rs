@@ -4,8 +4,6 @@ use super::Store;
 use super::bitmap::Bitmap;
 use super::direct::Direct;
 use super::layout::{Geometry, Header, checksum};
-use super::owed::Owed;
-use super::room::Grant;
 use super::sync::Stored;
 use super::{STAT_BLOCK_BYTES, on_disk};
 use crate::error::{Context, Errno, Error, Result};
@@ -59,6 +57,8 @@ impl Object {
         bitmap: Bitmap,
     ) -> Self {
         let stored = Stored::new(&store, &header, &data.buffered, metadata);
+        // Whoever wrote its last chunk may have been killed before it could.
+        bitmap.settle();
         Self {
             key: header.identity.key(),
             header,
@@ -140,15 +140,15 @@ impl Object {
         self.bitmap.doubts(chunk) && !self.is_broken()
     }
 
-    /// Whether what was read of a doubted chunk is what was written.
-    pub(crate) fn is_right(&self, chunk: u64, bytes: &[u8]) -> bool {
-        self.bitmap.sum(chunk) == Some(checksum(bytes))
-    }
-
-    /// A doubted chunk is what was written: it is present soon.
-    pub(crate) fn confirm_soon(self: &Arc<Self>, chunk: u64) {
-        let confirmed = Owed::Confirm(Arc::downgrade(self), chunk);
-        self.store.pay_or_owe(confirmed);
+    /// Decides about a doubted chunk, by what was read of it. False: it is dropped.
+    pub(crate) fn judge(&self, chunk: u64, bytes: &[u8]) -> bool {
+        let is_good = self.bitmap.sum(chunk) == Some(checksum(bytes));
+        if is_good {
+            self.confirm(chunk);
+        } else {
+            self.drop_doubted(chunk);
+        }
+        is_good
     }
 
     /// Whether anything is known of the bytes of a chunk that is doubted. If not, it was
@@ -197,12 +197,9 @@ impl Object {
         self.seal();
     }
 
-    /// Room for a chunk that is about to be written.
-    pub(crate) fn reserve(&self, bytes: u64) -> Grant {
-        match self.is_broken() {
-            true => Grant::Refused,
-            false => self.store.reserve(self, bytes),
-        }
+    /// Room for a chunk that is about to be written. False: do not store it.
+    pub(crate) fn reserve(&self, bytes: u64) -> bool {
+        !self.is_broken() && self.store.reserve(self, bytes)
     }
 
     /// Gives back what was reserved for a chunk that was not written after all.
@@ -254,13 +251,6 @@ impl Object {
         Ok(())
     }
 
-    /// Whether whoever closes it may have to wait: on FUSE, and for the device to free what
-    /// has no name any more. For the last of its users; of others, it does not matter.
-    pub(crate) fn may_wait_to_close(self: &Arc<Self>) -> bool {
-        let is_last = || Arc::strong_count(self) == 1;
-        self.store.elsewhere() || !self.store.may_pay() && is_last() && !self.is_named()
-    }
-
     /// Whether its metadata still has a name.
     pub(super) fn is_named(&self) -> bool {
         rustix::fs::fstat(self.stored.metadata()).is_ok_and(|stat| stat.st_nlink > 0)
@@ -280,14 +270,6 @@ impl Object {
     pub(crate) fn discard(&self) {
         if !self.broken.swap(true, Ordering::Relaxed) {
             self.store.remove(self.key, self.header.nonce);
-        }
-    }
-
-    /// The same without a wait: it is removed soon.
-    pub(crate) fn discard_soon(&self) {
-        if !self.broken.swap(true, Ordering::Relaxed) {
-            let removed = Owed::Remove(self.key, self.header.nonce);
-            self.store.owe(removed);
         }
     }
 

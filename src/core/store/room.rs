@@ -1,11 +1,10 @@
 //! Room in the cache directory: reserved, given back, made by evicting.
 
 use super::layout::Header;
-use super::owed::Owed;
 use super::slots::Held;
 use super::space::Need;
 use super::trim::Alone;
-use super::{Lock, Object, Pulse, Store, on_disk, read_header};
+use super::{Lock, Object, Store, on_disk, read_header};
 use crate::error::{Errno, Error, Result};
 use crate::evict::{Entry, Handle, Level, Room, Standing};
 use crate::ids::Key;
@@ -16,21 +15,11 @@ use crate::sys;
 use parking_lot::MutexGuard;
 use rustix::fs::OFlags;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Inodes that an object takes.
 const OBJECT_INODES: u64 = 2;
-
-/// What becomes of asking for room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Grant {
-    Given,
-    Refused,
-    /// To write down that it is taken might mean to wait for the device: see `pulse`.
-    Asleep,
-}
 
 /// Why evicting beside the work was begun: it ends where that has ended.
 #[derive(Clone, Copy)]
@@ -68,21 +57,15 @@ impl Drop for Evictor<'_> {
 }
 
 impl Store {
-    /// Room for so much more of an object. Whoever evicts for it waits for the device, but
-    /// not for long: library threads come here.
-    pub(super) fn reserve(self: &Arc<Self>, object: &Object, bytes: u64) -> Grant {
+    pub(super) fn reserve(&self, object: &Object, bytes: u64) -> bool {
         let Some(handle) = object.account else {
-            return Grant::Refused;
+            return false;
         };
         if !self.space.admits(bytes, 0, &self.directory.root) {
             self.keeper.ring();
-            return Grant::Refused;
+            return false;
         }
         for _ in 0..ROOM_TRIES_MAX {
-            // Whoever has just evicted may have waited.
-            if !self.pulse.is_fresh() {
-                return Grant::Asleep;
-            }
             match self.accounts.reserve(handle, on_disk(bytes)) {
                 Room::Granted => {
                     if self.accounts.level() == Level::High {
@@ -90,27 +73,20 @@ impl Store {
                     } else {
                         self.keeper.ring_later();
                     }
-                    return Grant::Given;
+                    return true;
                 }
-                Room::Refused => return Grant::Refused,
-                full => {
-                    let deadline = Pulse::late_at(Instant::now());
-                    let made = self.errand(deadline, move |store| match full {
-                        Room::OverQuota => store.make_room_beside(handle, on_disk(bytes)),
-                        _ => store.make_room(on_disk(bytes), 0),
-                    });
-                    if !made.unwrap_or(false) {
-                        return Grant::Refused;
-                    }
-                }
+                Room::Refused => return false,
+                Room::Full if self.make_room(on_disk(bytes), 0) => {}
+                Room::OverQuota if self.make_room_beside(handle, on_disk(bytes)) => {}
+                Room::Full | Room::OverQuota => return false,
             }
         }
-        Grant::Refused
+        false
     }
 
     pub(super) fn release(&self, object: &Object, bytes: u64) {
         if let Some(handle) = object.account {
-            self.pay_or_owe(Owed::Release(handle, on_disk(bytes)));
+            self.accounts.release(handle, on_disk(bytes));
         }
     }
 
@@ -122,9 +98,6 @@ impl Store {
         let Some(handle) = self.accounts.uncounted(key, nonce) else {
             return;
         };
-        if !self.may_pay() {
-            return self.pay_or_owe(Owed::Count(handle));
-        }
         // Whoever closes does not wait; what is left is counted by the next one.
         let Ok(_bucket) = self.lock_bucket_within(key.0[0], 0) else {
             return;
@@ -194,7 +167,6 @@ impl Store {
         let Some(_evictor) = self.evictor() else {
             return false;
         };
-        self.pay_accounts();
         let mut skipped = 0;
         while skipped < EVICT_SKIPS_MAX {
             match self.accounts.has_room(bytes, objects) {
@@ -380,7 +352,6 @@ impl Store {
             }
         }
         self.unlink(&key.data_name(nonce));
-        self.pulse.took();
         Freed::All
     }
 

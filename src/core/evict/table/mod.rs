@@ -39,7 +39,6 @@ pub(crate) struct Table {
 
 /// A slot as long as it is of one object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(test, derive(Default))]
 pub(crate) struct Handle {
     pub(super) slot: u32,
     pub(super) generation: u16,

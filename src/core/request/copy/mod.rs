@@ -30,13 +30,12 @@ use super::fill::Waiter;
 use super::{Again, Shard};
 use crate::completion::{MissReason, Operation};
 use crate::error::Errno;
-use crate::exec::Message;
 use crate::file::{FileInner, Version};
 use crate::io::{Priority, Terms};
 use crate::limits::{
     COPY_RUN_CHUNKS_MAX, COPY_RUN_MS, COPY_RUNS_MAX, COPY_THREADS_MAX, PREALLOCATE_BYTES,
 };
-use crate::store::{Blocks, Claim, Geometry, Grant, Object, Takes};
+use crate::store::{Blocks, Claim, Geometry, Object};
 use crate::workers::Workers;
 use chain::{Chain, Pipe};
 use check::Batch;
@@ -267,16 +266,9 @@ impl Shard {
             _ => 1,
         };
         let chunks = self.free_run(slot, &object, chunk..chunk + kind.1.min(limit));
-        let (chunks, room) = match self.reserve_run(&object, chunks, way) {
-            Ok(reserved) => reserved,
-            Err(Grant::Asleep) => {
-                self.hold(slot);
-                return false;
-            }
-            Err(_) => {
-                self.requests[slot].fail(Errno::NOSPC);
-                return true;
-            }
+        let Some((chunks, room)) = self.reserve_run(&object, chunks, way) else {
+            self.requests[slot].fail(Errno::NOSPC);
+            return true;
         };
         let (offset, length) = run_extent(object.geometry(), &chunks);
         let claim = match Claim::take(&object, offset, length) {
@@ -339,32 +331,27 @@ impl Shard {
         first..first + count
     }
 
-    /// As much of a run as there is room for, and the room. Err: why there is none.
+    /// As much of a run as there is room for, and the room. None: there is none.
     fn reserve_run(
         &self,
         object: &Object,
         chunks: Range<u64>,
         way: Way,
-    ) -> Result<(Range<u64>, u64), Grant> {
+    ) -> Option<(Range<u64>, u64)> {
         if way == Way::Hole {
-            return match object.is_broken() {
-                true => Err(Grant::Refused),
-                false => Ok((chunks, 0)),
-            };
+            return (!object.is_broken()).then_some((chunks, 0));
         }
         let mut room = 0;
         let mut end = chunks.start;
         while end < chunks.end {
             let (_, length) = object.geometry().extent(end);
-            match object.reserve(length) {
-                Grant::Given => {}
-                _ if end > chunks.start => break,
-                other => return Err(other),
+            if !object.reserve(length) {
+                break;
             }
             room += length;
             end += 1;
         }
-        Ok((chunks.start..end, room))
+        (end > chunks.start).then_some((chunks.start..end, room))
     }
 
     /// Enters a run, with the request as its first waiter.
@@ -506,10 +493,6 @@ impl Shard {
 
     /// A worker thread has copied a run, or not.
     pub(crate) fn copied(&mut self, slot: usize, result: Result<(), Failure>) {
-        // Another way may need room.
-        if result.is_err() && self.device_takes() != Takes::Now {
-            return self.hold_message(Message::Copied(slot, result));
-        }
         let copy = &self.copying.copies[slot];
         let took = copy.begun.elapsed();
         if result.is_ok() {
@@ -536,15 +519,10 @@ impl Shard {
         let object = Arc::clone(run.object());
         if run.room == 0 {
             let length = run.extent().1;
-            match object.reserve(length) {
-                Grant::Given => run.room = length,
-                Grant::Refused => {
-                    return self.copy_ended(slot, Err(Failure::Cache(Errno::NOSPC)));
-                }
-                Grant::Asleep => {
-                    return self.hold_message(Message::Copied(slot, Err(Failure::Refused)));
-                }
+            if !object.reserve(length) {
+                return self.copy_ended(slot, Err(Failure::Cache(Errno::NOSPC)));
             }
+            run.room = length;
         }
         let mut run = self.copying.copies.remove(slot);
         let waiters = std::mem::take(&mut run.waiters);
