@@ -518,6 +518,10 @@ impl Shard {
                 self.counters.store_errors.add(1);
                 let text = format!("write to the cache: {}", describe(errno));
                 object.store().health.failed(&Error::new(errno, text));
+                // A part of it may have been written.
+                if fetch.chunk.take().is_some() {
+                    object.give_up((fetch.offset, fetch.length as u64), fetch.length as u64);
+                }
             }
         }
         self.end_fetch(slot, |request, length| match failure {

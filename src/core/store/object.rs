@@ -10,6 +10,7 @@ use crate::error::{Context, Errno, Error, Result};
 use crate::evict::Handle;
 use crate::ids::Key;
 use crate::memory::Resident;
+use crate::sys;
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
 use rustix::fs::{Mode, OFlags};
@@ -205,6 +206,16 @@ impl Object {
     /// Gives back what was reserved for a chunk that was not written after all.
     pub(crate) fn release(&self, bytes: u64) {
         self.store.release(self, bytes);
+    }
+
+    /// The same where something of the range may have been written, or allocated, which is
+    /// taken off the disk before. For whoever has claimed it. What cannot be stays counted
+    /// until nobody has the object open.
+    pub(crate) fn give_up(&self, (offset, length): (u64, u64), room: u64) {
+        match sys::punch(self.data.buffered.as_fd(), offset, on_disk(length)) {
+            Ok(()) => self.release(room),
+            Err(errno) => tracing::debug!("what was not published stays on the disk: {errno}"),
+        }
     }
 
     /// Has its metadata say whether it is pinned, for a table that was lost.

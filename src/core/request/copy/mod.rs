@@ -144,6 +144,14 @@ impl Copy {
     fn source(&self) -> &Arc<OwnedFd> {
         descriptor(&self.version).expect("checked before it was led")
     }
+
+    /// Gives back the room of what is not published. Nothing is under way for it; but it may
+    /// have been written, or have its blocks, also if it waits: by a way that was given up.
+    fn give_back_room(&self) {
+        if self.room > 0 {
+            self.object().give_up(self.extent(), self.room);
+        }
+    }
 }
 
 fn descriptor(version: &Version) -> Option<&Arc<OwnedFd>> {
@@ -623,9 +631,7 @@ impl Shard {
         }
         let copy = self.copying.copies.remove(slot);
         debug_assert!(copy.waiters.is_empty());
-        if copy.room > 0 {
-            copy.object().release(copy.room);
-        }
+        copy.give_back_room();
         let nonce = copy.object().header.nonce;
         for chunk in copy.chunks.clone() {
             self.flights.remove(&(nonce, chunk));
@@ -703,10 +709,13 @@ impl Shard {
             for waiter in &copy.waiters {
                 self.requests[waiter.request].outstanding -= 1;
             }
-            copy.object().release(copy.room);
+            // What is written yet takes room.
             if copy.chain.pending > 0 || copy.allocating.is_some() {
-                // The kernel may still write: nobody else may, as long as it does.
+                // The kernel may do that: nobody else may, as long as it does.
                 std::mem::forget(copy.claim);
+            } else if !(copy.way.blocks() && matches!(copy.state, State::Working | State::Overdue))
+            {
+                copy.give_back_room();
             }
         }
     }
