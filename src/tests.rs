@@ -11,6 +11,7 @@ mod crowd;
 mod device;
 mod door;
 mod faults;
+mod forking;
 mod killing;
 mod log;
 mod origin;

@@ -41,14 +41,18 @@ pub(crate) fn current_thread() -> u64 {
 pub(crate) enum Lock {
     Shared,
     Exclusive,
+    /// Gives back the one that is had.
+    None,
 }
 
 /// Takes an open-file-description lock on byte 0 without waiting (fcntl(2),
-/// F_OFD_SETLK): it belongs to the open file, so it dies with its last holder.
+/// F_OFD_SETLK): it belongs to the open file, so it dies with its last holder. That may be
+/// a child that was forked meanwhile: see [`Lock::None`] for who cannot wait for its exec.
 pub(crate) fn try_lock(fd: BorrowedFd<'_>, lock: Lock) -> Result<(), Errno> {
     let kind = match lock {
         Lock::Shared => libc::F_RDLCK,
         Lock::Exclusive => libc::F_WRLCK,
+        Lock::None => libc::F_UNLCK,
     };
     // SAFETY: `flock` is a C structure of integers, for which zero is a value.
     let mut range: libc::flock = unsafe { std::mem::zeroed() };

@@ -369,6 +369,8 @@ impl Store {
         }
         let of_another_boot = header.boot_id != self.boot_id;
         if of_another_boot && !locked {
+            // The look under the lock wants it alone, and a child may have been forked.
+            sys::try_lock(metadata.as_fd(), Lock::None).context(|| format!("unlock {name}"))?;
             return Ok(Found::OtherBoot);
         }
         let Some(data) = self.open_data(&key.data_name(header.nonce), &header)? else {

@@ -1,0 +1,86 @@
+//! Programs that fork while we have files open: until it executes something else, a child
+//! has all that was open then, with the locks.
+
+use super::child::Child;
+use super::core_door::CoreDoor;
+use super::door::{Door, LIMIT, Place, Settings};
+use super::origin::{content, grow_old};
+use super::scenarios::reboots::reboot;
+use cachefs_core::EngineChoice;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+type Cache = CoreDoor<false>;
+
+const PLACE: &str = "CACHEFS_TEST_FORKS";
+const TEST: &str = "tests::forking::what_a_child_has_open_for_a_moment_is_found_all_the_same";
+/// Looked for while it forks: with a lock that a child keeps, several are not found.
+const FILES: u64 = 100;
+const SIZE: usize = 4 << 10;
+/// How long a child has everything open.
+const HOLD_US: u32 = 20_000;
+
+/// Forks children that do nothing, until told to end. In a process of its own: they also
+/// have what other tests have open.
+fn fork_until(end: &AtomicBool) {
+    // SAFETY: ignoring a signal runs no code; children are then nobody's to wait for.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+    while !end.load(Ordering::Relaxed) {
+        // SAFETY: the child calls what is safe after a fork of many threads, see
+        // signal-safety(7), and never returns.
+        unsafe {
+            if libc::fork() == 0 {
+                libc::usleep(HOLD_US);
+                libc::_exit(0);
+            }
+        }
+    }
+}
+
+fn open(root: &Path) -> Cache {
+    Cache::open(&root.join("cache"), &Settings::new(EngineChoice::Auto)).unwrap()
+}
+
+fn read_all(cache: &Cache, root: &Path) {
+    let origin = cache.directory(&root.join("origin")).unwrap();
+    for number in 0..FILES {
+        let file = cache.file(&origin, number.to_string().as_bytes()).unwrap();
+        let mut bytes = vec![0xAA; SIZE];
+        assert_eq!(cache.read(&file, &mut bytes, 0), Ok(SIZE as u64));
+        assert!(bytes == content(number, 0, SIZE), "file {number}");
+    }
+}
+
+fn look_while_forking(root: &Path) -> ! {
+    let cache = open(root);
+    read_all(&cache, root);
+    while cache.stats().chunks_stored < FILES {
+        std::thread::yield_now();
+    }
+    cache.close();
+    drop(cache);
+    reboot(&root.join("cache"));
+    let end = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| fork_until(&end));
+        let cache = open(root);
+        read_all(&cache, root);
+        end.store(true, Ordering::Relaxed);
+        assert_eq!(cache.stats().chunks_verified, FILES, "found and verified");
+    });
+    std::process::exit(0)
+}
+
+#[test]
+fn what_a_child_has_open_for_a_moment_is_found_all_the_same() {
+    if let Some(root) = std::env::var_os(PLACE) {
+        look_while_forking(&PathBuf::from(root));
+    }
+    let place = Place::new();
+    for number in 0..FILES {
+        let path = place.origin().join(number.to_string());
+        std::fs::write(path, content(number, 0, SIZE)).unwrap();
+    }
+    grow_old();
+    Child::start(TEST, &[(PLACE, place.root().as_os_str())]).ends_well(LIMIT);
+}
