@@ -601,7 +601,7 @@ typedef struct cachefs_cache_options {
      */
     uint32_t queue_depth;
     /**
-     * Threads of the psync engine.
+     * Threads of the psync engine; half as many more are for what it writes.
      */
     uint32_t psync_threads;
     /**
@@ -1774,8 +1774,8 @@ int32_t cachefs_option_describe(uint32_t index,
  *
  * The directory is made if it is not there, and made a cache if it is empty.
  * Several processes may use one directory. Where it cannot be written to (no
- * permission, read-only, full) the cache opens all the same and passes every
- * read through to its origin: cachefs_cache_report() says so.
+ * permission, read-only, full, or its device does not answer) the cache opens all the
+ * same and passes every read through to its origin: cachefs_cache_report() says so.
  *
  * dir      must not be NULL
  * options  NULL: all defaults; copied
@@ -1793,7 +1793,8 @@ int32_t cachefs_option_describe(uint32_t index,
  *   -EOPNOTSUPP       the same, and the kernel's io_uring is too old
  *   -ECHILD   in a process forked from one that uses the library
  *
- * Thread-safety: any thread. Blocks: while it reads the directory. Since: 0.1.
+ * Thread-safety: any thread. Blocks: while it reads the directory, at most for the option
+ * device_timeout_ms. Since: 0.1.
  *
  * Safety: `dir` must be NULL or a C string; `options` NULL or an initialised structure
  * whose callbacks keep their contract; `cache` NULL or writable.
@@ -2034,11 +2035,14 @@ int32_t cachefs_origin_report(struct cachefs_origin *origin,
  * path    must not be NULL; as for cachefs_file_open()
  * flags   CACHEFS_INVALIDATE_…
  *
- * Returns 0, or a negative errno and nothing was forgotten:
+ * Returns 0, or a negative errno and nothing was forgotten, but for -ETIMEDOUT:
  *   -EINVAL  NULL, or an unknown flag      -EBADF  not an open origin
  *   -ESHUTDOWN  the cache is closed        -ECHILD  see cachefs_cache_open()
+ *   -ETIMEDOUT  the cache device does not answer: it holds for this process, which asks
+ *            for every file anew, and for the others once the device does
  *
- * Thread-safety: any thread. Blocks: never. Since: 0.1.
+ * Thread-safety: any thread. Blocks: while the cache device takes it, at most for its
+ * option device_timeout_ms. Since: 0.1.
  *
  * Safety: `path` must be NULL or a C string.
  */
@@ -2147,9 +2151,11 @@ int32_t cachefs_file_fd(struct cachefs_file *file);
  *   -ENODATA  nothing of the file is kept      -EAGAIN  it is not in the cache any
  *             more: open it again
  *   -EINVAL   NULL      -EBADF  not an open file      -ESHUTDOWN  the cache is closed
+ *   -ETIMEDOUT  the cache device does not answer; should it, the file is pinned then
  *   -ECHILD   see cachefs_cache_open()
  *
- * Thread-safety: any thread. Blocks: never. Since: 0.1.
+ * Thread-safety: any thread. Blocks: while the cache device takes it, at most for its
+ * option device_timeout_ms. Since: 0.1.
  */
 int32_t cachefs_file_pin(struct cachefs_file *file);
 
@@ -2160,7 +2166,7 @@ int32_t cachefs_file_pin(struct cachefs_file *file);
  *
  * Returns 0, or a negative errno: as cachefs_file_pin(), but for -ENOSPC.
  *
- * Thread-safety: any thread. Blocks: never. Since: 0.1.
+ * Thread-safety: any thread. Blocks: as cachefs_file_pin(). Since: 0.1.
  */
 int32_t cachefs_file_unpin(struct cachefs_file *file);
 

@@ -22,6 +22,7 @@ mod scenarios;
 mod sharing;
 mod slot_damage;
 mod slow_device;
+mod stuck;
 mod trimming;
 mod verifying;
 mod volume;

@@ -14,8 +14,8 @@ use std::path::Path;
 ///
 /// The directory is made if it is not there, and made a cache if it is empty.
 /// Several processes may use one directory. Where it cannot be written to (no
-/// permission, read-only, full) the cache opens all the same and passes every
-/// read through to its origin: cachefs_cache_report() says so.
+/// permission, read-only, full, or its device does not answer) the cache opens all the
+/// same and passes every read through to its origin: cachefs_cache_report() says so.
 ///
 /// dir      must not be NULL
 /// options  NULL: all defaults; copied
@@ -33,7 +33,8 @@ use std::path::Path;
 ///   -EOPNOTSUPP       the same, and the kernel's io_uring is too old
 ///   -ECHILD   in a process forked from one that uses the library
 ///
-/// Thread-safety: any thread. Blocks: while it reads the directory. Since: 0.1.
+/// Thread-safety: any thread. Blocks: while it reads the directory, at most for the option
+/// device_timeout_ms. Since: 0.1.
 ///
 /// # Safety
 /// `dir` must be NULL or a C string; `options` NULL or an initialised structure

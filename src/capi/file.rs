@@ -162,9 +162,11 @@ pub extern "C" fn cachefs_file_fd(file: *mut cachefs_file) -> i32 {
 ///   -ENODATA  nothing of the file is kept      -EAGAIN  it is not in the cache any
 ///             more: open it again
 ///   -EINVAL   NULL      -EBADF  not an open file      -ESHUTDOWN  the cache is closed
+///   -ETIMEDOUT  the cache device does not answer; should it, the file is pinned then
 ///   -ECHILD   see cachefs_cache_open()
 ///
-/// Thread-safety: any thread. Blocks: never. Since: 0.1.
+/// Thread-safety: any thread. Blocks: while the cache device takes it, at most for its
+/// option device_timeout_ms. Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cachefs_file_pin(file: *mut cachefs_file) -> i32 {
     guard::status(|| File::get(file)?.pin())
@@ -176,7 +178,7 @@ pub extern "C" fn cachefs_file_pin(file: *mut cachefs_file) -> i32 {
 ///
 /// Returns 0, or a negative errno: as cachefs_file_pin(), but for -ENOSPC.
 ///
-/// Thread-safety: any thread. Blocks: never. Since: 0.1.
+/// Thread-safety: any thread. Blocks: as cachefs_file_pin(). Since: 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn cachefs_file_unpin(file: *mut cachefs_file) -> i32 {
     guard::status(|| File::get(file)?.unpin())

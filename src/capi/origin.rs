@@ -216,11 +216,14 @@ pub unsafe extern "C" fn cachefs_origin_report(
 /// path    must not be NULL; as for cachefs_file_open()
 /// flags   CACHEFS_INVALIDATE_…
 ///
-/// Returns 0, or a negative errno and nothing was forgotten:
+/// Returns 0, or a negative errno and nothing was forgotten, but for -ETIMEDOUT:
 ///   -EINVAL  NULL, or an unknown flag      -EBADF  not an open origin
 ///   -ESHUTDOWN  the cache is closed        -ECHILD  see cachefs_cache_open()
+///   -ETIMEDOUT  the cache device does not answer: it holds for this process, which asks
+///            for every file anew, and for the others once the device does
 ///
-/// Thread-safety: any thread. Blocks: never. Since: 0.1.
+/// Thread-safety: any thread. Blocks: while the cache device takes it, at most for its
+/// option device_timeout_ms. Since: 0.1.
 ///
 /// # Safety
 /// `path` must be NULL or a C string.

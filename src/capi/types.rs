@@ -129,7 +129,7 @@ pub struct cachefs_cache_options {
     pub threads: u32,
     /// Requests that a library thread has in flight at its engine.
     pub queue_depth: u32,
-    /// Threads of the psync engine.
+    /// Threads of the psync engine; half as many more are for what it writes.
     pub psync_threads: u32,
     /// Chunks of one request that are fetched at the same time.
     pub fill_depth: u32,

@@ -22,7 +22,7 @@ use crate::stats::{Counters, Stats};
 use crate::store::{self, Condition, Invalidations, ObjectInfo, Store, StoreOpened, Verification};
 use crate::sys;
 use crate::upkeep::Upkeep;
-use crate::workers::Workers;
+use crate::workers::{Workers, run_until};
 use parking_lot::Mutex;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -134,14 +134,8 @@ impl Cache {
     ) -> Result<Self> {
         let config = config.completed()?;
         let counters = Arc::new(Counters::default());
-        let upkeep = Upkeep::new();
-        let store = match Store::open(path, &config, host, Arc::clone(&counters), &upkeep)? {
-            StoreOpened::Usable(store) => Ok(store),
-            StoreOpened::Unusable(error) => {
-                tracing::warn!("the cache passes everything through: {error}");
-                Err(error)
-            }
-        };
+        let upkeep = Arc::new(Upkeep::new());
+        let (store, invalidations) = open_store(path, &config, host, &counters, &upkeep)?;
         let engines = engines(config.engine_options())?;
         tracing::info!("engine: {}", engines.reason());
         let chunk_bytes = match &store {
@@ -149,11 +143,6 @@ impl Cache {
             Err(_) if config.chunk_bytes != 0 => config.chunk_bytes,
             Err(_) => default_of("chunk_bytes"),
         };
-        let shared = store.as_ref().ok();
-        let invalidations = Invalidations::open(
-            shared.map(|store| store.path()),
-            shared.is_some_and(|store| store.elsewhere()),
-        )?;
         let shared = Arc::new(Shared {
             ports: (0..config.threads).map(|_| Arc::default()).collect(),
             counters,
@@ -165,7 +154,7 @@ impl Cache {
             close_timeout: Duration::from_millis(config.close_timeout_ms),
             origin_timeout: Duration::from_millis(config.origin_timeout_ms),
             store,
-            invalidations,
+            invalidations: Arc::new(invalidations),
             lease_bytes: config.lease_bytes,
             readahead: Arc::new(Budget::new(config.readahead_limit())),
             qos: Arc::new(Qos::new(&config)),
@@ -179,6 +168,14 @@ impl Cache {
         if let Ok(store) = &shared.store {
             let ports = shared.ports.clone();
             store.set_letting_go(move || ports.iter().for_each(|port| port.wake()));
+            let ports = shared.ports.clone();
+            store.pulse.set_call(move |listeners| {
+                let is_one = |index: &usize| listeners & 1 << index != 0;
+                for index in (0..ports.len()).filter(is_one) {
+                    // A closed port has nobody who waits.
+                    drop(ports[index].post(Message::DeviceTakes));
+                }
+            });
         }
         // From here on, an error closes what has been started.
         let cache = Self {
@@ -225,7 +222,13 @@ impl Cache {
 
     fn begin_origin(&self, name: Vec<u8>, kind: Kind, options: &OriginOptions) -> Origin {
         if let Ok(store) = &self.shared.store {
-            store.limit_origin(&name, options.quota_bytes, options.share_percent);
+            let (name, options) = (name.clone(), options.clone());
+            let limited = store.gently(move |store| {
+                store.limit_origin(&name, options.quota_bytes, options.share_percent);
+            });
+            if let Err(error) = limited {
+                tracing::warn!("an origin has no limits for now: {error}");
+            }
         }
         let origin = Origin::new(Arc::clone(&self.shared), name, kind, options);
         let mut all = self.origin_workers.lock();
@@ -366,6 +369,7 @@ impl Cache {
             EngineKind::Psync => config.psync_threads / config.threads,
         } / READAHEAD_WAITS_SHARE;
         let shard_config = ShardConfig {
+            index,
             depth: config.queue_depth as u32,
             fill_depth: config.fill_depth as u32,
             pool_buffers: buffers.max(POOL_BUFFERS_MIN) as usize,
@@ -419,7 +423,7 @@ impl Cache {
             }
         }
         if let Ok(store) = &self.shared.store {
-            store.cool();
+            store.cool_until(deadline);
         }
         let workers = std::mem::take(&mut *self.origin_workers.lock());
         let stuck: usize = workers
@@ -431,11 +435,8 @@ impl Cache {
         let stuck = stuck + loading.map_or(0, |store| store.stop_threads(deadline));
         let stuck = stuck + self.shared.engines.shut_down(deadline);
         let stuck = stuck + self.shared.upkeep.shut_down(deadline);
-        if stuck == 0
-            && let Ok(store) = &self.shared.store
-        {
-            store.leave();
-        }
+        let store = self.shared.store.as_ref();
+        let stuck = stuck + store.map_or(0, |store| store.leave_until(deadline, stuck == 0));
         if stuck > 0 {
             tracing::error!("{stuck} blocking calls did not return: their threads are left there");
         }
@@ -446,6 +447,40 @@ impl Drop for Cache {
     fn drop(&mut self) {
         self.shared.logged(|| self.end());
     }
+}
+
+/// Opens what the cache directory has. The device may have whoever does it wait, so that is a
+/// thread of its own; if it does not answer in time, the directory cannot be used.
+fn open_store(
+    path: &Path,
+    config: &Config,
+    host: store::Host,
+    counters: &Arc<Counters>,
+    upkeep: &Arc<Upkeep>,
+) -> Result<(Result<Arc<Store>>, Invalidations)> {
+    let deadline = Instant::now() + config.device_timeout();
+    let (path, config) = (path.to_owned(), config.clone());
+    let (counters, upkeep) = (Arc::clone(counters), Arc::clone(upkeep));
+    let opened = run_until("cachefs-open", deadline, move || {
+        let store = match Store::open(&path, &config, host, counters, &upkeep)? {
+            StoreOpened::Usable(store) => Ok(store),
+            StoreOpened::Unusable(error) => Err(error),
+        };
+        let shared = store.as_ref().ok();
+        let invalidations = Invalidations::open(
+            shared.map(|store| store.path()),
+            shared.is_some_and(|store| store.elsewhere()),
+        )?;
+        Ok((store, invalidations))
+    });
+    let opened = match opened {
+        Some(opened) => opened?,
+        None => (Err(store::too_late()), Invalidations::open(None, false)?),
+    };
+    if let (Err(error), _) = &opened {
+        tracing::warn!("the cache passes everything through: {error}");
+    }
+    Ok(opened)
 }
 
 /// The body of a library thread.

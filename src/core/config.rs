@@ -248,7 +248,7 @@ pub static OPTIONS: &[OptionInfo<Config>] = &[
         Number,
         8,
         1..=1024,
-        "Threads of the psync engine."
+        "Threads of the psync engine; half as many more are for what it writes."
     ),
     option!(
         sq_poll,

@@ -3,6 +3,7 @@
 use crate::completion::MissReason;
 use crate::error::{Errno, Error, Result};
 use crate::ids::Identity;
+use crate::limits::REGAIN_MS;
 use crate::origin::{Inner, Opened, Origin, Source, is_unreachable};
 use crate::readahead::Ahead;
 use crate::shared::{Remains, Shared};
@@ -50,6 +51,9 @@ pub(crate) struct FileInner {
     handles: AtomicU64,
     /// Behind the last chunk of which its shard was told that it has passed the cache by.
     passed: AtomicU64,
+    /// When it was last tried again to have an object, since the device had not answered: ns
+    /// of the boot clock.
+    regained: AtomicU64,
     /// The shard that serves its misses.
     pub(crate) shard: usize,
     /// The version that is served. It moves on when a read finds that the
@@ -102,7 +106,7 @@ impl Drop for Version {
         let source = self.source.as_ref();
         let far = source.is_some_and(|source| source.is_elsewhere());
         let object = self.object.as_ref();
-        if !far && !object.is_some_and(|object| object.store().elsewhere()) {
+        if !far && !object.is_some_and(Object::may_wait_to_close) {
             return;
         }
         let remains = Remains {
@@ -152,6 +156,11 @@ impl Version {
     pub(crate) fn is_direct(&self) -> bool {
         let object = self.object.as_ref();
         object.is_some_and(|object| object.direct().is_some())
+    }
+
+    /// It has no object since the cache device did not answer.
+    pub(crate) fn lacks_device(&self) -> bool {
+        self.object.is_none() && self.refusal == Errno::TIMEDOUT
     }
 
     /// Reads of its origin's file end.
@@ -216,6 +225,7 @@ impl Origin {
             ahead: Ahead::new(&inner.cache.readahead, inner.cache.chunk_bytes),
             handles: AtomicU64::new(1),
             passed: AtomicU64::new(0),
+            regained: AtomicU64::new(0),
             shard,
             current: ArcSwap::from_pointee(version),
             moving: Mutex::new(()),
@@ -299,7 +309,10 @@ impl File {
             .as_ref()
             .filter(|object| object.bytes_present() > 0)
         {
-            Some(object) => self.0.origin.cache.logged(|| object.evict()),
+            Some(object) => {
+                let shared = &self.0.origin.cache;
+                shared.logged(|| object.errand(|object| object.evict()))
+            }
             None => Err(Error::new(Errno::NODATA, "nothing of the file is kept")),
         }
     }
@@ -307,7 +320,7 @@ impl File {
     fn set_pinned(&self, pinned: bool) -> Result<()> {
         self.check_open()?;
         match &self.0.version().object {
-            Some(object) => object.pin(pinned),
+            Some(object) => object.errand(move |object| object.pin(pinned)),
             None => Err(Error::new(Errno::NODATA, "nothing of the file is kept")),
         }
     }
@@ -404,6 +417,33 @@ impl FileInner {
         current
     }
 
+    /// Tries again to have an object for a version that has none since the cache device did
+    /// not answer. None: it still has none, or it was tried a moment ago.
+    pub(crate) fn regain(&self, seen: &Arc<Version>) -> Option<Arc<Version>> {
+        let store = self.origin.cache.store.as_ref().ok()?;
+        let now = sys::boot_time().as_nanos() as u64;
+        let last = self.regained.load(Ordering::Relaxed);
+        let is_time = last == 0 || now - last >= REGAIN_MS * 1_000_000;
+        if !seen.lacks_device() || !is_time || store.health.may_store().is_err() {
+            return None;
+        }
+        self.regained.store(now.max(1), Ordering::Relaxed);
+        let _moving = self.moving.lock();
+        let current = self.version();
+        if !Arc::ptr_eq(&current, seen) {
+            return current.is_same(seen).then_some(current);
+        }
+        let answer = Answer {
+            identity: Arc::clone(&seen.identity),
+            token: seen.token,
+            source: seen.source.clone(),
+        };
+        let version = Arc::new(make_version(&self.origin, answer, &self.path));
+        version.object.as_ref()?;
+        self.current.store(Arc::clone(&version));
+        Some(version)
+    }
+
     /// Asks the origin for the file anew.
     pub(crate) fn ask_origin(&self) -> Result<Opened> {
         match &self.given {
@@ -498,11 +538,13 @@ fn make_version(origin: &Inner, answer: impl Into<Answer>, path: &[u8]) -> Versi
     let (object, refusal, reason) = match made {
         Ok((object, reason)) => (Some(object), Errno::NOSPC, reason),
         Err(error) => {
-            tracing::warn!(
-                "nothing is kept of {}: {error}",
-                String::from_utf8_lossy(path)
-            );
-            let errno = error.errno();
+            let (errno, shown) = (error.errno(), String::from_utf8_lossy(path));
+            if errno == Errno::TIMEDOUT {
+                // The state of the device says so, once.
+                tracing::debug!("nothing is kept of {shown}: {error}");
+            } else {
+                tracing::warn!("nothing is kept of {shown}: {error}");
+            }
             (None, refusal_of(errno), reason_of(errno))
         }
     };

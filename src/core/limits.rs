@@ -99,6 +99,24 @@ pub const DEVICE_READ_WINDOW_MS: u64 = 10_000;
 pub const DEVICE_READ_ERRORS_DEGRADED: u32 = 4;
 /// So many, and the cache is off.
 pub const DEVICE_READ_ERRORS_OFF: u32 = 16;
+/// Microseconds for which a store to a mapped page does not wait after the device has taken
+/// something. Freezing a file system takes longer (two grace periods of RCU, of 8 ms and more
+/// each), and a thread on a busy machine is seldom waited for as long.
+pub const PULSE_FRESH_US: u64 = 10_000;
+/// Pages of an object's metadata that are known at the same time to take stores at once.
+pub const AWAKE_PAGES: usize = 4;
+/// Objects and chunks that one beat of the pulse stores to: who asks for more asks again.
+pub const PULSE_ASKED_MAX: usize = 256;
+/// Milliseconds that a reader waits until the device takes something; then it reads from the
+/// origin, and what it read is stored later.
+pub const PULSE_PATIENCE_MS: u64 = 100;
+/// Threads of a cache for work on its device that is waited for with a limit.
+pub const ERRANDS_MAX: u32 = 16;
+/// Milliseconds after which it is tried again to store what is read of a file that was opened
+/// while the cache device did not answer.
+pub const REGAIN_MS: u64 = 1_000;
+/// Uses of objects that wait to be counted, at most.
+pub const OWED_TOUCHES_MAX: usize = 4096;
 /// Of so many buffers of a library thread, one is never used for what will be stored: a
 /// device that hangs may keep all the others.
 pub const STORE_POOL_SPARE: usize = 8;

@@ -2,7 +2,7 @@
 
 use crate::completion::MissReason;
 use crate::error::{Errno, Error, Result};
-use crate::exec::{Message, Port};
+use crate::exec::{Message, Port, on_shard};
 use crate::ids::Identity;
 use crate::io::EngineFactory;
 use crate::origin::Source;
@@ -10,14 +10,14 @@ use crate::qos::Qos;
 use crate::readahead::Budget;
 use crate::request::{CopyWorkers, Remote};
 use crate::stats::Counters;
-use crate::store::{Invalidations, Object, Store, Verification, Walk, blocks_writing};
+use crate::store::{Invalidations, Object, Pulse, Store, Verification, Walk, blocks_writing};
 use crate::token::VersionToken;
 use crate::upkeep::Upkeep;
 use crate::workers::{Job, Workers};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Bits of a request's id that number it within its shard.
 const ID_SERIAL_BITS: u32 = 56;
@@ -45,7 +45,7 @@ pub(crate) struct Shared {
     /// For calls that copy.
     pub(crate) copy_workers: Arc<CopyWorkers>,
     /// For slow work beside serving.
-    pub(crate) upkeep: Upkeep,
+    pub(crate) upkeep: Arc<Upkeep>,
     /// For what may block when it is closed.
     pub(crate) closers: Workers<Remains>,
     pub(crate) chunk_bytes: u64,
@@ -54,7 +54,7 @@ pub(crate) struct Shared {
     pub(crate) origin_timeout: Duration,
     /// Why nothing is stored, if nothing is.
     pub(crate) store: std::result::Result<Arc<Store>, Error>,
-    pub(crate) invalidations: Invalidations,
+    pub(crate) invalidations: Arc<Invalidations>,
     /// Bytes that may be leased at once.
     pub(crate) lease_bytes: u64,
     /// Of what may be ahead of readers.
@@ -170,7 +170,13 @@ impl Shared {
         path: &[u8],
     ) -> Result<(Arc<Object>, MissReason)> {
         let store = self.store.as_ref().map_err(Clone::clone)?;
-        let result = store.object(identity, token, path);
+        // A library thread has others to serve.
+        let now = Instant::now();
+        let deadline = match on_shard() {
+            true => Pulse::late_at(now),
+            false => store.health.hangs_at(now),
+        };
+        let result = store.object(identity, token, path, deadline);
         if let Err(error) = &result
             && blocks_writing(error.errno())
         {

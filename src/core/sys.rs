@@ -5,9 +5,9 @@ mod mapped;
 
 pub(crate) use copying::{
     Files, copy_range, data_from, device, has_no_other_user, is_free, lock_range, open_direct,
-    pages_cached, punch, reflink,
+    pages_cached, pages_dirty, punch, reflink,
 };
-pub(crate) use mapped::Mapped;
+pub(crate) use mapped::{Mapped, store_again, store_half_again};
 
 use crate::error::Errno;
 use rustix::event::epoll;
@@ -15,7 +15,7 @@ use rustix::fs::{Mode, OFlags};
 use std::cell::Cell;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::slice;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -211,6 +211,40 @@ pub(crate) fn boot_id() -> Result<[u8; 16], Errno> {
             random(&mut id)?;
             Ok(id)
         }
+    }
+}
+
+/// Opens a file of the cache. Reading it, or mapping it, does not change when it was last
+/// read: that is something to be written, which would wait while its device hangs. Another
+/// user's file has its time changed nevertheless (open(2), O_NOATIME). Allocates nothing
+/// where the name is a C string.
+pub(crate) fn open_at(
+    directory: impl AsFd,
+    name: impl rustix::path::Arg + Copy,
+    flags: OFlags,
+    mode: Mode,
+) -> Result<OwnedFd, Errno> {
+    match rustix::fs::openat(&directory, name, flags | OFlags::NOATIME, mode) {
+        Err(Errno::PERM) => rustix::fs::openat(&directory, name, flags, mode),
+        other => other,
+    }
+}
+
+/// The same if the kernel has all of the way to it in memory, so that nobody waits for the
+/// device or for others who do (openat2(2), RESOLVE_CACHED). EAGAIN: it has not. Before Linux
+/// 5.12, and of another user's file, whoever asks may wait.
+pub(crate) fn open_cached(
+    directory: impl AsFd,
+    name: &str,
+    flags: OFlags,
+) -> Result<OwnedFd, Errno> {
+    let cached = rustix::fs::ResolveFlags::CACHED;
+    let quiet = flags | OFlags::NOATIME;
+    match rustix::fs::openat2(&directory, name, quiet, Mode::empty(), cached) {
+        Err(Errno::NOSYS | Errno::INVAL | Errno::PERM) => {
+            open_at(&directory, name, flags, Mode::empty())
+        }
+        other => other,
     }
 }
 

@@ -15,6 +15,58 @@ pub(crate) trait Job: Send + 'static {
     fn run(self);
 }
 
+/// A result that a thread waits for, and not for ever.
+pub(crate) struct Awaited<T> {
+    result: Mutex<Option<T>>,
+    is_there: Condvar,
+}
+
+impl<T> Awaited<T> {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            result: Mutex::new(None),
+            is_there: Condvar::new(),
+        })
+    }
+
+    /// Once.
+    pub(crate) fn put(&self, result: T) {
+        *self.result.lock() = Some(result);
+        self.is_there.notify_one();
+    }
+
+    /// None: it is not there in time.
+    pub(crate) fn wait_until(&self, deadline: Instant) -> Option<T> {
+        let mut result = self.result.lock();
+        while result.is_none() {
+            if self.is_there.wait_until(&mut result, deadline).timed_out() {
+                break;
+            }
+        }
+        result.take()
+    }
+}
+
+/// Has a thread of its own do something that may block for ever, and waits until `deadline`.
+/// None: it goes on by itself, and its result is dropped.
+pub(crate) fn run_until<T: Send + 'static>(
+    name: &str,
+    deadline: Instant,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let awaited = Awaited::new();
+    let log = tracing::dispatcher::get_default(Clone::clone);
+    let there = Arc::clone(&awaited);
+    let body = move || there.put(tracing::dispatcher::with_default(&log, work));
+    match sys::spawn(name.to_owned(), body) {
+        Ok(_thread) => awaited.wait_until(deadline),
+        Err(error) => {
+            tracing::error!("no thread for {name}: {error}");
+            None
+        }
+    }
+}
+
 /// A bounded number of threads that run jobs in order.
 pub(crate) struct Workers<J> {
     name: &'static str,

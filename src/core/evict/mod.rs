@@ -16,6 +16,8 @@ use crate::ids::Key;
 use crate::limits::BLOCK_BYTES;
 use crate::stats::Stats;
 
+use table::USES_MAX;
+
 pub(crate) use table::{Entry, FIXED_BYTES, Handle, PROCESSES_MAX, Sizes, Standing, State, Table};
 
 /// Gives the order in which objects are evicted.
@@ -149,11 +151,15 @@ impl Accounts {
         entry.is_some_and(|entry| entry.state.is_long())
     }
 
-    /// Counts a use of an object that is known.
-    pub(crate) fn used(&self, key: Key, nonce: u64) -> Option<Handle> {
-        let known = self.known(key, nonce)?;
-        self.table.touch(known.handle);
-        Some(known.handle)
+    /// The slot of an object that is known.
+    pub(crate) fn handle_of(&self, key: Key, nonce: u64) -> Option<Handle> {
+        self.known(key, nonce).map(|entry| entry.handle)
+    }
+
+    /// Whether one more use of an object makes a difference.
+    pub(crate) fn counts_use(&self, handle: Handle) -> bool {
+        let entry = self.table.get(handle);
+        entry.is_some_and(|entry| entry.state.uses() < USES_MAX)
     }
 
     fn known(&self, key: Key, nonce: u64) -> Option<Entry> {

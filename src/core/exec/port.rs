@@ -33,6 +33,8 @@ pub(crate) enum Message {
     },
     /// A file was opened at its origin, or could not be.
     Opened(Arc<FileInner>, Box<Result<Opened, Error>>),
+    /// The cache device takes something, which the shard has waited for.
+    DeviceTakes,
     /// Let go of the objects that nobody uses, after a while.
     CoolLater(Weak<Store>),
     /// A worker thread has looked at a file that is to be copied; its number.

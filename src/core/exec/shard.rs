@@ -13,7 +13,7 @@ use crate::limits::WARM_MS;
 use crate::qos::{Qos, Shares};
 use crate::readahead::Places;
 use crate::request::{
-    Bounce, Copying, Fetch, Flight, Later, Part, Paused, Reaching, Request, Sink,
+    Bounce, Copying, Fetch, Flight, Held, Later, Part, Paused, Reaching, Request, Sink,
 };
 use crate::stats::Counters;
 use crate::store::Store;
@@ -35,6 +35,8 @@ pub(crate) fn on_shard() -> bool {
 
 /// What a shard is told at its start.
 pub(crate) struct ShardConfig {
+    /// Its number.
+    pub(crate) index: usize,
     pub(crate) depth: u32,
     pub(crate) fill_depth: u32,
     pub(crate) pool_buffers: usize,
@@ -87,7 +89,7 @@ impl Target {
         (slot as u64) << TAG_KIND_BITS | kind
     }
 
-    fn of(tag: u64) -> Self {
+    pub(crate) fn of(tag: u64) -> Self {
         let slot = (tag >> TAG_KIND_BITS) as usize;
         match tag & ((1 << TAG_KIND_BITS) - 1) {
             0 => Target::Request(slot),
@@ -123,8 +125,16 @@ pub(crate) struct Shard {
     pub(crate) copying: Copying,
     /// Files that are being asked for.
     pub(crate) reaching: Reaching,
+    /// What waits for the cache device.
+    pub(crate) held: Held,
+    /// When the engine was last asked for what has ended.
+    looked: Instant,
     /// Fetches that wait for a buffer, the oldest first.
     pub(crate) starved: VecDeque<usize>,
+    /// One of them has not been looked at since it came.
+    pub(crate) unfed: bool,
+    /// Chunks to be fetched ahead, once those had their turn.
+    pub(crate) wanted_ahead: VecDeque<(Arc<FileInner>, Vec<u64>)>,
     pub(crate) bounces: Slab<Bounce>,
     /// Bounces that wait for a buffer, the oldest first.
     pub(crate) waiting_bounces: VecDeque<usize>,
@@ -178,7 +188,11 @@ impl Shard {
             flights: HashMap::new(),
             copying,
             reaching: Reaching::default(),
+            held: Held::default(),
+            looked: Instant::now(),
             starved: VecDeque::new(),
+            unfed: false,
+            wanted_ahead: VecDeque::new(),
             bounces: Slab::new(),
             waiting_bounces: VecDeque::new(),
             storing: 0,
@@ -213,8 +227,12 @@ impl Shard {
             } else {
                 Wait::For(1, self.next_deadline())
             };
+            // What comes now has ended after the last look.
+            let since = self.looked;
             self.engine.reap(wait, &mut outcomes);
+            self.looked = Instant::now();
             for outcome in outcomes.drain(..) {
+                self.device_took_some(&outcome, since);
                 self.ended(outcome);
             }
             self.feed();
@@ -226,12 +244,13 @@ impl Shard {
         self.closing.is_some_and(|deadline| {
             let idle = self.requests.is_empty()
                 && self.overflow.is_empty()
-                && self.engine.in_flight() == 0;
+                && self.engine.in_flight() == 0
+                && !self.waits_to_publish();
             idle || Instant::now() >= deadline
         })
     }
 
-    fn receive(&mut self, message: Message) {
+    pub(crate) fn receive(&mut self, message: Message) {
         match message {
             Message::Start(request) if self.closing.is_some() => {
                 self.reject(request, Errno::CANCELED)
@@ -256,6 +275,7 @@ impl Shard {
                 }
             }
             Message::Opened(file, opened) => self.opened(&file, *opened),
+            Message::DeviceTakes => self.release_held(),
             Message::CoolLater(store) => self.cool_later(store),
             Message::Surveyed(serial, survey) => self.surveyed(serial, survey),
             Message::Copied(slot, result) => self.copied(slot, result),
@@ -273,8 +293,12 @@ impl Shard {
         current.is_some_and(|current| current.serial == fetch.serial)
     }
 
-    fn ended(&mut self, outcome: Outcome) {
-        match Target::of(outcome.tag) {
+    pub(crate) fn ended(&mut self, outcome: Outcome) {
+        let target = Target::of(outcome.tag);
+        if self.is_to_be_held(target, outcome.result.is_ok()) {
+            return self.hold_outcome(outcome);
+        }
+        match target {
             Target::Request(slot) => self.hit_ended(slot, outcome.result, outcome.buffer),
             Target::Fetch(slot) => self.fetch_ended(slot, outcome.result, outcome.buffer),
             Target::Bounce(slot) => self.bounce_ended(slot, outcome.result, outcome.buffer),
@@ -329,18 +353,27 @@ impl Shard {
     /// Gives the engine, the bounces, the fetches and the copies what has become free.
     fn feed(&mut self) {
         self.push_overflow();
-        self.feed_waiting();
-        self.feed_copies();
         let now = Instant::now();
         self.config.qos.pace.look(now);
         self.resume(now);
-        self.feed_later(now);
         self.reclaim_unread(now);
         self.cool_down(now);
         while let Some(index) = self.delayed.iter().position(|(at, _)| *at <= now) {
             let (_, request) = self.delayed.swap_remove(index);
             self.start(*request);
         }
+        // Last, since all of that may have begun to wait for a buffer; and once more if what
+        // was fed failed, and was begun anew.
+        loop {
+            self.unfed = false;
+            self.feed_waiting();
+            self.feed_ahead();
+            self.feed_copies();
+            if !self.unfed {
+                break;
+            }
+        }
+        self.feed_later(now);
     }
 
     /// Completes a request.
@@ -389,6 +422,7 @@ impl Shard {
         self.leave_copies(slot);
         self.leave_pause(slot);
         self.leave_reaching(slot);
+        self.leave_held(slot);
         let tag = Target::Request(slot).tag();
         let (out, keep): (VecDeque<_>, _) = self
             .overflow
@@ -432,7 +466,7 @@ impl Shard {
         if let Some((_, store)) = self.cool.take_if(|(at, _)| *at <= now)
             && let Some(store) = store.upgrade()
         {
-            store.cool();
+            store.cool_soon();
         }
     }
 
@@ -459,8 +493,9 @@ impl Shard {
             .chain(self.reaching.next_deadline())
             .chain(self.cool.as_ref().map(|(at, _)| *at))
             .chain(self.next_device_deadline())
+            .chain(self.next_beat_deadline())
             .chain(self.next_turn())
-            .chain(self.later.next_look())
+            .chain(self.next_later())
             .chain(self.unread.front().map(|(at, _)| *at))
             .chain(self.closing);
         all.min()
@@ -511,6 +546,7 @@ impl Shard {
         }
         self.abandon_copies();
         self.abandon_reaching();
+        self.abandon_held();
         for (_, request) in std::mem::take(&mut self.requests) {
             // What is still outstanding is at the engine, with the caller's memory,
             // which nobody but the caller can keep.

@@ -42,7 +42,7 @@ pub struct EngineOptions {
     pub choice: EngineChoice,
     /// Operations that an engine of a library thread has in flight.
     pub depth: u32,
-    /// Threads of the psync engine.
+    /// Threads of the psync engine; half as many more are for what it writes.
     pub psync_threads: u32,
     /// A kernel thread submits, and sleeps after so long without work.
     pub sq_poll: Option<Duration>,

@@ -15,8 +15,16 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Threads, started when the first operation comes.
-pub(crate) struct PsyncPool(Workers<Transfer>);
+/// Threads, started when the first operation comes. What writes has threads of its own: all
+/// of it may hang on one device, and reads of others go on.
+pub(crate) struct PsyncPool {
+    reads: Workers<Transfer>,
+    /// None: there is one thread for all.
+    writes: Option<Workers<Transfer>>,
+}
+
+/// For so many threads, there is one more for what writes.
+const WRITERS_SHARE: u32 = 2;
 
 /// One operation, those that are linked to it, and where their outcomes go.
 struct Transfer {
@@ -53,6 +61,11 @@ impl Transfer {
         std::iter::once(&self.first).chain(&self.rest)
     }
 
+    fn writes(&self) -> bool {
+        self.tasks()
+            .any(|task| !matches!(task.op.verb, Verb::Read | Verb::Stat))
+    }
+
     /// Ends what no thread has begun.
     fn give_back(self, errno: Errno) {
         for task in std::iter::once(self.first).chain(self.rest) {
@@ -84,7 +97,11 @@ struct Ended {
 
 impl PsyncPool {
     pub(crate) fn new(threads_max: u32) -> Arc<Self> {
-        Arc::new(Self(Workers::new("cachefs-psync", threads_max)))
+        let writers = threads_max / WRITERS_SHARE;
+        Arc::new(Self {
+            reads: Workers::new("cachefs-psync", threads_max),
+            writes: (writers > 0).then(|| Workers::new("cachefs-write", writers)),
+        })
     }
 
     pub(crate) fn engine(self: &Arc<Self>, depth: u32, meter: Meter) -> Psync {
@@ -109,7 +126,27 @@ impl PsyncPool {
 
     /// See [`super::EngineFactory::shut_down`].
     pub(crate) fn shut_down(&self, deadline: Instant) -> usize {
-        self.0.shut_down(deadline)
+        let writing = self.writes.as_ref();
+        self.reads.shut_down(deadline) + writing.map_or(0, |writes| writes.shut_down(deadline))
+    }
+
+    fn submit(&self, transfer: Transfer) {
+        let workers = match &self.writes {
+            Some(writes) if transfer.writes() => writes,
+            _ => &self.reads,
+        };
+        if let Err(refused) = workers.submit(transfer) {
+            // Nobody would come for it: it fails rather than hangs.
+            refused.give_back(Errno::AGAIN);
+        }
+    }
+
+    fn recall(&self, which: impl Fn(&Transfer) -> bool) -> Vec<Transfer> {
+        let mut recalled = self.reads.recall(&which);
+        if let Some(writes) = &self.writes {
+            recalled.extend(writes.recall(&which));
+        }
+        recalled
     }
 }
 
@@ -196,10 +233,7 @@ pub(crate) struct Psync {
 impl Psync {
     fn submit(&self, first: Task, rest: Vec<Task>) {
         let port = Arc::clone(&self.port);
-        if let Err(refused) = self.pool.0.submit(Transfer { first, rest, port }) {
-            // Nobody would come for it: it fails rather than hangs.
-            refused.give_back(Errno::AGAIN);
-        }
+        self.pool.submit(Transfer { first, rest, port });
     }
 
     /// Takes back what no thread has begun. What is before it in its chain goes
@@ -216,7 +250,7 @@ impl Psync {
             count += 1;
         }
         let ours = |job: &Transfer| Arc::ptr_eq(&job.port, &self.port) && job.tasks().any(is);
-        for mut job in self.pool.0.recall(ours) {
+        for mut job in self.pool.recall(ours) {
             count += job.tasks().filter(|task| is(task)).count();
             match job.rest.iter().position(is) {
                 Some(index) if !is(&job.first) => {

@@ -24,7 +24,7 @@ use crate::ids::Identity;
 use crate::limits::{OPENERS_MAX, PATH_BYTES_MAX};
 use crate::qos::Bucket;
 use crate::shared::Shared;
-use crate::store::{Mark, Spot};
+use crate::store::{Invalidations, Mark, Spot};
 use crate::sys;
 use crate::token::VersionToken;
 use crate::workers::Workers;
@@ -188,18 +188,33 @@ impl Origin {
 
     /// From now on, what is known of a path counts no more, for any process that uses
     /// the cache directory: the origin is asked before anything is served of it again.
-    /// ESHUTDOWN once the cache is closed.
+    /// ESHUTDOWN once the cache is closed; ETIMEDOUT: the cache device does not answer, so
+    /// that other processes hear of it only when it does. For this one it holds.
     pub fn invalidate(&self, path: &[u8]) -> Result<()> {
-        self.0.cache.check_open()?;
-        self.0.cache.invalidations.invalidate(self.0.spot(path));
-        Ok(())
+        let spot = self.0.spot(path);
+        self.count(move |invalidations| invalidations.invalidate(spot))
     }
 
     /// The same of everything below a path; so far, of every path of the origin.
     pub fn invalidate_below(&self, path: &[u8]) -> Result<()> {
-        self.0.cache.check_open()?;
-        self.0.cache.invalidations.invalidate_all(self.0.spot(path));
-        Ok(())
+        let spot = self.0.spot(path);
+        self.count(move |invalidations| invalidations.invalidate_all(spot))
+    }
+
+    /// Counts an invalidation.
+    fn count(&self, invalidate: impl FnOnce(&Invalidations) + Send + 'static) -> Result<()> {
+        let cache = &self.0.cache;
+        cache.check_open()?;
+        let Ok(store) = &cache.store else {
+            invalidate(&cache.invalidations);
+            return Ok(());
+        };
+        let invalidations = Arc::clone(&cache.invalidations);
+        let told = store.gently(move |_| invalidate(&invalidations));
+        if told.is_err() {
+            cache.invalidations.forget_all_here();
+        }
+        told
     }
 }
 

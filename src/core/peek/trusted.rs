@@ -18,7 +18,7 @@
 
 use crate::error::Errno;
 use crate::ids::Key;
-use crate::sys::Mapped;
+use crate::sys::{self, Mapped};
 use rustix::fs::{FallocateFlags, Mode, OFlags};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::Ordering;
@@ -67,7 +67,7 @@ impl Trusted {
     /// That of a cache directory; makes one if there is none. Allocates nothing.
     pub(super) fn open(root: BorrowedFd<'_>, boot_id: [u8; 16]) -> Result<Self, Errno> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = rustix::fs::openat(root, NAME, flags, Mode::RUSR | Mode::WUSR)?;
+        let file = sys::open_at(root, NAME, flags, Mode::RUSR | Mode::WUSR)?;
         let length = rustix::fs::fstat(&file)?.st_size;
         if u64::try_from(length).is_ok_and(|length| length < BYTES) {
             // Real blocks: a store into a mapped hole of a full file system raises SIGBUS.

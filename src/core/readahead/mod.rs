@@ -152,6 +152,11 @@ impl Ahead {
         (unused, oldest)
     }
 
+    /// None of these is fetched now.
+    pub(crate) fn refused_all(&self, chunks: &[u64]) {
+        chunks.iter().for_each(|chunk| self.refused(*chunk));
+    }
+
     /// A chunk is not fetched now.
     pub(crate) fn refused(&self, chunk: u64) {
         if let Some(predictor) = &mut self.state().predictor {

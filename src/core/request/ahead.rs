@@ -15,7 +15,7 @@ use crate::io::Priority;
 use crate::limits::{BOUNCE_BUFFERS, READAHEAD_POOL_SPARE, READAHEAD_UNREAD_MS};
 use crate::origin::Source;
 use crate::readahead::{Place, Seen};
-use crate::store::{Claim, Object};
+use crate::store::{Claim, Grant, Object, Takes};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -97,26 +97,87 @@ impl FileInner {
 }
 
 impl Shard {
-    /// Begins fetches of chunks that nobody has asked for yet.
+    /// Has chunks fetched that nobody has asked for yet, once those that somebody waits for
+    /// have their buffers.
     pub(crate) fn prefetch(&mut self, file: &Arc<FileInner>, chunks: Vec<u64>) {
-        if file.ahead.is_closed() {
-            return;
-        }
-        let version = file.version();
-        for chunk in chunks {
-            if self.begin_prefetch(file, &version, chunk).is_none() {
-                file.ahead.refused(chunk);
+        self.wanted_ahead.push_back((Arc::clone(file), chunks));
+    }
+
+    /// Begins what is wanted ahead, in order: what comes later does not take the buffers and
+    /// places of what waits for the device.
+    pub(crate) fn feed_ahead(&mut self) {
+        while let Some((file, mut chunks)) = self.wanted_ahead.pop_front() {
+            let begun = self.begin_prefetches(&file, &chunks);
+            if begun < chunks.len() {
+                chunks.drain(..begun);
+                self.wanted_ahead.push_front((file, chunks));
+                return self.have_it_told();
             }
         }
     }
 
-    /// None: not now.
+    /// Begins fetches, or refuses them. Those after so many wait for the device.
+    fn begin_prefetches(&mut self, file: &Arc<FileInner>, chunks: &[u64]) -> usize {
+        if file.ahead.is_closed() {
+            return chunks.len();
+        }
+        let version = file.version();
+        let object = version.object.as_ref();
+        for (place, chunk) in chunks.iter().copied().enumerate() {
+            match self.device_takes(object.map(|object| (object, chunk))) {
+                Takes::Now => {}
+                Takes::Soon => return place,
+                Takes::Late => {
+                    file.ahead.refused_all(&chunks[place..]);
+                    break;
+                }
+            }
+            match self.begin_prefetch(file, &version, chunk) {
+                Grant::Given => {}
+                // What was written has buffers until it is published.
+                Grant::Refused if !self.waits_to_publish() => file.ahead.refused(chunk),
+                Grant::Refused | Grant::Asleep => return place,
+            }
+        }
+        chunks.len()
+    }
+
+    /// What is wanted ahead is not to be had: the device hangs.
+    pub(super) fn refuse_ahead(&mut self) {
+        for (file, chunks) in self.wanted_ahead.drain(..) {
+            file.ahead.refused_all(&chunks);
+        }
+    }
+
     fn begin_prefetch(
         &mut self,
         file: &Arc<FileInner>,
         version: &Arc<Version>,
         chunk: u64,
-    ) -> Option<()> {
+    ) -> Grant {
+        let Some((object, place, buffer)) = self.free_for_prefetch(file, version, chunk) else {
+            return Grant::Refused;
+        };
+        let claim = match self.admit_ahead(&object, chunk) {
+            Ok(claim) => claim,
+            Err(grant) => return grant,
+        };
+        let ahead = Ahead {
+            chunk,
+            place,
+            later: false,
+        };
+        self.fetch_for_nobody((file, version), ahead, (claim, buffer));
+        Grant::Given
+    }
+
+    /// What a fetch of a chunk ahead takes, but for its room. None: not now.
+    fn free_for_prefetch(
+        &mut self,
+        file: &Arc<FileInner>,
+        version: &Arc<Version>,
+        chunk: u64,
+    ) -> Option<(Arc<Object>, Option<Place>, PoolBuf)> {
         if !file.origin.is_in_reach() {
             return None;
         }
@@ -133,14 +194,7 @@ impl Shard {
         }
         let place = self.place_for(file, version)?;
         let buffer = self.spare_buffer()?;
-        let claim = self.admit_ahead(&object, chunk)?;
-        let ahead = Ahead {
-            chunk,
-            place,
-            later: false,
-        };
-        self.fetch_for_nobody((file, version), ahead, (claim, buffer));
-        Some(())
+        Some((object, place, buffer))
     }
 
     /// Whether a chunk is neither there nor on its way.

@@ -61,23 +61,27 @@ impl Shard {
     fn store_nothing_starved(&mut self) {
         let waiting: Vec<usize> = self.starved.iter().copied().collect();
         for slot in waiting {
-            let fetch = &mut self.fetches[slot];
-            if fetch.doubted || fetch.chunk.is_none() {
-                continue;
+            let fetch = &self.fetches[slot];
+            if !fetch.doubted && fetch.chunk.is_some() {
+                self.keep_nothing(slot, Errno::TIMEDOUT);
             }
-            fetch.give_back_room();
-            fetch.claim = None;
-            if let Some(flight) = fetch.flight.take() {
-                self.flights.remove(&flight);
-            }
-            let requests = &mut self.requests;
-            let is_fill = |waiter: &Waiter| requests[waiter.request].operation == Operation::Fill;
-            let (fills, reads) = std::mem::take(&mut fetch.waiters)
-                .into_iter()
-                .partition(is_fill);
-            fetch.waiters = reads;
-            self.tell_waiters(fills, |request, _| request.fail(Errno::TIMEDOUT));
         }
+    }
+
+    /// What a fetch gets is not stored: reads get it nevertheless, and fills fail.
+    pub(super) fn keep_nothing(&mut self, slot: usize, errno: Errno) {
+        let fetch = &mut self.fetches[slot];
+        fetch.give_back_room();
+        if let Some(flight) = fetch.flight.take() {
+            self.flights.remove(&flight);
+        }
+        let requests = &mut self.requests;
+        let is_fill = |waiter: &Waiter| requests[waiter.request].operation == Operation::Fill;
+        let (fills, reads) = std::mem::take(&mut fetch.waiters)
+            .into_iter()
+            .partition(is_fill);
+        fetch.waiters = reads;
+        self.tell_waiters(fills, |request, _| request.fail(errno));
     }
 
     /// Has a bounce go on by itself, and its request ask the origin.

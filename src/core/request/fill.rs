@@ -18,7 +18,7 @@ use crate::file::{FileInner, Version};
 use crate::io::{Op, Output, Priority, Terms, Verb};
 use crate::limits::{BOUNCE_BUFFERS, STORE_POOL_SPARE};
 use crate::origin::{OriginRead, ReadReply, Source, StatReply};
-use crate::store::{Claim, Geometry, checksum};
+use crate::store::{Claim, Geometry, Object, checksum};
 use crate::token::VersionToken;
 use std::sync::Arc;
 use std::time::Instant;
@@ -127,6 +127,16 @@ impl Fetch {
         {
             object.release(self.length as u64);
         }
+    }
+
+    /// Its chunk is being written.
+    pub(super) fn is_being_stored(&self) -> bool {
+        self.state == State::Storing
+    }
+
+    /// Which chunk of which object that is.
+    pub(super) fn stored_chunk(&self) -> Option<(&Arc<Object>, u64)> {
+        self.version.object.as_ref().zip(self.chunk)
     }
 
     pub(super) fn terms(&self) -> Terms {
@@ -520,7 +530,8 @@ impl Shard {
                 object.store().health.failed(&Error::new(errno, text));
                 // A part of it may have been written.
                 if fetch.chunk.take().is_some() {
-                    object.give_up((fetch.offset, fetch.length as u64), fetch.length as u64);
+                    let length = fetch.length as u64;
+                    object.give_up((fetch.offset, length), length, fetch.claim.take());
                 }
             }
         }

@@ -141,7 +141,7 @@ pub(crate) fn unreadable(version: &Version, errno: Errno) {
     if let Some(object) = &version.object
         && errno == Errno::NODATA
     {
-        object.discard();
+        object.discard_soon();
     }
 }
 

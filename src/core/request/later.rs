@@ -6,7 +6,7 @@ use super::Shard;
 use super::ahead::Ahead;
 use crate::file::FileInner;
 use crate::limits::{LATER_FILES_MAX, LATER_IDLE_MS, LATER_KEPT_MS, LATER_RANGES_MAX};
-use crate::store::Object;
+use crate::store::{Grant, Object, Takes};
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Weak};
@@ -29,11 +29,14 @@ pub(crate) struct Later {
 }
 
 /// What came of trying to begin one.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Begun {
     /// It is under way, or need not be.
     Yes,
     /// Something is in the way.
     NotNow,
+    /// The device is: the shard is told when it is not any more.
+    Asleep,
 }
 
 impl Later {
@@ -52,7 +55,7 @@ impl Later {
     }
 
     /// When to look again.
-    pub(crate) fn next_look(&self) -> Option<Instant> {
+    fn next_look(&self) -> Option<Instant> {
         (!self.ranges.is_empty()).then(|| self.busy + IDLE)
     }
 
@@ -146,6 +149,11 @@ impl Shard {
         }
     }
 
+    /// When to look whether something can be begun.
+    pub(crate) fn next_later(&self) -> Option<Instant> {
+        self.later.next_look().filter(|_| !self.held.later)
+    }
+
     /// Begins what can be.
     pub(crate) fn feed_later(&mut self, now: Instant) {
         self.later.release(now);
@@ -160,13 +168,18 @@ impl Shard {
                 self.later.pop();
                 continue;
             };
-            if let Begun::NotNow = self.begin_later(&file, chunk, now) {
-                if let Some((_, range)) = self.later.ranges.front_mut() {
-                    range.start = chunk;
-                }
-                self.later.busy = now;
-                return;
+            let begun = self.begin_later(&file, chunk, now);
+            if begun == Begun::Yes {
+                continue;
             }
+            if let Some((_, range)) = self.later.ranges.front_mut() {
+                range.start = chunk;
+            }
+            match begun {
+                Begun::Asleep => self.held.later = true,
+                _ => self.later.busy = now,
+            }
+            return;
         }
     }
 
@@ -181,6 +194,9 @@ impl Shard {
         if chunk >= object.geometry().chunks() || !self.is_wanted(&object, chunk) {
             return Begun::Yes;
         }
+        if self.device_takes(Some((&object, chunk))) != Takes::Now {
+            return Begun::Asleep;
+        }
         if !file.origin.is_in_reach() || self.fill_waits(file, now).is_some() {
             return Begun::NotNow;
         }
@@ -188,8 +204,13 @@ impl Shard {
         else {
             return Begun::NotNow;
         };
-        let Some(claim) = self.admit_ahead(&object, chunk) else {
-            return Begun::Yes;
+        let claim = match self.admit_ahead(&object, chunk) {
+            Ok(claim) => claim,
+            Err(Grant::Asleep) => {
+                self.have_it_told();
+                return Begun::Asleep;
+            }
+            Err(_) => return Begun::Yes,
         };
         let ahead = Ahead {
             chunk,

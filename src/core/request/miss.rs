@@ -9,7 +9,7 @@ use crate::error::Errno;
 use crate::file::Version;
 use crate::limits::CLAIM_PATIENCE_MS;
 use crate::qos::READERS_AHEAD;
-use crate::store::{Claim, Object, Trust};
+use crate::store::{Claim, Grant, Object, Takes, Trust};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,8 @@ enum Admission {
     Present,
     /// Another process is fetching it.
     Elsewhere,
+    /// The device might have whoever stores it wait.
+    Asleep,
     /// It may not.
     Refused(Refused),
 }
@@ -65,28 +67,13 @@ impl Shard {
             offset: request.cursor,
             length,
         };
+        if let Some(flight) = self.flight_of(slot, chunk) {
+            self.join_flight(flight, waiter, chunk);
+            return true;
+        }
+        let request = &mut self.requests[slot];
         let reader = (request.operation == Operation::Read).then(|| Arc::clone(&request.file));
         let object = request.version.object.as_ref();
-        let flight = object.map(|object| (object.header.nonce, chunk));
-        match flight.and_then(|flight| self.flights.get(&flight)).copied() {
-            Some(Flight::Fetch(fetch)) => {
-                if request.miss_reason == MissReason::None && !self.fetches[fetch].doubted {
-                    request.miss_reason = request.version.reason;
-                }
-                let waits = self.fetches[fetch].is_ahead();
-                self.requests[slot].cursor += waiter.length;
-                self.join(fetch, waiter);
-                if let Some(file) = reader.filter(|_| waits) {
-                    self.reader_waits(&file, chunk);
-                }
-                return true;
-            }
-            Some(Flight::Copy(copy)) => {
-                self.join_copy(copy, waiter);
-                return true;
-            }
-            None => {}
-        }
         let trusts = request.version.trust() != Trust::None;
         let doubted = trusts && object.is_some_and(|object| object.doubts(chunk));
         if request.is_unasked() {
@@ -94,38 +81,105 @@ impl Shard {
             self.reach(slot);
             return false;
         }
-        if let Err(errno) = request.file.origin.admit() {
-            if request.outstanding == 0 {
-                request.fail(errno);
-            }
-            // Else what is under way may tell that the origin answers again.
+        let takes = self.takes(slot, chunk, doubted);
+        let is_read = reader.is_some();
+        if takes == Takes::Soon || takes == Takes::Late && !is_read {
+            self.hold(slot);
+            return false;
+        }
+        if !self.origin_admits(slot) {
             return false;
         }
         if self.copies(slot) && !doubted {
             return self.copy(slot, chunk);
+        }
+        if takes == Takes::Late || !doubted && self.passes_by(slot) {
+            self.pass_cache_by(waiter, chunk);
+            return true;
         }
         if doubted {
             self.requests[slot].cursor += waiter.length;
             self.lead(waiter, Some(chunk), None);
             return true;
         }
-        if self.passes_by(slot) {
-            self.pass_cache_by(waiter, chunk);
-            return true;
-        }
-        let admission = self.admit(slot, chunk);
-        if matches!(admission, Admission::Elsewhere) && self.may_wait_for_others(slot) {
-            self.requests[slot].restart(Again::Claimed);
-            return true;
-        }
-        if !matches!(admission, Admission::Present) {
-            self.requests[slot].cursor += waiter.length;
-            self.lead_or_bypass(waiter, chunk, admission);
+        match self.admit(slot, chunk) {
+            Admission::Elsewhere if self.may_wait_for_others(slot) => {
+                self.requests[slot].restart(Again::Claimed);
+                return true;
+            }
+            // Its origin lets one question through to find out whether it answers again.
+            Admission::Asleep if is_read && !self.requests[slot].file.origin.is_in_reach() => {
+                self.pass_cache_by(waiter, chunk);
+                return true;
+            }
+            Admission::Asleep => {
+                self.hold(slot);
+                return false;
+            }
+            Admission::Present => {}
+            admission => {
+                self.requests[slot].cursor += waiter.length;
+                self.lead_or_bypass(waiter, chunk, admission);
+            }
         }
         if let Some(file) = reader {
             self.reader_waits(&file, chunk);
         }
         true
+    }
+
+    /// Whether the origin may be asked now. If not, the request fails, unless what is under
+    /// way may tell that the origin answers again.
+    fn origin_admits(&mut self, slot: usize) -> bool {
+        let request = &mut self.requests[slot];
+        let admitted = request.file.origin.admit();
+        if let Err(errno) = admitted
+            && request.outstanding == 0
+        {
+            request.fail(errno);
+        }
+        admitted.is_ok()
+    }
+
+    /// What is under way for a chunk.
+    fn flight_of(&self, slot: usize, chunk: u64) -> Option<Flight> {
+        let object = self.requests[slot].version.object.as_ref()?;
+        self.flights.get(&(object.header.nonce, chunk)).copied()
+    }
+
+    /// Has a request wait for what is under way for a chunk.
+    fn join_flight(&mut self, flight: Flight, waiter: Waiter, chunk: u64) {
+        let fetch = match flight {
+            Flight::Fetch(fetch) => fetch,
+            Flight::Copy(copy) => return self.join_copy(copy, waiter),
+        };
+        let request = &mut self.requests[waiter.request];
+        if request.miss_reason == MissReason::None && !self.fetches[fetch].doubted {
+            request.miss_reason = request.version.reason;
+        }
+        let waits = self.fetches[fetch].is_ahead() && request.operation == Operation::Read;
+        let file = waits.then(|| Arc::clone(&request.file));
+        request.cursor += waiter.length;
+        self.join(fetch, waiter);
+        if let Some(file) = file {
+            self.reader_waits(&file, chunk);
+        }
+    }
+
+    /// Whether the device takes what a miss would store, if it would.
+    fn takes(&self, slot: usize, chunk: u64, doubted: bool) -> Takes {
+        let version = &self.requests[slot].version;
+        let stores = match &version.object {
+            // What is known to be wrong is replaced; the rest is looked at first.
+            Some(object) if doubted => !object.has_sum(chunk),
+            Some(_) => self.may_store(version).is_ok() && !self.passes_by(slot),
+            None => false,
+        };
+        if stores {
+            self.device_takes(version.object.as_ref().map(|object| (object, chunk)))
+        } else {
+            Takes::Now
+        }
     }
 
     /// Gets bytes from the cursor on that are kept only later.
@@ -139,11 +193,15 @@ impl Shard {
 
     /// The same for bytes that the cursor of the request has passed.
     pub(super) fn miss_again(&mut self, waiter: Waiter, chunk: u64) {
+        if self.takes(waiter.request, chunk, false) != Takes::Now {
+            self.requests[waiter.request].restart(Again::Anew);
+            return self.advance(waiter.request);
+        }
         if self.ask_first(waiter.request) {
             return;
         }
         match self.admit(waiter.request, chunk) {
-            Admission::Present | Admission::Elsewhere => {
+            Admission::Present | Admission::Elsewhere | Admission::Asleep => {
                 self.requests[waiter.request].restart(Again::Anew);
                 self.advance(waiter.request);
             }
@@ -221,11 +279,12 @@ impl Shard {
         admission
     }
 
-    /// The claim on a chunk that may be fetched ahead, with room for it; None: not now.
-    pub(super) fn admit_ahead(&self, object: &Arc<Object>, chunk: u64) -> Option<Claim> {
+    /// The claim on a chunk that may be fetched ahead, with room for it; or why there is none.
+    pub(super) fn admit_ahead(&self, object: &Arc<Object>, chunk: u64) -> Result<Claim, Grant> {
         match reserve_claimed(object, chunk) {
-            Admission::Granted(claim) => Some(claim),
-            _ => None,
+            Admission::Granted(claim) => Ok(claim),
+            Admission::Asleep => Err(Grant::Asleep),
+            _ => Err(Grant::Refused),
         }
     }
 
@@ -303,8 +362,9 @@ impl Shard {
             // What waits for buffers is timed from the last fetch that moved.
             self.progress = Instant::now();
         }
+        // It is fed once this step is over: whoever it tells may be the request of this one.
         self.starved.push_back(fetch);
-        self.feed_waiting();
+        self.unfed = true;
     }
 }
 
@@ -320,12 +380,15 @@ fn reserve_claimed(object: &Arc<Object>, chunk: u64) -> Admission {
     if object.has(chunk) {
         return Admission::Present;
     }
-    if !object.reserve(length) {
-        let reason = match object.store().waits_for() {
-            Some(_) => MissReason::NotStoring,
-            None => MissReason::NoRoom,
-        };
-        return Admission::Refused(Refused::new(Errno::NOSPC, reason));
+    match object.reserve(chunk, length) {
+        Grant::Given => Admission::Granted(claim),
+        Grant::Asleep => Admission::Asleep,
+        Grant::Refused => {
+            let reason = match object.store().waits_for() {
+                Some(_) => MissReason::NotStoring,
+                None => MissReason::NoRoom,
+            };
+            Admission::Refused(Refused::new(Errno::NOSPC, reason))
+        }
     }
-    Admission::Granted(claim)
 }

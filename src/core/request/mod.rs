@@ -9,6 +9,7 @@
 //!                            (a copy-fill)  └─▶ copy ──┘
 //! ```
 //!
+//! What will be stored waits first until the cache device takes something (`held`).
 //! `submit` runs on the caller's thread; all else on the shard of the file's
 //! object. A request is served in pieces, at most `fill_depth` at a time; when
 //! the origin's file turns out to have changed, or cached bytes cannot be read
@@ -23,6 +24,7 @@ mod copy;
 mod device;
 mod fill;
 mod gate;
+mod held;
 mod hit;
 mod later;
 mod miss;
@@ -56,6 +58,7 @@ pub(crate) use complete::{Served, count, count_hits, hit_completion};
 pub(crate) use copy::{CopyWorkers, Copying, Failure, Flight, Method, Part, Survey, workers};
 pub(crate) use fill::Fetch;
 pub(crate) use gate::Paused;
+pub(crate) use held::Held;
 pub(crate) use hit::{from_memory, straight, unreadable};
 pub(crate) use later::Later;
 pub(crate) use reach::Reaching;
@@ -233,6 +236,8 @@ pub(crate) struct Request {
     surveying: bool,
     /// The file is being asked for, and nothing can be planned before.
     reaching: bool,
+    /// It waits for the cache device, and nothing can be planned before.
+    held: bool,
     /// It has to be: what is known of it was invalidated before its version was taken.
     unsure: bool,
     /// Chunks that one call copies: it grows while calls are short.
@@ -342,8 +347,19 @@ impl Shard {
             self.later.put_off(request.started);
         }
         let slot = self.requests.insert(request);
+        self.regain(slot);
         self.ask_unless_believed(slot);
         self.advance(slot);
+    }
+
+    /// A file that was opened while the device did not answer is cached from now on.
+    fn regain(&mut self, slot: usize) {
+        let request = &mut self.requests[slot];
+        if request.version.lacks_device()
+            && let Some(version) = request.file.regain(&request.version)
+        {
+            request.version = version;
+        }
     }
 
     /// What may be wrong is not served: the origin is asked first.
@@ -381,6 +397,7 @@ impl Shard {
         }
         self.expire_fetches(now);
         self.expire_reaching(now);
+        self.expire_held(now);
         self.expire_device(now);
     }
 
@@ -389,8 +406,8 @@ impl Shard {
     pub(crate) fn advance(&mut self, slot: usize) {
         loop {
             let request = &self.requests[slot];
-            let busy =
-                request.outstanding >= self.depth(slot) || request.surveying || request.reaching;
+            let waits = request.surveying || request.reaching || request.held;
+            let busy = waits || request.outstanding >= self.depth(slot);
             if request.is_stopped() || busy {
                 break;
             }

@@ -118,6 +118,7 @@ pub(super) fn new_request(file: &Arc<FileInner>, new: NewRequest) -> Box<Request
         claimed_since: None,
         survey: None,
         surveying: false,
+        held: false,
         reaching: false,
         unsure: !believed,
         run_chunks: 1,

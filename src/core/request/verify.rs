@@ -5,11 +5,11 @@
 use super::fill::{State, Waiter};
 use super::{Again, Request, Shard};
 use crate::buf::{Buffer, PoolBuf};
-use crate::completion::MissReason;
+use crate::completion::{MissReason, Operation};
 use crate::error::{Errno, describe};
 use crate::exec::OpTarget;
-use crate::io::{Op, Terms, Verb};
-use crate::store::{Claim, Direct};
+use crate::io::{Op, Outcome, Output, Terms, Verb};
+use crate::store::{Claim, Direct, Takes};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -34,8 +34,15 @@ impl Shard {
         let fetch = &self.fetches[slot];
         let object = fetch.version.object.as_ref();
         let object = object.expect("it has a doubted chunk");
-        if !object.has_sum(fetch.chunk.expect("it is of the object")) {
-            return self.replace_doubted(slot, buffer);
+        let chunk = fetch.chunk.expect("it is of the object");
+        if !object.has_sum(chunk) {
+            match self.device_takes(Some((object, chunk))) {
+                Takes::Now => return self.replace_doubted(slot, buffer),
+                Takes::Soon => return self.hold_fetch(slot),
+                Takes::Late => {}
+            }
+            self.fetches[slot].doubted = false;
+            return self.replace_nothing(slot, buffer, Errno::TIMEDOUT);
         }
         self.progress = Instant::now();
         let deadline = self.device_deadline(slot);
@@ -70,9 +77,29 @@ impl Shard {
         let fetch = &mut self.fetches[slot];
         let object = Arc::clone(fetch.version.object.as_ref().expect("it was read"));
         let chunk = fetch.chunk.expect("it is of the object");
-        let whole = read == Ok(fetch.length);
-        let bytes = buffer.bytes(fetch.length);
-        if whole && object.judge(chunk, bytes) {
+        let length = fetch.length;
+        let bytes = buffer.bytes(length);
+        let is_right = read == Ok(length) && object.is_right(chunk, bytes);
+        let requests = &self.requests;
+        let fills = |one: &Waiter| requests[one.request].operation == Operation::Fill;
+        // Who only reads need not wait for long until what is right is said to be.
+        let may_owe = is_right && !fetch.waiters.iter().any(fills);
+        let takes = self.device_takes(Some((&object, chunk)));
+        let may_store = takes == Takes::Now;
+        let owes = may_owe && takes == Takes::Late;
+        if !may_store && !owes {
+            return self.hold_outcome(Outcome {
+                tag: OpTarget::Fetch(slot).tag(),
+                result: read.map(Output::Bytes),
+                buffer: Buffer::Pool(buffer, length),
+            });
+        }
+        let fetch = &mut self.fetches[slot];
+        if is_right {
+            match may_store {
+                true => object.confirm(chunk),
+                false => object.confirm_soon(chunk),
+            }
             self.counters.chunks_verified.add(1);
             let waiters = std::mem::take(&mut fetch.waiters);
             for waiter in &waiters {
@@ -120,12 +147,23 @@ impl Shard {
                 drop(buffer);
                 self.end_fetch(slot, |request, _| request.restart(Again::Anew));
             }
-            Err(errno) => {
-                let path = String::from_utf8_lossy(&fetch.file.path);
-                tracing::warn!("chunk {chunk} of {path} is not stored: {}", describe(errno));
-                fetch.give_back_room();
-                self.read_origin(slot, buffer);
-            }
+            Err(errno) => self.replace_nothing(slot, buffer, errno),
         }
+    }
+
+    /// Fetches what is doubted and wrong for those who read it, and stores nothing.
+    fn replace_nothing(&mut self, slot: usize, buffer: PoolBuf, errno: Errno) {
+        let fetch = &self.fetches[slot];
+        let path = String::from_utf8_lossy(&fetch.file.path);
+        let offset = fetch.offset;
+        tracing::warn!(
+            "the chunk at {offset} of {path} is not stored: {}",
+            describe(errno)
+        );
+        self.keep_nothing(slot, errno);
+        if self.fetches[slot].waiters.is_empty() {
+            return self.drop_fetch(slot);
+        }
+        self.read_origin(slot, buffer);
     }
 }

@@ -8,9 +8,9 @@
 //! Only a durable bit says more: it is set once the bytes of its chunk are on the device,
 //! and wherever it is found, they still are.
 
-use super::layout::{BOOT_OFFSET, Bits, Geometry, MODE_OFFSET, Regions};
+use super::layout::{BOOT_OFFSET, Bits, Geometry, MODE_OFFSET, PAGE_BYTES, Regions, SUM_BYTES};
 use crate::error::{Context, Errno, Result};
-use crate::sys::Mapped;
+use crate::sys::{Mapped, store_again, store_half_again};
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
@@ -172,14 +172,14 @@ impl Bitmap {
         }
     }
 
+    /// Whether it is still, although every chunk is present.
+    pub(super) fn is_to_be_settled(&self) -> bool {
+        self.is_direct_for_now() && self.is_complete()
+    }
+
     /// It is not any more, if every chunk is present.
     pub(crate) fn settle(&self) {
-        if !self.is_direct_for_now() {
-            return;
-        }
-        // Of two that publish the last two chunks at once, one must see both.
-        fence(Ordering::SeqCst);
-        if self.is_complete() {
+        if self.is_to_be_settled() {
             let bit = DIRECT_FOR_NOW.to_le();
             self.mode().fetch_and(!bit, Ordering::AcqRel);
         }
@@ -227,6 +227,39 @@ impl Bitmap {
     /// Whether a chunk may be read once its checksum has been found to be right.
     pub(crate) fn doubts(&self, chunk: u64) -> bool {
         self.get(Bits::Doubted, chunk) && !self.has(chunk)
+    }
+
+    /// The page of the file that has the checksum of a chunk.
+    pub(super) fn page_of(&self, chunk: u64) -> u64 {
+        (self.regions.sums() + chunk * SUM_BYTES) / PAGE_BYTES
+    }
+
+    /// Where the pages are that publishing a chunk stores to.
+    pub(super) fn places(&self, chunk: u64) -> [u64; 5] {
+        let word = |kind| self.regions.bits(kind) + chunk / 64 * 8;
+        let bits = [Bits::Present, Bits::Summed, Bits::Doubted].map(word);
+        let sum = self.regions.sums() + chunk * SUM_BYTES;
+        [MODE_OFFSET as u64, bits[0], bits[1], bits[2], sum]
+            .map(|offset| offset / PAGE_BYTES * PAGE_BYTES)
+    }
+
+    /// Has the pages made writable that publishing any of the chunks stores to whose checksums
+    /// are in a page. May wait for the device.
+    pub(super) fn wake(&self, page: u64) {
+        store_again(self.mode());
+        if self.regions.chunks == 0 {
+            return;
+        }
+        let sums = self.regions.sums();
+        let chunk_at = |offset: u64| offset.saturating_sub(sums) / SUM_BYTES;
+        let first = chunk_at(page * PAGE_BYTES);
+        let last = chunk_at((page + 1) * PAGE_BYTES - 1).min(self.regions.chunks - 1);
+        for chunk in [first, last] {
+            store_half_again(self.stored_sum(chunk));
+            for kind in [Bits::Present, Bits::Summed, Bits::Doubted] {
+                store_again(self.word(kind, chunk / 64));
+            }
+        }
     }
 
     /// Publishes a chunk whose bytes are in the data file, with their checksum if

@@ -10,6 +10,7 @@ use super::{Object, Store};
 use crate::error::{Context, Result};
 use crate::io::Disk;
 use crate::limits::CONDEMNED_CHUNKS_MAX;
+use crate::sys;
 use crate::upkeep::{Chore, Reminder, Upkeep};
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
@@ -64,7 +65,7 @@ impl Object {
         let Ok(Ok(_lock)) = lock else {
             return false;
         };
-        if self.bitmap.may_be_durable(chunk) {
+        if self.bitmap.may_be_durable(chunk) || !self.store.may_pay() {
             let condemned = &self.store.condemned;
             condemned.enter(&self.stored, chunk, Instant::now());
             return false;
@@ -81,7 +82,8 @@ impl Stored {
     fn reopen(&self) -> Result<OwnedFd> {
         let path = format!("/proc/self/fd/{}", self.metadata.as_raw_fd());
         let flags = OFlags::RDWR | OFlags::CLOEXEC;
-        rustix::fs::open(path, flags, Mode::empty()).context(|| "open metadata once more")
+        sys::open_at(rustix::fs::CWD, &path, flags, Mode::empty())
+            .context(|| "open metadata once more")
     }
 
     /// Takes a chunk back. False: somebody else is at the durable bits. After an error

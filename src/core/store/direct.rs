@@ -85,7 +85,7 @@ impl Direct {
         // What is there is a link.
         let open = |flags: OFlags| {
             let flags = flags.difference(OFlags::NOFOLLOW);
-            rustix::fs::open(&path, flags, Mode::empty())
+            sys::open_at(rustix::fs::CWD, &path, flags, Mode::empty())
         };
         Self::open(data, open)
     }

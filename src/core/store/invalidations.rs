@@ -8,7 +8,7 @@
 
 use crate::error::{Context, Errno, Result};
 use crate::limits::CACHE_LOCK_MS_MAX;
-use crate::sys::Mapped;
+use crate::sys::{self, Mapped};
 use rustix::fs::{FallocateFlags, Mode, OFlags};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -24,6 +24,8 @@ const BYTES: u64 = (ORIGINS + PATHS) * 8;
 
 pub(crate) struct Invalidations {
     counters: Mapped,
+    /// Of this process alone, where the others cannot be told: counts for every file.
+    here: AtomicU64,
 }
 
 /// The counters of one file of an origin.
@@ -64,19 +66,26 @@ impl Invalidations {
             }
             None => Mapped::alone(BYTES).context(|| "map the counters of invalidations")?,
         };
-        Ok(Self { counters })
+        Ok(Self::of(counters))
+    }
+
+    fn of(counters: Mapped) -> Self {
+        Self {
+            counters,
+            here: AtomicU64::new(0),
+        }
     }
 
     /// Those of a cache directory, if it has them. Allocates nothing.
     pub(crate) fn look(root: BorrowedFd<'_>) -> std::result::Result<Self, Errno> {
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = rustix::fs::openat(root, FILE, flags, Mode::empty())?;
+        let file = sys::open_at(root, FILE, flags, Mode::empty())?;
         if (rustix::fs::fstat(&file)?.st_size as u64) < BYTES {
             return Err(Errno::NODATA);
         }
         // Only where the slot table is, which is not on a file system of another process.
         let counters = Mapped::map(file.as_fd(), BYTES, false)?;
-        Ok(Self { counters })
+        Ok(Self::of(counters))
     }
 
     fn counter(&self, index: u64) -> &AtomicU64 {
@@ -96,13 +105,20 @@ impl Invalidations {
     #[inline]
     pub(crate) fn mark(&self, spot: Spot) -> Mark {
         let of_origin = self.of_origin(spot).load(Ordering::Acquire);
-        // Both only grow, so a sum is the same only if both are.
-        Mark(of_origin.wrapping_add(self.of_path(spot).load(Ordering::Acquire)))
+        let of_path = self.of_path(spot).load(Ordering::Acquire);
+        let here = self.here.load(Ordering::Acquire);
+        // All only grow, so a sum is the same only if all are.
+        Mark(of_origin.wrapping_add(of_path).wrapping_add(here))
     }
 
     /// Nothing that is known of a file counts any more.
     pub(crate) fn invalidate(&self, spot: Spot) {
         self.of_path(spot).fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Nothing that this process knows of any file counts any more.
+    pub(crate) fn forget_all_here(&self) {
+        self.here.fetch_add(1, Ordering::AcqRel);
     }
 
     /// The same of every file of the origin.
@@ -114,7 +130,8 @@ impl Invalidations {
 /// The file, with all its blocks: an access to one that is missing would raise SIGBUS.
 fn open_file(directory: &Path) -> std::result::Result<OwnedFd, Errno> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file = rustix::fs::open(directory.join(FILE), flags, Mode::RUSR | Mode::WUSR)?;
+    let path = directory.join(FILE);
+    let file = sys::open_at(rustix::fs::CWD, &path, flags, Mode::RUSR | Mode::WUSR)?;
     if rustix::fs::fstat(&file)?.st_size as u64 >= BYTES {
         return Ok(file);
     }

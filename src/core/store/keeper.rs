@@ -112,6 +112,7 @@ impl Chore for Keeping {
         let store = self.store.upgrade()?;
         store.keeper.told_now.store(false, Ordering::Release);
         store.keeper.told_later.store(false, Ordering::Release);
+        store.pay();
         store.membership.look_for_dead(store.accounts.table());
         let due = [self.repair(&store), self.rest.count(&store)];
         store.cull(&|| stop.load(Ordering::Acquire));
@@ -119,7 +120,11 @@ impl Chore for Keeping {
     }
 
     fn finish(&mut self, _: Instant) {
-        if let (Some(store), Some(repair)) = (self.store.upgrade(), self.repair.take()) {
+        let Some(store) = self.store.upgrade() else {
+            return;
+        };
+        store.pay_at_the_end();
+        if let Some(repair) = self.repair.take() {
             repair.give_up(&store);
         }
     }

@@ -56,13 +56,13 @@ const DIRECT: u32 = 1;
 /// Bytes that a header has at most.
 pub const HEADER_BYTES_MAX: usize = FIXED_BYTES + ORIGIN_NAME_BYTES_MAX + 2 * PATH_BYTES_MAX + 64;
 /// Files grow by pages, so that a mapping never ends inside one.
-const PAGE_BYTES: u64 = 4096;
+pub(super) const PAGE_BYTES: u64 = 4096;
 
 /// Where the boot id is.
 pub(super) const BOOT_OFFSET: usize = 104;
 const BOOT: std::ops::Range<usize> = BOOT_OFFSET..BOOT_OFFSET + 16;
 /// Bytes of a checksum.
-const SUM_BYTES: u64 = 4;
+pub(super) const SUM_BYTES: u64 = 4;
 
 const _: () = assert!(56 + TAG_BYTES_MAX == BOOT_OFFSET);
 // What is changed in place is accessed as numbers of 8 bytes, and no sector of a

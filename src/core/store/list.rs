@@ -4,6 +4,7 @@ use super::layout::Header;
 use super::{ObjectInfo, Store, read_header};
 use crate::error::{Context, Errno, Result};
 use crate::ids::Key;
+use crate::sys;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -34,7 +35,7 @@ pub(super) fn open_object(
     name: &str,
 ) -> std::result::Result<Option<(Header, OwnedFd)>, Errno> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let metadata = match rustix::fs::openat(directory, name, flags, Mode::empty()) {
+    let metadata = match sys::open_at(directory, name, flags, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(None),
         other => other?,
     };

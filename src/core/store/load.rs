@@ -67,7 +67,7 @@ impl Store {
     pub(crate) fn stop_threads(&self, deadline: Instant) -> usize {
         let memory = self.memory.as_ref();
         let loading = memory.map_or(0, |memory| memory.workers.shut_down(deadline));
-        loading + self.probes.shut_down(deadline)
+        loading + self.probes.shut_down(deadline) + self.pulse.shut_down(deadline)
     }
 }
 

@@ -7,12 +7,15 @@
 //! with its holder); finding an object needs no lock but the shared one that
 //! its user keeps on it.
 
+mod awake;
 mod bitmap;
 mod claim;
 mod condemn;
 mod direct;
 mod directory;
+mod errand;
 mod explain;
+mod find;
 mod health;
 mod invalidations;
 mod keeper;
@@ -22,8 +25,10 @@ mod load;
 mod lock;
 mod names;
 mod object;
+mod owed;
 mod preallocate;
 mod probe;
+mod pulse;
 mod repair;
 mod room;
 mod seal;
@@ -40,22 +45,26 @@ use crate::error::{Context, Errno, Error, Result};
 use crate::evict::{Accounts, Handle, Newcomer, Standing};
 use crate::ids::{Identity, Key};
 use crate::io::Disk;
-use crate::limits::{BLOCK_BYTES, BUCKET_LOCK_MS_MAX, OBJECT_BYTES_MAX};
+use crate::limits::{BLOCK_BYTES, BUCKET_LOCK_MS_MAX};
 use crate::stats::{Counters, Stats};
 use crate::sys::{self, Lock};
 use crate::token::VersionToken;
 use crate::upkeep::{Reminder, Upkeep};
 use crate::workers::Workers;
+use awake::DirtyTells;
 use bitmap::Bitmap;
 use condemn::Condemned;
 use direct::Refusal;
 use directory::{Directory, Wanted};
+use errand::Errand;
+use find::{Found, Look, read_header};
 use health::Health;
 use keeper::Keeper;
 use layout::Header;
 use load::Memory;
 use object::Data;
 use once_cell::sync::OnceCell;
+use owed::Owing;
 use parking_lot::Mutex;
 use probe::Probe;
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -67,6 +76,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 use sync::{Syncer, Unsynced};
 use verify::Pass;
 use warm::Warm;
@@ -75,6 +85,7 @@ pub(crate) use claim::Claim;
 pub(crate) use direct::Direct;
 pub(crate) use directory::blocks_writing;
 pub use directory::{OBJECTS, is_cache};
+pub(crate) use errand::too_late;
 pub use explain::{Kept, KeptObject};
 pub(crate) use health::{Condition, Trust};
 pub(crate) use invalidations::{Invalidations, Mark, Spot};
@@ -83,28 +94,12 @@ pub(crate) use layout::{Geometry, checksum, path_of};
 pub(crate) use names::{DATA_NAME_BYTES, METADATA_NAME_BYTES};
 pub(crate) use object::Object;
 pub(crate) use preallocate::{Blocks, Preallocation};
+pub(crate) use pulse::{Pulse, Takes};
+pub(crate) use room::Grant;
 pub(crate) use seal::{MARKED, seal_of};
 pub(crate) use slots::open_table;
 pub use verify::Verification;
 pub(crate) use verify::Walk;
-
-/// What the directory has for an identity.
-enum Found {
-    /// The object of the version asked for.
-    Object(Box<Object>),
-    /// Nothing.
-    Nothing,
-    /// An object of another version.
-    OtherVersion(u64),
-    /// Something that cannot be used: damaged, or in the hands of somebody who may
-    /// take it away.
-    Unusable,
-    /// The object of the version asked for, as another boot of this host has left it:
-    /// to be looked at under the lock of its bucket.
-    OtherBoot,
-    /// Another file with the same hash.
-    OtherFile,
-}
 
 /// The objects of one cache directory.
 pub(crate) struct Store {
@@ -118,6 +113,13 @@ pub(crate) struct Store {
     space: Space,
     pub(crate) health: Health,
     probes: Workers<Probe>,
+    /// Whether the device takes something now.
+    pub(crate) pulse: Pulse,
+    dirty_tells: DirtyTells,
+    /// What may have to wait for it, and is waited for with a limit.
+    errands: Workers<Errand>,
+    /// What it was not given, since it might have had somebody wait.
+    owing: Owing,
     /// Has engines give up what they know of files that are closed.
     letting_go: OnceCell<Box<dyn Fn() + Send + Sync>>,
     pub(crate) preallocation: Preallocation,
@@ -212,6 +214,8 @@ impl Store {
             }
             Err(error) => return Err(error),
         };
+        let root = rustix::io::fcntl_dupfd_cloexec(&directory.root, 0);
+        let pulse = Pulse::new(root.context(|| "open the cache directory once more")?);
         // A sync of a file on FUSE waits for its server, maybe for ever. What is not
         // durable is verified after a crash.
         let sync_interval = config.sync_interval().filter(|_| !directory.elsewhere);
@@ -224,6 +228,10 @@ impl Store {
             boot_id: host.boot_id,
             health: Health::new(Arc::clone(&counters), config.device_timeout()),
             probes: probe::worker(),
+            pulse,
+            dirty_tells: DirtyTells::default(),
+            errands: errand::workers(),
+            owing: Owing::default(),
             letting_go: OnceCell::new(),
             preallocation: Preallocation::default(),
             direct_io: config.direct_io != 0,
@@ -239,18 +247,22 @@ impl Store {
             unsynced: sync_interval.map(Unsynced::new),
             open: Default::default(),
         });
-        if let Some(unsynced) = &store.unsynced {
-            unsynced.begin(upkeep, Syncer::new(&store));
+        store.begin_chores(config, upkeep);
+        Ok(StoreOpened::Usable(store))
+    }
+
+    fn begin_chores(self: &Arc<Self>, config: &Config, upkeep: &Upkeep) {
+        if let Some(unsynced) = &self.unsynced {
+            unsynced.begin(upkeep, Syncer::new(self));
         }
-        store.condemned.begin(upkeep, &store);
+        self.condemned.begin(upkeep, self);
         if config.verify_bytes_per_second > 0 {
-            let pass = Pass::new(&store, config.verify_bytes_per_second);
-            let reminder = store.verifying.get_or_init(|| upkeep.add(pass));
+            let pass = Pass::new(self, config.verify_bytes_per_second);
+            let reminder = self.verifying.get_or_init(|| upkeep.add(pass));
             reminder.now();
         }
-        store.space.look(&store.directory.root);
-        store.keeper.begin(upkeep, &store);
-        Ok(StoreOpened::Usable(store))
+        self.space.look(&self.directory.root);
+        self.keeper.begin(upkeep, self);
     }
 
     /// Says how engines are asked to give up files that are closed. Once.
@@ -296,163 +308,11 @@ impl Store {
         stats.memory_bytes = self.memory_bytes();
     }
 
-    /// The object of a version, made if it is not there, and why a read of it
-    /// may miss. What the cache had of another version is removed.
-    pub(crate) fn object(
-        self: &Arc<Self>,
-        identity: &Identity,
-        token: &VersionToken,
-        path: &[u8],
-    ) -> Result<(Arc<Object>, MissReason)> {
-        if token.size > OBJECT_BYTES_MAX {
-            return Err(Error::new(Errno::FBIG, "the file is larger than 16 TiB"));
-        }
-        let key = identity.key();
-        // Held over the work on disk: two opens of one file must not both make it.
-        let mut open = self.part_of(key).lock();
-        if let Some(object) = open.get(key) {
-            let same = object.header.identity == *identity && object.header.token == *token;
-            if same && !object.is_broken() {
-                return Ok((object, MissReason::NeverCached));
-            }
-        }
-        let (mut object, reason) = match self.find(key, (identity, token), false)? {
-            Found::Object(object) => (*object, MissReason::NeverCached),
-            _ => self.find_or_make(key, identity, token, path)?,
-        };
-        if object.account.is_none() {
-            object.account = self.account_of(&object);
-        }
-        object.seal();
-        let object = Arc::new(object);
-        open.insert(key, &object);
-        Ok((object, reason))
-    }
-
-    fn part_of(&self, key: Key) -> &Mutex<OpenObjects> {
-        &self.open[usize::from(key.0[1]) % OPEN_PARTS]
-    }
-
-    /// Looks for the object of a version; `locked`: under the lock of its bucket.
-    fn find(
-        self: &Arc<Self>,
-        key: Key,
-        (identity, token): (&Identity, &VersionToken),
-        locked: bool,
-    ) -> Result<Found> {
-        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let name = key.metadata_name();
-        let metadata = match self.openat(&name, flags) {
-            Ok(metadata) => metadata,
-            Err(Errno::NOENT) => return Ok(Found::Nothing),
-            Err(errno) => return Err(errno).context(|| format!("open {name}")),
-        };
-        // An evictor has it: what is left will be gone in a moment.
-        if sys::try_lock(metadata.as_fd(), Lock::Shared).is_err() {
-            return Ok(Found::Unusable);
-        }
-        let stat = rustix::fs::fstat(&metadata).context(|| format!("stat {name}"))?;
-        if stat.st_nlink == 0 {
-            return Ok(Found::Nothing);
-        }
-        let Some(header) = read_header(&metadata).context(|| format!("read {name}"))? else {
-            return Ok(Found::Unusable);
-        };
-        if header.identity != *identity {
-            return Ok(Found::OtherFile);
-        }
-        if header.token != *token {
-            return Ok(Found::OtherVersion(header.nonce));
-        }
-        if !self.can_use(&header, stat.st_size as u64) {
-            return Ok(Found::Unusable);
-        }
-        let of_another_boot = header.boot_id != self.boot_id;
-        if of_another_boot && !locked {
-            // The look under the lock wants it alone, and a child may have been forked.
-            sys::try_lock(metadata.as_fd(), Lock::None).context(|| format!("unlock {name}"))?;
-            return Ok(Found::OtherBoot);
-        }
-        let Some(data) = self.open_data(&key.data_name(header.nonce), &header)? else {
-            return Ok(Found::Unusable);
-        };
-        let bitmap = self.map(&header, &metadata)?;
-        if of_another_boot {
-            // Nobody of this boot has it open yet, and the others are dead; but for
-            // those of another host that shares the directory.
-            if sys::try_lock(metadata.as_fd(), Lock::Exclusive).is_err() {
-                return Ok(Found::Unusable);
-            }
-            if !self.trusts_durable && bitmap.suspend_all_durable() {
-                let synced = self.disk.sync(metadata.as_fd());
-                synced.context(|| format!("sync {name}"))?;
-                bitmap.clear_all_durable();
-            }
-            self.doubt(&header, &bitmap, &data);
-            sys::try_lock(metadata.as_fd(), Lock::Shared).context(|| format!("lock {name}"))?;
-        }
-        let object = Object::new(Arc::clone(self), header, metadata, data, bitmap);
-        Ok(Found::Object(Box::new(object)))
-    }
-
-    /// Takes over an object of another boot, which nobody else uses: what has a
-    /// checksum is verified before its first use, and the rest is taken off the disk.
-    fn doubt(&self, header: &Header, bitmap: &Bitmap, data: &Data) {
-        let blocks = || {
-            let stat = rustix::fs::fstat(&data.buffered);
-            stat.map_or(0, |stat| stat.st_blocks as u64 * STAT_BLOCK_BYTES)
-        };
-        let (before, geometry) = (blocks(), header.geometry());
-        bitmap.come_from_another_boot(self.boot_id, |chunks| {
-            let (start, bytes) = geometry.extent_of(&chunks);
-            if let Err(errno) = sys::punch(data.buffered.as_fd(), start, bytes) {
-                tracing::debug!("what nobody can vouch for stays on the disk: {errno}");
-            }
-        });
-        let freed = before.saturating_sub(blocks());
-        let key = header.identity.key();
-        self.accounts.shrunk(key, header.nonce, freed);
-    }
-
-    /// The data file of an object; None if it is not what the header says.
-    fn open_data(&self, name: &str, header: &Header) -> Result<Option<Data>> {
-        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let data = match self.openat(name, flags) {
-            Ok(data) => data,
-            Err(Errno::NOENT) => return Ok(None),
-            Err(errno) => return Err(errno).context(|| format!("open {name}")),
-        };
-        let stat = rustix::fs::fstat(&data).context(|| format!("stat {name}"))?;
-        if stat.st_size as u64 != header.token.size {
-            return Ok(None);
-        }
-        let open = |flags| self.openat(name, flags);
-        let direct = match header.direct.then(|| Direct::open(data.as_fd(), open)) {
-            None => None,
-            Some(Ok(direct)) => Some(direct),
-            // It was moved to another file system, or removed just now.
-            Some(Err(Refusal::Unable(_) | Refusal::Failed(Errno::NOENT))) => return Ok(None),
-            Some(Err(Refusal::Failed(errno))) => {
-                return Err(errno).context(|| format!("open {name}"));
-            }
-        };
-        Ok(Some(Data {
-            buffered: Arc::new(data),
-            direct,
-        }))
-    }
-
-    /// Whether an object is whole and as this cache has its objects.
-    fn can_use(&self, header: &Header, metadata_bytes: u64) -> bool {
-        metadata_bytes == header.file_bytes() && header.chunk_bytes == self.chunk_bytes()
-    }
-
     /// The same under the bucket's lock, and a new object if there is none.
     fn find_or_make(
         self: &Arc<Self>,
         key: Key,
-        identity: &Identity,
-        token: &VersionToken,
+        (identity, token): (&Identity, &VersionToken),
         path: &[u8],
     ) -> Result<(Object, MissReason)> {
         let header = Header {
@@ -468,7 +328,7 @@ impl Store {
         // Before the lock of the bucket: who evicts needs those of others.
         let room = self.make_room_for_object(header.file_bytes());
         let _bucket = self.lock_bucket(key)?;
-        let (reason, old) = match self.find(key, (identity, token), true)? {
+        let (reason, old) = match self.find(key, (identity, token), Look::Locked)? {
             Found::Object(object) => return Ok((*object, MissReason::NeverCached)),
             Found::OtherFile => {
                 let text = "another file with the same hash is cached";
@@ -586,12 +446,8 @@ impl Store {
     }
 
     fn openat(&self, name: &str, flags: OFlags) -> std::result::Result<OwnedFd, Errno> {
-        rustix::fs::openat(
-            &self.directory.objects,
-            name,
-            flags,
-            Mode::RUSR | Mode::WUSR,
-        )
+        let mode = Mode::RUSR | Mode::WUSR;
+        sys::open_at(&self.directory.objects, name, flags, mode)
     }
 
     /// Removes a name. What cannot be removed is found again by the next scan.
@@ -614,35 +470,43 @@ impl Store {
 
     fn lock_bucket_within(&self, number: u8, limit_ms: u64) -> Result<OwnedFd> {
         let bucket = format!("{number:02x}");
-        match rustix::fs::mkdirat(&self.directory.objects, &bucket, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(errno) => return Err(errno).context(|| format!("make the directory {bucket}")),
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let mut directory = self.openat(&bucket, flags);
+        if directory
+            .as_ref()
+            .is_err_and(|errno| *errno == Errno::NOENT)
+        {
+            match rustix::fs::mkdirat(&self.directory.objects, &bucket, Mode::RWXU) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => return Err(errno).context(|| format!("make the directory {bucket}")),
+            }
+            directory = self.openat(&bucket, flags);
         }
-        let directory = self
-            .openat(
-                &bucket,
-                OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            )
-            .context(|| format!("open the directory {bucket}"))?;
+        let directory = directory.context(|| format!("open the directory {bucket}"))?;
         lock::lock(&directory, limit_ms).context(|| format!("lock the bucket {bucket}"))?;
         Ok(directory)
     }
 
-    /// The slot of an object that was found. None: it gets no more room.
-    fn account_of(&self, object: &Object) -> Option<Handle> {
-        let (key, nonce) = (object.key, object.header.nonce);
-        if let Some(handle) = self.accounts.used(key, nonce) {
-            return Some(handle);
-        }
-        // The table was lost, or whoever has the object open has removed it.
-        let _bucket = self.lock_bucket(key).ok()?;
+    /// Enters an object that was found, and has no slot: the table was lost, or whoever has
+    /// the object open has removed it. None: it gets no more room.
+    fn enter(&self, object: &Object) -> Option<Handle> {
+        let _bucket = self.lock_bucket(object.key).ok()?;
         let bytes = object.header.file_bytes() + object.room_taken();
         let newcomer = newcomer(&object.header, bytes, object.is_noted_as_pinned());
         (object.is_named()).then(|| self.accounts.enter(&newcomer))?
     }
 
-    /// Leaves the directory to others. For the last one: nothing is done any more.
-    pub(crate) fn leave(&self) {
+    /// Leaves the directory to others, unless the device does not answer until `deadline`:
+    /// then it looks as if the process had died. For the last one: nothing is done any
+    /// more. Returns how many threads had not come to an end at `deadline`.
+    pub(crate) fn leave_until(self: &Arc<Self>, deadline: Instant, may_leave: bool) -> usize {
+        if may_leave && let Err(error) = self.errand(deadline, |store| store.leave()) {
+            tracing::warn!("the cache directory is not left: {error}");
+        }
+        self.errands.shut_down(deadline)
+    }
+
+    fn leave(&self) {
         // A sync of a file on FUSE may wait for its server for ever.
         let may_sync = !self.directory.elsewhere;
         self.membership
@@ -679,23 +543,6 @@ const STAT_BLOCK_BYTES: u64 = 512;
 /// the last one of a file.
 fn on_disk(bytes: u64) -> u64 {
     bytes.next_multiple_of(BLOCK_BYTES)
-}
-
-/// The header of a metadata file, or None if it is not sound.
-fn read_header(file: &OwnedFd) -> std::result::Result<Option<Header>, Errno> {
-    let mut bytes = vec![0; HEADER_BYTES_MAX];
-    let mut length = 0;
-    loop {
-        match rustix::io::pread(file, &mut bytes[length..], length as u64) {
-            Ok(0) => return Ok(Header::decode(&bytes[..length])),
-            Ok(count) => length += count,
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-        if length == bytes.len() {
-            return Ok(Header::decode(&bytes));
-        }
-    }
 }
 
 /// Writes `head` and then zeros up to `length`: real blocks, because a store

@@ -1,9 +1,12 @@
 //! The local copy of one version of one file, as an open handle.
 
 use super::Store;
+use super::awake::Awake;
 use super::bitmap::Bitmap;
 use super::direct::Direct;
 use super::layout::{Geometry, Header, checksum};
+use super::owed::Owed;
+use super::room::Grant;
 use super::sync::Stored;
 use super::{STAT_BLOCK_BYTES, on_disk};
 use crate::error::{Context, Errno, Error, Result};
@@ -29,6 +32,8 @@ pub(crate) struct Object {
     for_now: OnceCell<Option<Direct>>,
     /// What syncs it.
     pub(super) stored: Arc<Stored>,
+    /// Pages of its metadata that were seen to take stores, and when: see [`Awake`].
+    pub(super) awake: Awake,
     /// Cached bytes could not be read back: nothing of it is trusted any more.
     broken: AtomicBool,
     /// What this process writes to: see [`super::Claim`].
@@ -58,8 +63,6 @@ impl Object {
         bitmap: Bitmap,
     ) -> Self {
         let stored = Stored::new(&store, &header, &data.buffered, metadata);
-        // Whoever wrote its last chunk may have been killed before it could.
-        bitmap.settle();
         Self {
             key: header.identity.key(),
             header,
@@ -67,6 +70,7 @@ impl Object {
             bitmap,
             for_now: OnceCell::new(),
             stored: Arc::new(stored),
+            awake: Awake::default(),
             broken: AtomicBool::new(false),
             claimed: Mutex::default(),
             account: None,
@@ -141,15 +145,15 @@ impl Object {
         self.bitmap.doubts(chunk) && !self.is_broken()
     }
 
-    /// Decides about a doubted chunk, by what was read of it. False: it is dropped.
-    pub(crate) fn judge(&self, chunk: u64, bytes: &[u8]) -> bool {
-        let is_good = self.bitmap.sum(chunk) == Some(checksum(bytes));
-        if is_good {
-            self.confirm(chunk);
-        } else {
-            self.drop_doubted(chunk);
-        }
-        is_good
+    /// Whether what was read of a doubted chunk is what was written.
+    pub(crate) fn is_right(&self, chunk: u64, bytes: &[u8]) -> bool {
+        self.bitmap.sum(chunk) == Some(checksum(bytes))
+    }
+
+    /// A doubted chunk is what was written: it is present soon.
+    pub(crate) fn confirm_soon(self: &Arc<Self>, chunk: u64) {
+        let confirmed = Owed::Confirm(Arc::downgrade(self), chunk);
+        self.store.owe(confirmed);
     }
 
     /// Whether anything is known of the bytes of a chunk that is doubted. If not, it was
@@ -198,9 +202,12 @@ impl Object {
         self.seal();
     }
 
-    /// Room for a chunk that is about to be written. False: do not store it.
-    pub(crate) fn reserve(&self, bytes: u64) -> bool {
-        !self.is_broken() && self.store.reserve(self, bytes)
+    /// Room for a chunk that is about to be written, or so many bytes from it on.
+    pub(crate) fn reserve(&self, chunk: u64, bytes: u64) -> Grant {
+        match self.is_broken() {
+            true => Grant::Refused,
+            false => self.store.reserve(self, chunk, bytes),
+        }
     }
 
     /// Gives back what was reserved for a chunk that was not written after all.
@@ -209,13 +216,25 @@ impl Object {
     }
 
     /// The same where something of the range may have been written, or allocated, which is
-    /// taken off the disk before. For whoever has claimed it. What cannot be stays counted
+    /// taken off the disk before. Soon, and claimed until then. What cannot be stays counted
     /// until nobody has the object open.
-    pub(crate) fn give_up(&self, (offset, length): (u64, u64), room: u64) {
-        match sys::punch(self.data.buffered.as_fd(), offset, on_disk(length)) {
-            Ok(()) => self.release(room),
-            Err(errno) => tracing::debug!("what was not published stays on the disk: {errno}"),
-        }
+    pub(crate) fn give_up(
+        self: &Arc<Self>,
+        (offset, length): (u64, u64),
+        room: u64,
+        claim: impl Send + 'static,
+    ) {
+        let object = Arc::downgrade(self);
+        self.store.owe(Owed::Other(Box::new(move || {
+            let _claim = claim;
+            let Some(object) = object.upgrade() else {
+                return;
+            };
+            match sys::punch(object.data.buffered.as_fd(), offset, on_disk(length)) {
+                Ok(()) => object.release(room),
+                Err(errno) => tracing::debug!("what was not published stays on the disk: {errno}"),
+            }
+        })));
     }
 
     /// Has its metadata say whether it is pinned, for a table that was lost.
@@ -262,6 +281,13 @@ impl Object {
         Ok(())
     }
 
+    /// Whether whoever closes it may have to wait: on FUSE, and for the device to free what
+    /// has no name any more. For the last of its users; of others, it does not matter.
+    pub(crate) fn may_wait_to_close(self: &Arc<Self>) -> bool {
+        let is_last = || Arc::strong_count(self) == 1;
+        self.store.elsewhere() || !self.store.may_pay() && is_last() && !self.is_named()
+    }
+
     /// Whether its metadata still has a name.
     pub(super) fn is_named(&self) -> bool {
         rustix::fs::fstat(self.stored.metadata()).is_ok_and(|stat| stat.st_nlink > 0)
@@ -281,6 +307,14 @@ impl Object {
     pub(crate) fn discard(&self) {
         if !self.broken.swap(true, Ordering::Relaxed) {
             self.store.remove(self.key, self.header.nonce);
+        }
+    }
+
+    /// The same without a wait: it is removed soon.
+    pub(crate) fn discard_soon(&self) {
+        if !self.broken.swap(true, Ordering::Relaxed) {
+            let removed = Owed::Remove(self.key, self.header.nonce);
+            self.store.owe(removed);
         }
     }
 
@@ -305,6 +339,6 @@ impl Object {
 
 impl Drop for Object {
     fn drop(&mut self) {
-        self.store.closed(self, self.stored.metadata());
+        self.store.closed(self);
     }
 }

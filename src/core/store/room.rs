@@ -1,10 +1,12 @@
 //! Room in the cache directory: reserved, given back, made by evicting.
 
 use super::layout::Header;
+use super::owed::Owed;
 use super::slots::Held;
 use super::space::Need;
+use super::sync::Stored;
 use super::trim::Alone;
-use super::{Lock, Object, Store, on_disk, read_header};
+use super::{Lock, Object, Pulse, Store, on_disk, read_header};
 use crate::error::{Errno, Error, Result};
 use crate::evict::{Entry, Handle, Level, Room, Standing};
 use crate::ids::Key;
@@ -14,12 +16,28 @@ use crate::limits::{
 use crate::sys;
 use parking_lot::MutexGuard;
 use rustix::fs::OFlags;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Inodes that an object takes.
 const OBJECT_INODES: u64 = 2;
+
+/// What becomes of asking for room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Grant {
+    Given,
+    Refused,
+    /// To write down that it is taken might mean to wait for the device: see `pulse`.
+    Asleep,
+}
+
+/// What is kept of an object until it is counted.
+pub(super) struct Closed {
+    header: Header,
+    stored: Arc<Stored>,
+}
 
 /// Why evicting beside the work was begun: it ends where that has ended.
 #[derive(Clone, Copy)]
@@ -57,15 +75,21 @@ impl Drop for Evictor<'_> {
 }
 
 impl Store {
-    pub(super) fn reserve(&self, object: &Object, bytes: u64) -> bool {
+    /// Room for so much more of an object. Whoever evicts for it waits for the device, but
+    /// not for long: library threads come here.
+    pub(super) fn reserve(self: &Arc<Self>, object: &Object, chunk: u64, bytes: u64) -> Grant {
         let Some(handle) = object.account else {
-            return false;
+            return Grant::Refused;
         };
         if !self.space.admits(bytes, 0, &self.directory.root) {
             self.keeper.ring();
-            return false;
+            return Grant::Refused;
         }
         for _ in 0..ROOM_TRIES_MAX {
+            // Whoever has just evicted may have waited.
+            if !self.pulse.is_fresh_for(object, chunk) {
+                return Grant::Asleep;
+            }
             match self.accounts.reserve(handle, on_disk(bytes)) {
                 Room::Granted => {
                     if self.accounts.level() == Level::High {
@@ -73,39 +97,61 @@ impl Store {
                     } else {
                         self.keeper.ring_later();
                     }
-                    return true;
+                    return Grant::Given;
                 }
-                Room::Refused => return false,
-                Room::Full if self.make_room(on_disk(bytes), 0) => {}
-                Room::OverQuota if self.make_room_beside(handle, on_disk(bytes)) => {}
-                Room::Full | Room::OverQuota => return false,
+                Room::Refused => return Grant::Refused,
+                full => {
+                    let deadline = Pulse::late_at(Instant::now());
+                    let made = self.errand(deadline, move |store| match full {
+                        Room::OverQuota => store.make_room_beside(handle, on_disk(bytes)),
+                        _ => store.make_room(on_disk(bytes), 0),
+                    });
+                    if !made.unwrap_or(false) {
+                        return Grant::Refused;
+                    }
+                }
             }
         }
-        false
+        Grant::Refused
     }
 
     pub(super) fn release(&self, object: &Object, bytes: u64) {
         if let Some(handle) = object.account {
-            self.accounts.release(handle, on_disk(bytes));
+            self.owe(Owed::Release(handle, on_disk(bytes)));
         }
     }
 
     /// An object is not in use any more in this process. If nobody else uses it, what it
     /// takes is counted: less than was written where that was compressed or given up.
-    pub(super) fn closed(&self, object: &Object, metadata: &OwnedFd) {
-        let (key, nonce) = (object.key, object.header.nonce);
-        // Not the slot that it had when it was opened, which may have been damaged.
-        let Some(handle) = self.accounts.uncounted(key, nonce) else {
+    pub(super) fn closed(&self, object: &Object) {
+        if self.uncounted(&object.header).is_some() {
+            let closed = Closed {
+                header: object.header.clone(),
+                stored: Arc::clone(&object.stored),
+            };
+            self.owe(Owed::Count(Box::new(closed)));
+        }
+    }
+
+    /// The slot of an object that is to be counted: not the one that it had when it was
+    /// opened, which may have been damaged.
+    fn uncounted(&self, header: &Header) -> Option<Handle> {
+        self.accounts.uncounted(header.identity.key(), header.nonce)
+    }
+
+    pub(super) fn count_closed(&self, closed: &Closed) {
+        let (header, metadata) = (&closed.header, closed.stored.metadata());
+        let Some(handle) = self.uncounted(header) else {
             return;
         };
-        // Whoever closes does not wait; what is left is counted by the next one.
-        let Ok(_bucket) = self.lock_bucket_within(key.0[0], 0) else {
+        // What is left is counted by the next one that closes it.
+        let Ok(_bucket) = self.lock_bucket_within(header.identity.key().0[0], 0) else {
             return;
         };
         if sys::try_lock(metadata.as_fd(), Lock::Exclusive).is_err() {
             return;
         }
-        if let Some(found) = self.found(&object.header, metadata) {
+        if let Some(found) = self.found(header, metadata) {
             self.accounts.put_right(handle, &found);
         }
         // Whoever gets the bucket next must find it unlocked.
@@ -167,6 +213,7 @@ impl Store {
         let Some(_evictor) = self.evictor() else {
             return false;
         };
+        self.pay_accounts();
         let mut skipped = 0;
         while skipped < EVICT_SKIPS_MAX {
             match self.accounts.has_room(bytes, objects) {
@@ -177,6 +224,8 @@ impl Store {
             let Some(entry) = self.accounts.victim(|key| !self.is_open(key)) else {
                 // What is only kept open for its next reader can be let go.
                 if self.cool() {
+                    // Until it is counted, it is as in use.
+                    self.pay_accounts();
                     skipped += 1;
                     continue;
                 }
@@ -352,6 +401,7 @@ impl Store {
             }
         }
         self.unlink(&key.data_name(nonce));
+        self.pulse.took();
         Freed::All
     }
 

@@ -10,6 +10,7 @@
 //! has sealed looks at the bits once more: so of two at once, one sees the other.
 
 use super::{Object, Store};
+use crate::evict::Handle;
 use crate::ids::Key;
 use crate::token::VersionToken;
 use std::sync::atomic::{Ordering, fence};
@@ -30,25 +31,41 @@ pub(crate) fn seal_of(key: Key, nonce: u64, token: &VersionToken, boot_id: &[u8;
 }
 
 impl Object {
-    /// Seals it if every chunk is present. Takes no system call.
-    pub(super) fn seal(&self) {
-        let Some(handle) = self.account else {
-            return;
-        };
+    /// The seal that its slot is to have and has not.
+    fn missing_seal(&self) -> Option<(Handle, u64)> {
+        let handle = self.account?;
         if !self.bitmap.is_complete() || self.is_broken() {
-            return;
+            return None;
         }
         let header = &self.header;
         let seal = seal_of(self.key, header.nonce, &header.token, &self.store.boot_id);
         let table = self.store.accounts.table();
-        if table.seal(handle) & !MARKED == seal {
+        (table.seal(handle) & !MARKED != seal).then_some((handle, seal))
+    }
+
+    /// Seals it if every chunk is present. Takes no system call.
+    pub(super) fn seal(&self) {
+        let Some((handle, seal)) = self.missing_seal() else {
             return;
-        }
+        };
+        let table = self.store.accounts.table();
         table.put_seal(handle, seal);
         fence(Ordering::SeqCst);
         if !self.bitmap.is_complete() || self.is_broken() {
             table.put_seal(handle, 0);
         }
+    }
+
+    /// Whether whoever has published its last chunk was killed before it could say so, or
+    /// that was in another boot.
+    pub(super) fn is_to_be_settled(&self) -> bool {
+        self.missing_seal().is_some() || self.bitmap.is_to_be_settled()
+    }
+
+    /// Says so.
+    pub(super) fn settle(&self) {
+        self.bitmap.settle();
+        self.seal();
     }
 }
 

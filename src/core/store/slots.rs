@@ -115,7 +115,7 @@ fn join_locked(root: &OwnedFd, is_new: bool, wanted: Wanted) -> Result<(Table, M
 /// The table that is there, and whether nobody else uses it. None: make one.
 fn find(root: &OwnedFd, wanted: Wanted) -> Result<Option<(OwnedFd, Sizes, bool)>> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file = match rustix::fs::openat(root, NAME, flags, Mode::empty()) {
+    let file = match sys::open_at(root, NAME, flags, Mode::empty()) {
         Ok(file) => file,
         Err(Errno::NOENT) => return Ok(None),
         Err(errno) => return Err(errno).context(|| format!("open {NAME}")),
@@ -142,7 +142,7 @@ fn find(root: &OwnedFd, wanted: Wanted) -> Result<Option<(OwnedFd, Sizes, bool)>
 /// Allocates nothing. EPROTONOSUPPORT: it is of another format, or damaged.
 pub(crate) fn open_table(root: BorrowedFd<'_>) -> std::result::Result<Table, Errno> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file = rustix::fs::openat(root, NAME, flags, Mode::empty())?;
+    let file = sys::open_at(root, NAME, flags, Mode::empty())?;
     let sizes = read_sizes(&file)?.ok_or(Errno::PROTONOSUPPORT)?;
     Table::map(file.as_fd(), sizes)
 }
@@ -197,7 +197,7 @@ fn default_objects(root: &OwnedFd, capacity_bytes: u64) -> u64 {
 
 fn make_file(root: &OwnedFd, sizes: Sizes) -> std::result::Result<OwnedFd, Errno> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file = rustix::fs::openat(root, NEW_NAME, flags, Mode::RUSR | Mode::WUSR)?;
+    let file = sys::open_at(root, NEW_NAME, flags, Mode::RUSR | Mode::WUSR)?;
     let bytes = sizes.file_bytes();
     rustix::fs::ftruncate(&file, bytes)?;
     // Real blocks: a store into a mapped hole of a full file system raises SIGBUS.
@@ -252,6 +252,11 @@ fn take_place(file: &OwnedFd, table: &Table) -> Result<u64> {
 }
 
 impl Membership {
+    /// The file of the table.
+    pub(super) fn table(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
     /// The right to evict, which one process has at a time. None: another one has it.
     pub(super) fn evictor(&self) -> Option<Held<'_>> {
         self.hold(EVICTOR)

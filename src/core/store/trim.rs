@@ -12,7 +12,7 @@
 
 use super::bitmap::Bitmap;
 use super::layout::{Geometry, Header};
-use super::{Data, Store, fresh_nonce, write_whole};
+use super::{Data, Look, Store, fresh_nonce, write_whole};
 use crate::error::{Context, Errno, Result};
 use crate::evict::Entry;
 use crate::limits::{
@@ -97,7 +97,7 @@ impl Store {
             return Ok(None);
         }
         let name = header.identity.key().data_name(header.nonce);
-        let Some(data) = self.open_data(&name, header)? else {
+        let Some(data) = self.open_data(&name, header, Look::Locked)? else {
             return Ok(None);
         };
         let bitmap = self.map(header, metadata)?;

@@ -9,7 +9,7 @@
 use super::direct::Direct;
 use super::list::{buckets, data_in, key_in, names, open_bucket};
 use super::sync::DurableLock;
-use super::{Found, Lock, Object, Store, checksum, read_header};
+use super::{Found, Lock, Look, Object, Store, checksum, read_header};
 use crate::buf::{Mapping, Pages};
 use crate::error::{Context, Errno, Result};
 use crate::ids::Key;
@@ -259,7 +259,7 @@ impl Reader {
 
 impl Object {
     /// A doubted chunk is what was written.
-    pub(super) fn confirm(&self, chunk: u64) {
+    pub(crate) fn confirm(&self, chunk: u64) {
         self.bitmap.confirm(chunk);
         self.bitmap.settle();
         self.changed();
@@ -325,7 +325,7 @@ impl Store {
         };
         drop(metadata);
         Ok(
-            match self.find(key, (&header.identity, &header.token), true)? {
+            match self.find(key, (&header.identity, &header.token), Look::Locked)? {
                 Found::Object(object) => Looked::Found(object),
                 Found::Nothing => Looked::Gone,
                 _ => Looked::Busy,

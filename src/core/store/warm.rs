@@ -10,6 +10,7 @@ use crate::limits::WARM_OBJECTS_MAX;
 use quick_cache::sync::Cache;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 pub(super) struct Warm {
     objects: Cache<Key, Arc<Object>>,
@@ -40,6 +41,21 @@ impl Store {
         }
         self.warm.objects.insert(object.key, Arc::clone(object));
         !self.warm.is_timed.swap(true, Ordering::AcqRel)
+    }
+
+    /// Lets go of the objects that nobody uses, on a thread that may wait: the device frees
+    /// those that have no name any more.
+    pub(crate) fn cool_soon(self: &Arc<Self>) {
+        self.send(|store| {
+            store.cool();
+        });
+    }
+
+    /// The same before the cache is closed, and waited for until `deadline`.
+    pub(crate) fn cool_until(self: &Arc<Self>, deadline: Instant) {
+        if let Err(error) = self.errand(deadline, |store| store.cool()) {
+            tracing::warn!("objects of the cache stay open: {error}");
+        }
     }
 
     /// Lets go of the objects that nobody uses. False: there were none.

@@ -4,6 +4,7 @@ use super::{check, last_errno, to_off};
 use crate::error::Errno;
 use rustix::fs::{Mode, OFlags, SeekFrom};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What copy_file_range(2) and FICLONERANGE of ioctl_ficlonerange(2) are given.
 #[derive(Clone, Copy)]
@@ -69,13 +70,31 @@ pub(crate) fn open_direct(file: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
 }
 
 /// Pages of a range that are in the page cache, and how many of them have not
-/// been written back (cachestat(2), Linux 6.5).
+/// been written back.
 pub(crate) fn pages_cached(
     file: BorrowedFd<'_>,
     offset: u64,
     length: u64,
 ) -> Result<(u64, u64), Errno> {
+    let counts = count_pages(file, offset, length)?;
+    Ok((counts[0], counts[1] + counts[2]))
+}
+
+/// Pages of a range that were stored to and whose writing back has not begun. Where a file
+/// system does not tell, as one in memory, there are none.
+pub(crate) fn pages_dirty(file: BorrowedFd<'_>, offset: u64, length: u64) -> Result<u64, Errno> {
+    count_pages(file, offset, length).map(|counts| counts[1])
+}
+
+/// Those that are cached, dirty, being written back, evicted, and evicted lately
+/// (cachestat(2), Linux 6.5).
+fn count_pages(file: BorrowedFd<'_>, offset: u64, length: u64) -> Result<[u64; 5], Errno> {
     const CACHESTAT: libc::c_long = 451;
+    // The kernel was found not to have it.
+    static IS_MISSING: AtomicBool = AtomicBool::new(false);
+    if IS_MISSING.load(Ordering::Relaxed) {
+        return Err(Errno::NOSYS);
+    }
     let range = [offset, length];
     let mut counts = [0u64; 5];
     // SAFETY: cachestat(2) reads two numbers and writes five during the call.
@@ -88,8 +107,11 @@ pub(crate) fn pages_cached(
             0,
         )
     };
-    check(result as isize)?;
-    Ok((counts[0], counts[1] + counts[2]))
+    let counted = check(result as isize).map(|_| counts);
+    if counted == Err(Errno::NOSYS) {
+        IS_MISSING.store(true, Ordering::Relaxed);
+    }
+    counted
 }
 
 /// Which file system a file is on, as long as it is mounted.

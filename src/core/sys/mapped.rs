@@ -4,7 +4,7 @@ use crate::error::Errno;
 use rustix::mm::{MapFlags, MsyncFlags, ProtFlags};
 use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Words in memory that is shared with everybody who maps the same file. Whatever they
 /// say may have been written by another process.
@@ -74,6 +74,20 @@ impl Mapped {
         // accesses it as this atomic.
         unsafe { AtomicU32::from_ptr(self.base.as_ptr().add(offset as usize).cast()) }
     }
+}
+
+/// Stores what is there already, so that its page can be written to: the kernel may have
+/// the thread wait for that (page_mkwrite). Not by adding zero, which a compiler makes a load.
+/// If somebody else is faster, they have done it.
+pub(crate) fn store_again(word: &AtomicU64) {
+    let now = word.load(Ordering::Relaxed);
+    let _is_stored = word.compare_exchange(now, now, Ordering::AcqRel, Ordering::Relaxed);
+}
+
+/// The same of half a word.
+pub(crate) fn store_half_again(half: &AtomicU32) {
+    let now = half.load(Ordering::Relaxed);
+    let _is_stored = half.compare_exchange(now, now, Ordering::AcqRel, Ordering::Relaxed);
 }
 
 impl Drop for Mapped {

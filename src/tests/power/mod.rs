@@ -12,6 +12,7 @@ use super::trimming::cool_some;
 use super::volume::{Volume, make};
 use cachefs_core::EngineChoice;
 use disk::Log;
+use rustix::process::{Pid, Signal};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -85,7 +86,7 @@ fn expected(number: usize, offset: u64, length: u64) -> Vec<u8> {
 }
 
 /// A process that is killed in the end, also when the test fails.
-struct Process(Child);
+pub(crate) struct Process(Child);
 
 impl Process {
     fn start(variable: &str, root: &Path) -> Self {
@@ -94,6 +95,12 @@ impl Process {
         command.env(variable, root);
         command.stdout(Stdio::null()).stdin(Stdio::piped());
         Self(command.spawn().unwrap())
+    }
+
+    /// Has it stop, or go on.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let id = Pid::from_child(&self.0);
+        rustix::process::kill_process(id, signal).unwrap();
     }
 
     fn runs(&mut self) -> bool {
@@ -106,6 +113,22 @@ impl Drop for Process {
         self.0.kill().ok();
         self.0.wait().unwrap();
     }
+}
+
+/// Shows `image` of a directory as `disk/image`, as a disk. None, said: it cannot be.
+pub(crate) fn show_disk(root: &Path) -> Option<Process> {
+    std::fs::create_dir(root.join("disk")).unwrap();
+    let mut disk = Process::start(DISK, root);
+    let end = Instant::now() + LIMIT;
+    while !root.join("disk/image").exists() {
+        if !disk.runs() {
+            eprintln!("skipped: FUSE cannot be mounted");
+            return None;
+        }
+        assert!(Instant::now() < end, "the disk does not begin");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Some(disk)
 }
 
 /// What was found after the cuts.
@@ -167,7 +190,7 @@ fn run(program: &[&str], mount: &str, cuts: u64, found: &mut Found) -> bool {
     }
     grow_old();
     let root = place.root();
-    for directory in ["disk", "volume", "after"] {
+    for directory in ["volume", "after"] {
         std::fs::create_dir(root.join(directory)).unwrap();
     }
     let image = root.join("image");
@@ -175,16 +198,9 @@ fn run(program: &[&str], mount: &str, cuts: u64, found: &mut Found) -> bool {
         return false;
     }
     let first = std::fs::read(&image).unwrap();
-    let mut disk = Process::start(DISK, root);
-    let end = Instant::now() + LIMIT;
-    while !root.join("disk/image").exists() {
-        if !disk.runs() {
-            eprintln!("skipped: FUSE cannot be mounted");
-            return false;
-        }
-        assert!(Instant::now() < end, "the disk does not begin");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let Some(_disk) = show_disk(root) else {
+        return false;
+    };
     let _shown = Volume {
         image: image.clone(),
         path: root.join("disk"),

@@ -24,9 +24,10 @@ const MAGIC: u64 = u64::from_le_bytes(*b"CACHEFST");
 const FORMAT: u64 = 3;
 /// Bytes of the part that never changes.
 pub(crate) const FIXED_BYTES: usize = 40;
-const HEADER_BYTES: u64 = 8192;
+pub(super) const HEADER_BYTES: u64 = 8192;
 const PROCESSES: u64 = 1024;
-const ORIGINS: u64 = 4096;
+pub(super) const PAGE_BYTES: u64 = 4096;
+const ORIGINS: u64 = PAGE_BYTES;
 pub(super) const SLOT_BYTES: u64 = 40;
 /// Processes that use one table at once.
 pub(crate) const PROCESSES_MAX: u64 = 256;

@@ -15,8 +15,9 @@ mod sums;
 
 use crate::error::Errno;
 use crate::ids::Key;
-use crate::sys::Mapped;
-use layout::{ORIGINS_MAX, Word};
+use crate::sys::{Mapped, store_again};
+use layout::{HEADER_BYTES, ORIGINS_MAX, PAGE_BYTES, Word};
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use xxhash_rust::xxh3::xxh3_64;
@@ -25,6 +26,9 @@ pub(crate) use layout::{FIXED_BYTES, PROCESSES_MAX, Sizes};
 pub(super) use queues::Head;
 pub(crate) use state::{Kind, State, USES_MAX};
 
+/// Words of a slot, behind two of the key and the nonce.
+const STATE: u64 = 3;
+const SEAL: u64 = 4;
 /// Slots that one search looks at. With two of three in use, a run of used ones is
 /// shorter than this in all but one of millions of tables.
 const PROBES_MAX: u64 = 256;
@@ -39,6 +43,7 @@ pub(crate) struct Table {
 
 /// A slot as long as it is of one object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(Default))]
 pub(crate) struct Handle {
     pub(super) slot: u32,
     pub(super) generation: u16,
@@ -101,7 +106,7 @@ impl Table {
     }
 
     fn state_word(&self, slot: u64) -> &AtomicU64 {
-        self.of_slot(slot, 3)
+        self.of_slot(slot, STATE)
     }
 
     /// What a slot is at this moment.
@@ -233,7 +238,7 @@ impl Table {
     }
 
     fn seal_word(&self, slot: u64) -> &AtomicU64 {
-        self.of_slot(slot, 4)
+        self.of_slot(slot, SEAL)
     }
 
     /// What says that an object is whole; 0: nobody does. SeqCst: see `store/seal.rs`.
@@ -326,6 +331,24 @@ impl Table {
         }
         let used = |state: State| state.with_uses(state.uses() + 1);
         self.change(handle, used).map(|(_, after)| after)
+    }
+
+    /// Where its pages are in the file that counting for an object stores to: one or two next
+    /// to each other each time.
+    pub(crate) fn places(&self, handle: Handle) -> [Range<u64>; 2] {
+        let slot = self.sizes.slot(handle.slot.into());
+        let page = |word: u64| (slot + word * 8) / PAGE_BYTES * PAGE_BYTES;
+        [0..HEADER_BYTES, page(STATE)..page(SEAL) + PAGE_BYTES]
+    }
+
+    /// Has the pages made writable that counting for an object stores to. May wait for the
+    /// device.
+    pub(crate) fn wake(&self, handle: Handle) {
+        // One word of each page.
+        store_again(self.word(Word::Used));
+        store_again(self.origin_blocks(0));
+        store_again(self.state_word(handle.slot.into()));
+        store_again(self.seal_word(handle.slot.into()));
     }
 
     /// Reserves blocks for an object. Err(true): there is no room under `limit`;

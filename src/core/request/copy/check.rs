@@ -11,6 +11,7 @@ use crate::io::{Op, Output, Terms, Verb};
 use crate::request::Again;
 use crate::request::fill::Waiter;
 use crate::stats::Counters;
+use crate::store::Object;
 use crate::token::VersionToken;
 use std::sync::Arc;
 
@@ -28,6 +29,20 @@ pub(super) struct Batch {
 
 fn address(version: &Arc<Version>) -> usize {
     Arc::as_ptr(version).addr()
+}
+
+impl super::Copying {
+    /// The first and the last chunk that an answer under way is for.
+    pub(crate) fn ends_of(&self, check: usize) -> [Option<(&Arc<Object>, u64)>; 2] {
+        let version = &self.checks[check];
+        let batch = self.batches.get(&address(version));
+        let asked = batch.and_then(|batch| batch.asked.as_deref());
+        let copies = || asked.into_iter().flatten().map(|slot| &self.copies[*slot]);
+        let of = |chunk| version.object.as_ref().zip(chunk);
+        let first = copies().map(|copy| copy.chunks.start).min();
+        let last = copies().map(|copy| copy.chunks.end - 1).max();
+        [of(first), of(last)]
+    }
 }
 
 impl Shard {

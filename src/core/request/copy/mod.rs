@@ -30,12 +30,13 @@ use super::fill::Waiter;
 use super::{Again, Shard};
 use crate::completion::{MissReason, Operation};
 use crate::error::Errno;
+use crate::exec::Message;
 use crate::file::{FileInner, Version};
 use crate::io::{Priority, Terms};
 use crate::limits::{
     COPY_RUN_CHUNKS_MAX, COPY_RUN_MS, COPY_RUNS_MAX, COPY_THREADS_MAX, PREALLOCATE_BYTES,
 };
-use crate::store::{Blocks, Claim, Geometry, Object};
+use crate::store::{Blocks, Claim, Geometry, Grant, Object, Takes};
 use crate::workers::Workers;
 use chain::{Chain, Pipe};
 use check::Batch;
@@ -149,7 +150,8 @@ impl Copy {
     /// have been written, or have its blocks, also if it waits: by a way that was given up.
     fn give_back_room(&self) {
         if self.room > 0 {
-            self.object().give_up(self.extent(), self.room);
+            let claim = Arc::clone(&self.claim);
+            self.object().give_up(self.extent(), self.room, claim);
         }
     }
 }
@@ -274,9 +276,16 @@ impl Shard {
             _ => 1,
         };
         let chunks = self.free_run(slot, &object, chunk..chunk + kind.1.min(limit));
-        let Some((chunks, room)) = self.reserve_run(&object, chunks, way) else {
-            self.requests[slot].fail(Errno::NOSPC);
-            return true;
+        let (chunks, room) = match self.reserve_run(&object, chunks, way) {
+            Ok(reserved) => reserved,
+            Err(Grant::Asleep) => {
+                self.hold(slot);
+                return false;
+            }
+            Err(_) => {
+                self.requests[slot].fail(Errno::NOSPC);
+                return true;
+            }
         };
         let (offset, length) = run_extent(object.geometry(), &chunks);
         let claim = match Claim::take(&object, offset, length) {
@@ -339,27 +348,32 @@ impl Shard {
         first..first + count
     }
 
-    /// As much of a run as there is room for, and the room. None: there is none.
+    /// As much of a run as there is room for, and the room. Err: why there is none.
     fn reserve_run(
         &self,
         object: &Object,
         chunks: Range<u64>,
         way: Way,
-    ) -> Option<(Range<u64>, u64)> {
+    ) -> Result<(Range<u64>, u64), Grant> {
         if way == Way::Hole {
-            return (!object.is_broken()).then_some((chunks, 0));
+            return match object.is_broken() {
+                true => Err(Grant::Refused),
+                false => Ok((chunks, 0)),
+            };
         }
         let mut room = 0;
         let mut end = chunks.start;
         while end < chunks.end {
             let (_, length) = object.geometry().extent(end);
-            if !object.reserve(length) {
-                break;
+            match object.reserve(end, length) {
+                Grant::Given => {}
+                _ if end > chunks.start => break,
+                other => return Err(other),
             }
             room += length;
             end += 1;
         }
-        (end > chunks.start).then_some((chunks.start..end, room))
+        Ok((chunks.start..end, room))
     }
 
     /// Enters a run, with the request as its first waiter.
@@ -501,6 +515,12 @@ impl Shard {
 
     /// A worker thread has copied a run, or not.
     pub(crate) fn copied(&mut self, slot: usize, result: Result<(), Failure>) {
+        // Another way may need room.
+        let copy = &self.copying.copies[slot];
+        let takes = || self.device_takes(Some((copy.object(), copy.chunks.start)));
+        if result.is_err() && takes() != Takes::Now {
+            return self.hold_message(Message::Copied(slot, result));
+        }
         let copy = &self.copying.copies[slot];
         let took = copy.begun.elapsed();
         if result.is_ok() {
@@ -527,10 +547,15 @@ impl Shard {
         let object = Arc::clone(run.object());
         if run.room == 0 {
             let length = run.extent().1;
-            if !object.reserve(length) {
-                return self.copy_ended(slot, Err(Failure::Cache(Errno::NOSPC)));
+            match object.reserve(run.chunks.start, length) {
+                Grant::Given => run.room = length,
+                Grant::Refused => {
+                    return self.copy_ended(slot, Err(Failure::Cache(Errno::NOSPC)));
+                }
+                Grant::Asleep => {
+                    return self.hold_message(Message::Copied(slot, Err(Failure::Refused)));
+                }
             }
-            run.room = length;
         }
         let mut run = self.copying.copies.remove(slot);
         let waiters = std::mem::take(&mut run.waiters);
