@@ -85,7 +85,8 @@ scenarios! {
         registered_memory_works_whether_or_not_it_can_be_pinned;
     reading: random_ranges_equal_the_origin_by_each_way, many_readers_share_one_fetch,
         a_second_pass_does_no_origin_io, a_read_ends_at_the_end_of_the_file,
-        each_completion_says_where_its_bytes_came_from;
+        each_completion_says_where_its_bytes_came_from,
+        misses_all_over_a_large_file_are_stored;
     versions: a_file_that_changed_between_opens_is_served_anew,
         a_replaced_file_is_served_anew, no_read_mixes_versions,
         a_file_that_shrinks_while_it_is_read_is_served_whole;

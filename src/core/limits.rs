@@ -104,7 +104,7 @@ pub const DEVICE_READ_ERRORS_OFF: u32 = 16;
 /// each), and a thread on a busy machine is seldom waited for as long.
 pub const PULSE_FRESH_US: u64 = 10_000;
 /// Pages of an object's metadata that are known at the same time to take stores at once.
-pub const AWAKE_PAGES: usize = 4;
+pub const AWAKE_PAGES: usize = 8;
 /// Objects and chunks that one beat of the pulse stores to: who asks for more asks again.
 pub const PULSE_ASKED_MAX: usize = 256;
 /// Milliseconds that a reader waits until the device takes something; then it reads from the

@@ -247,7 +247,9 @@ impl Job for Beat {
             }
             let asked = std::mem::take(&mut state.asked);
             drop(state);
-            for (object, chunk) in asked {
+            // An object keeps in mind the pages that were woken last: those that were asked for
+            // first, since who holds buffers asks before who wants some.
+            for (object, chunk) in asked.into_iter().rev() {
                 if let Some(object) = object.upgrade() {
                     object.wake(chunk);
                 }

@@ -1,13 +1,14 @@
 //! Reads give the origin's bytes, from wherever they come.
 
 use crate::capi::types::*;
-use crate::tests::door::{Ask, Door, Place, Settings, WAYS, Way};
+use crate::tests::door::{Ask, Door, LIMIT, Place, Settings, WAYS, Way};
 use crate::tests::origin::{TestOrigin, content, grow_old};
 use crate::tests::random::Random;
 use cachefs_core::EngineChoice;
 use once_cell::sync::Lazy;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 const MIB: u64 = 1 << 20;
 const FILES: u64 = 50;
@@ -228,4 +229,37 @@ pub(crate) fn each_completion_says_where_its_bytes_came_from<D: Door>(engine: En
     let mixed = (CACHEFS_SOURCE_MIXED, CACHEFS_MISS_NEVER_CACHED, 6);
     assert_eq!(read(MIB - 6, 10), mixed);
     assert_eq!(read(0, 0), (CACHEFS_SOURCE_NONE, CACHEFS_MISS_NONE, 0));
+}
+
+/// What is written down of them is in a page for each.
+pub(crate) fn misses_all_over_a_large_file_are_stored<D: Door>(engine: EngineChoice) {
+    const CHUNK: u64 = 64 << 10;
+    const MISSES: u64 = 48;
+    const APART: u64 = 128 * MIB;
+    let place = Place::new();
+    let mut settings = Settings::new(engine);
+    settings.chunk_bytes = CHUNK;
+    let cache = D::open(&place.cache(), &settings).unwrap();
+    let code = Arc::new(TestOrigin::new(MISSES * APART));
+    let origin = cache.custom("code", Arc::clone(&code));
+    let file = cache.file(&origin, b"file").unwrap();
+    let asks = (0..MISSES).map(|number| Ask {
+        file: &file,
+        length: CHUNK as usize,
+        offset: number * APART,
+    });
+    let asks: Vec<_> = asks.collect();
+    for (ask, (bytes, _)) in asks.iter().zip(cache.batch(&asks)) {
+        assert!(
+            bytes == content(1, ask.offset, ask.length),
+            "{}",
+            ask.offset
+        );
+    }
+    let end = Instant::now() + LIMIT;
+    while cache.residency(&file).chunks_present < MISSES {
+        assert!(Instant::now() < end, "they are stored");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(code.reads.load(Ordering::SeqCst), MISSES);
 }
