@@ -141,8 +141,11 @@ impl Pulse {
         match self.beat(1 << listener, what) {
             Some(begun) if begun.elapsed() < PATIENCE => Takes::Soon,
             Some(_) => Takes::Late,
-            // No thread is to be had for it: then it is as it was without.
+            // No thread is to be had for it: then this one waits, if it has to.
             None => {
+                if let Some((object, chunk)) = what {
+                    object.wake(chunk);
+                }
                 self.took();
                 Takes::Now
             }
@@ -152,9 +155,6 @@ impl Pulse {
     /// Has a beat under way, and these listeners called at its end. Says when it was begun.
     fn beat(&self, listeners: u64, what: Option<(&Arc<Object>, u64)>) -> Option<Instant> {
         let mut state = self.shared.state.lock();
-        if let Some((object, chunk)) = what {
-            state.ask(object, chunk);
-        }
         let begun = match state.begun {
             Some(begun) => begun,
             None => {
@@ -162,6 +162,9 @@ impl Pulse {
                 *state.begun.insert(Instant::now())
             }
         };
+        if let Some((object, chunk)) = what {
+            state.ask(object, chunk);
+        }
         state.listeners |= listeners;
         Some(begun)
     }
@@ -266,6 +269,7 @@ impl Job for Beat {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Cache, Config, OriginOptions};
     use rustix::fs::OFlags;
     use std::sync::mpsc::channel;
 
@@ -299,6 +303,22 @@ mod tests {
         assert!(fresh);
         std::thread::sleep(FRESH * 2);
         assert!(!pulse.is_fresh());
+    }
+
+    #[test]
+    fn what_is_copied_is_stored_also_if_no_thread_is_to_be_had_for_beats() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("origin");
+        std::fs::create_dir(&root).unwrap();
+        std::fs::write(root.join("file"), [7; 100_000]).unwrap();
+        let cache = Cache::open(&directory.path().join("cache"), &Config::default()).unwrap();
+        let origin = cache.open_directory(&root, &OriginOptions::default());
+        let file = origin.unwrap().open(b"file").unwrap();
+        let store = file.0.origin.cache.store.as_ref().unwrap();
+        let limit = Instant::now() + Duration::from_secs(60);
+        assert_eq!(store.pulse.shut_down(limit), 0);
+        let filled = file.fill(0, u64::MAX, |_, _| Instant::now() < limit);
+        assert_eq!(filled.unwrap(), 100_000);
     }
 
     #[test]
