@@ -129,12 +129,12 @@ impl Store {
         if !is_told && let Found::Object(object) = self.find(key, wanted, Look::Any)? {
             return Ok((*object, MissReason::NeverCached));
         }
-        let made = self.find_or_make(key, wanted, path);
-        if made.is_ok() {
-            // Its name was the last that the device has taken.
-            self.pulse.took();
-        }
-        made
+        let made = self.find_or_make(key, wanted, path)?;
+        // Its name was the last that the device has taken.
+        self.pulse.took();
+        // An empty file is whole as it is.
+        made.0.settle();
+        Ok(made)
     }
 
     /// Looks for the object of a version. EAGAIN by what is cached: that does not tell.

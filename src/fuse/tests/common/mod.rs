@@ -273,6 +273,9 @@ impl Mounted<'_> {
         if let Some(listener) = self.listener.take() {
             listener.join().expect("the listener does not panic");
         }
+        if !status.success() {
+            eprintln!("the daemon ended with {status}: {:#?}", self.log());
+        }
         status
     }
 }
