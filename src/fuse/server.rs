@@ -163,8 +163,9 @@ fn serve_on(daemon: &Arc<Daemon>, index: usize, pool: &Pool) -> io::Result<Ended
             Ok(length) => length,
             // ENOENT: who asked was killed before the request was read.
             Err(Errno::NOENT | Errno::INTR | Errno::AGAIN) => continue,
-            // The mount is gone.
-            Err(Errno::NODEV) => return Ok(Ended::Unmounted),
+            // The mount is gone. ECONNABORTED: while a request was being handed over
+            // (fuse_dev_do_read() of fs/fuse/dev.c).
+            Err(Errno::NODEV | Errno::CONNABORTED) => return Ok(Ended::Unmounted),
             Err(errno) => return Err(errno.into()),
         };
         let Some(request) = Request::parse(&bytes[..length]) else {
