@@ -431,6 +431,8 @@ impl Cache {
             .map(|workers| workers.shut_down(deadline))
             .sum();
         let stuck = stuck + self.shared.copy_workers.shut_down(deadline);
+        // Files that are still open are closed later.
+        let stuck = stuck + self.shared.closers.rest(deadline);
         let loading = self.shared.store.as_ref();
         let stuck = stuck + loading.map_or(0, |store| store.stop_threads(deadline));
         let stuck = stuck + self.shared.engines.shut_down(deadline);

@@ -59,7 +59,14 @@ pub(crate) fn run_until<T: Send + 'static>(
     let there = Arc::clone(&awaited);
     let body = move || there.put(tracing::dispatcher::with_default(&log, work));
     match sys::spawn(name.to_owned(), body) {
-        Ok(_thread) => awaited.wait_until(deadline),
+        Ok(thread) => {
+            let result = awaited.wait_until(deadline)?;
+            // It lets go of the log, whose owner may be told by that, before anybody goes on.
+            if thread.join().is_err() {
+                tracing::error!("the thread for {name} had panicked");
+            }
+            Some(result)
+        }
         Err(error) => {
             tracing::error!("no thread for {name}: {error}");
             None
@@ -192,6 +199,17 @@ impl<J: Job> Workers<J> {
                     tracing::error!("a thread of {} had panicked", self.name);
                 }
             }
+        }
+        stuck
+    }
+}
+
+impl<J: Job> Workers<J> {
+    /// The same, but jobs that come later have threads again.
+    pub(crate) fn rest(&self, deadline: Instant) -> usize {
+        let stuck = self.shut_down(deadline);
+        if stuck == 0 {
+            self.shared.state.lock().ending = false;
         }
         stuck
     }
