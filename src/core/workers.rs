@@ -202,10 +202,9 @@ impl<J: Job> Workers<J> {
         }
         stuck
     }
-}
 
-impl<J: Job> Workers<J> {
-    /// The same, but jobs that come later have threads again.
+    /// Ends the threads as [`Self::shut_down`] does. If all have ended, jobs that come later
+    /// have threads again.
     pub(crate) fn rest(&self, deadline: Instant) -> usize {
         let stuck = self.shut_down(deadline);
         if stuck == 0 {

@@ -224,11 +224,11 @@ fn on_disk_at_once(cache: &Path) -> u64 {
 }
 
 /// What the file of each number takes on the disk, told from others that had the number by
-/// when it was made.
-fn taken(cache: &Path) -> HashMap<(u64, SystemTime), u64> {
+/// when it was made, where the file system says that.
+fn taken(cache: &Path) -> HashMap<(u64, Option<SystemTime>), u64> {
     let found = object_files(cache).into_iter();
     let found = found.filter_map(|path| path.symlink_metadata().ok());
-    let file = |one: &Metadata| (one.ino(), one.created().unwrap());
+    let file = |one: &Metadata| (one.ino(), one.created().ok());
     found.map(|one| (file(&one), one.blocks() * 512)).collect()
 }
 

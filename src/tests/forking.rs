@@ -18,7 +18,7 @@ const TEST: &str = "tests::forking::what_a_child_has_open_for_a_moment_is_found_
 const FILES: u64 = 100;
 const SIZE: usize = 4 << 10;
 /// How long a child has everything open.
-const HOLD_US: u32 = 20_000;
+const HOLD_MS: i32 = 20;
 
 /// Forks children that do nothing, until told to end. In a process of its own: they also
 /// have what other tests have open.
@@ -26,11 +26,11 @@ fn fork_until(end: &AtomicBool) {
     // SAFETY: ignoring a signal runs no code; children are then nobody's to wait for.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
     while !end.load(Ordering::Relaxed) {
-        // SAFETY: the child calls what is safe after a fork of many threads, see
-        // signal-safety(7), and never returns.
+        // SAFETY: the child of many threads calls poll(2) and _exit(2), which are safe then
+        // (signal-safety(7)), and never returns.
         unsafe {
             if libc::fork() == 0 {
-                libc::usleep(HOLD_US);
+                libc::poll(std::ptr::null_mut(), 0, HOLD_MS);
                 libc::_exit(0);
             }
         }

@@ -234,8 +234,8 @@ fn what_is_there_is_read_while_the_file_system_is_stuck() {
 }
 
 #[test]
-fn files_are_opened_while_the_file_system_is_frozen() {
-    frozen(&["closed", "new", "other"], |stage| {
+fn files_are_opened_while_the_file_system_is_stuck() {
+    stuck(&["closed", "new", "other"], |stage| {
         drop(stage.filled("closed"));
         let kept = Mutex::new(None);
         stage.stuck("an open", || {
@@ -248,8 +248,11 @@ fn files_are_opened_while_the_file_system_is_frozen() {
                     stage.read(way, &file, number, 3);
                 }
             }
-            assert!(begun.elapsed() >= Duration::from_millis(TIMEOUT_MS));
-            assert!(!stage.cache.is_normal());
+            // A disk that hangs may be found out only when something is written.
+            if stage.disk.is_none() {
+                assert!(begun.elapsed() >= Duration::from_millis(TIMEOUT_MS));
+                assert!(!stage.cache.is_normal());
+            }
             *kept.lock().unwrap() = Some(stage.open("other"));
         });
         stage.until_normal();

@@ -6,8 +6,8 @@
 //! of the beats stores what is there already (see `pulse`), and they must be dirty since.
 
 use super::Object;
-use super::layout::PAGE_BYTES;
-use crate::limits::AWAKE_PAGES;
+use super::layout::{PAGE_BYTES, SUM_BYTES};
+use crate::limits::{AWAKE_PAGES, CHUNK_BYTES_MIN, COPY_RUN_CHUNKS_MAX, OBJECT_BYTES_MAX};
 use crate::sys;
 use std::ops::Range;
 use std::os::fd::AsFd;
@@ -16,6 +16,10 @@ use std::time::Duration;
 
 /// Bits of a word that say which page: the checksums of the largest file are in fewer.
 const PAGE_BITS: u32 = 20;
+const _: () =
+    assert!((OBJECT_BYTES_MAX / CHUNK_BYTES_MIN * SUM_BYTES) / PAGE_BYTES + 2 <= 1 << PAGE_BITS);
+/// Who stores for a run of chunks looks at both of its ends, and all others are beside them.
+const _: () = assert!(COPY_RUN_CHUNKS_MAX * SUM_BYTES <= PAGE_BYTES);
 
 /// The pages that were stored to last, each with the time of that.
 #[derive(Debug, Default)]
@@ -30,7 +34,8 @@ impl Awake {
         self.0.iter().find(is_it)
     }
 
-    /// A page was stored to, so long after the epoch of the pulse. For one thread.
+    /// A page was stored to, so long after the epoch of the pulse. Of two that are
+    /// noted at once, one may be lost.
     fn note(&self, page: u64, at: Duration) {
         let oldest = || {
             self.0

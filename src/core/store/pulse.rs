@@ -120,18 +120,21 @@ impl Pulse {
         self.shared.epoch.elapsed()
     }
 
-    /// Whether no store that has to do with a chunk waits now, as far as is known.
-    pub(super) fn is_fresh_for(&self, object: &Object, chunk: u64) -> bool {
-        self.is_fresh() && object.woken_for(chunk) <= FRESH && object.is_dirty(chunk)
+    /// How long ago something was taken, for a store that has to do with a chunk. None: such a
+    /// store may have to wait now.
+    pub(super) fn age_for(&self, object: &Object, chunk: u64) -> Option<Duration> {
+        let age = self.age().max(object.woken_for(chunk));
+        (age <= FRESH && object.is_dirty(chunk)).then_some(age)
     }
 
     /// Whether something may be stored now that has to do with a chunk, if any; if not, this
     /// listener is called once that may have changed. Does not wait.
     pub(crate) fn takes(&self, listener: usize, what: Option<(&Arc<Object>, u64)>) -> Takes {
-        let woken = what.map_or(Duration::ZERO, |(object, chunk)| object.woken_for(chunk));
-        let age = self.age().max(woken);
-        let is_dirty = || what.is_none_or(|(object, chunk)| object.is_dirty(chunk));
-        if age <= FRESH && is_dirty() {
+        let age = match what {
+            Some((object, chunk)) => self.age_for(object, chunk),
+            None => Some(self.age()).filter(|age| *age <= FRESH),
+        };
+        if let Some(age) = age {
             if age > FRESH / 2 {
                 // So that a stream of stores never waits.
                 self.beat(0, what);
@@ -241,18 +244,20 @@ impl Job for Beat {
         let root = shared.directory.as_fd();
         let _is_there = rustix::fs::mkdirat(root, super::OBJECTS, Mode::RWXU);
         shared.took();
+        let mut asked = Vec::new();
         let listeners = loop {
             let mut state = shared.state.lock();
-            if state.asked.is_empty() {
+            // Its memory is for those who ask next.
+            std::mem::swap(&mut state.asked, &mut asked);
+            if asked.is_empty() {
                 state.begun = None;
                 state.is_told = false;
                 break std::mem::take(&mut state.listeners);
             }
-            let asked = std::mem::take(&mut state.asked);
             drop(state);
             // An object keeps in mind the pages that were woken last: those that were asked for
             // first, since who holds buffers asks before who wants some.
-            for (object, chunk) in asked.into_iter().rev() {
+            for (object, chunk) in asked.drain(..).rev() {
                 if let Some(object) = object.upgrade() {
                     object.wake(chunk);
                 }

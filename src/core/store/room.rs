@@ -75,7 +75,8 @@ impl Drop for Evictor<'_> {
 }
 
 impl Store {
-    /// Room for so much more of an object. Whoever evicts for it waits for the device, but
+    /// Room for so much more of an object. For whoever has just found that the device takes
+    /// stores for this chunk: see `pulse`. Whoever evicts for it waits for the device, but
     /// not for long: library threads come here.
     pub(super) fn reserve(self: &Arc<Self>, object: &Object, chunk: u64, bytes: u64) -> Grant {
         let Some(handle) = object.account else {
@@ -85,9 +86,9 @@ impl Store {
             self.keeper.ring();
             return Grant::Refused;
         }
-        for _ in 0..ROOM_TRIES_MAX {
+        for tried in 0..ROOM_TRIES_MAX {
             // Whoever has just evicted may have waited.
-            if !self.pulse.is_fresh_for(object, chunk) {
+            if tried > 0 && self.pulse.age_for(object, chunk).is_none() {
                 return Grant::Asleep;
             }
             match self.accounts.reserve(handle, on_disk(bytes)) {
@@ -139,6 +140,7 @@ impl Store {
         self.accounts.uncounted(header.identity.key(), header.nonce)
     }
 
+    /// Counts it, unless somebody else uses it.
     pub(super) fn count_closed(&self, closed: &Closed) {
         let (header, metadata) = (&closed.header, closed.stored.metadata());
         let Some(handle) = self.uncounted(header) else {

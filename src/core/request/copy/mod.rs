@@ -521,7 +521,6 @@ impl Shard {
         if result.is_err() && takes() != Takes::Now {
             return self.hold_message(Message::Copied(slot, result));
         }
-        let copy = &self.copying.copies[slot];
         let took = copy.begun.elapsed();
         if result.is_ok() {
             // What is refused has read nothing.
@@ -734,7 +733,7 @@ impl Shard {
             for waiter in &copy.waiters {
                 self.requests[waiter.request].outstanding -= 1;
             }
-            // What is written yet takes room.
+            // What may still be written keeps its room.
             if copy.chain.pending > 0 || copy.allocating.is_some() {
                 // The kernel may do that: nobody else may, as long as it does.
                 std::mem::forget(copy.claim);
