@@ -158,9 +158,9 @@ impl Version {
         object.is_some_and(|object| object.direct().is_some())
     }
 
-    /// It has no object since the cache device did not answer.
-    pub(crate) fn lacks_device(&self) -> bool {
-        self.object.is_none() && self.refusal == Errno::TIMEDOUT
+    /// It has no object since the cache device did not answer, or others were making room.
+    pub(crate) fn may_regain(&self) -> bool {
+        self.object.is_none() && matches!(self.refusal, Errno::TIMEDOUT | Errno::BUSY)
     }
 
     /// Reads of its origin's file end.
@@ -417,14 +417,14 @@ impl FileInner {
         current
     }
 
-    /// Tries again to have an object for a version that has none since the cache device did
-    /// not answer. None: it still has none, or it was tried a moment ago.
+    /// Tries again to have an object for a version that may have one later. None: it still has
+    /// none, or it was tried a moment ago.
     pub(crate) fn regain(&self, seen: &Arc<Version>) -> Option<Arc<Version>> {
         let store = self.origin.cache.store.as_ref().ok()?;
         let now = sys::boot_time().as_nanos() as u64;
         let last = self.regained.load(Ordering::Relaxed);
         let is_time = last == 0 || now - last >= REGAIN_MS * 1_000_000;
-        if !seen.lacks_device() || !is_time || store.health.may_store().is_err() {
+        if !seen.may_regain() || !is_time || store.health.may_store().is_err() {
             return None;
         }
         self.regained.store(now.max(1), Ordering::Relaxed);
@@ -510,7 +510,7 @@ impl From<Opened> for Answer {
 /// Why nothing is kept of a file whose object cannot be had.
 fn reason_of(errno: Errno) -> MissReason {
     match errno {
-        Errno::AGAIN | Errno::NOSPC | Errno::DQUOT => MissReason::NoRoom,
+        Errno::AGAIN | Errno::BUSY | Errno::NOSPC | Errno::DQUOT => MissReason::NoRoom,
         // Too large, or another one's hash is the same.
         Errno::FBIG | Errno::EXIST => MissReason::NotAdmitted,
         _ => MissReason::NotStoring,
@@ -539,8 +539,8 @@ fn make_version(origin: &Inner, answer: impl Into<Answer>, path: &[u8]) -> Versi
         Ok((object, reason)) => (Some(object), Errno::NOSPC, reason),
         Err(error) => {
             let (errno, shown) = (error.errno(), String::from_utf8_lossy(path));
-            if errno == Errno::TIMEDOUT {
-                // The state of the device says so, once.
+            if matches!(errno, Errno::TIMEDOUT | Errno::BUSY) {
+                // The state of the device says so, once, or the next one has more luck.
                 tracing::debug!("nothing is kept of {shown}: {error}");
             } else {
                 tracing::warn!("nothing is kept of {shown}: {error}");

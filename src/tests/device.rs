@@ -5,6 +5,7 @@ use super::core_door::SimDoor;
 use super::door::{Door, Place, QueueDoor, Settings, WAYS, Way};
 use super::origin::{TestOrigin, content};
 use super::random::Random;
+use super::sharing::wait_until;
 use cachefs_core::{EngineChoice, Errno, Faults, File, Origin, Rates, Simulation, State};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -320,4 +321,29 @@ fn whatever_the_disk_does_readers_get_the_origins_bytes() {
         let stats = stage.cache.stats();
         assert_eq!((stats.errors, stats.in_flight), (0, 0), "{stats:?}");
     }
+}
+
+#[test]
+fn what_is_to_be_synced_makes_room_while_that_takes_its_time() {
+    let mut random = Random::new();
+    let place = Place::new();
+    let host = Simulation::new(random.next());
+    let settings = Settings {
+        chunk_bytes: CHUNK,
+        capacity_bytes: 32 * CHUNK,
+        sync_interval_ms: 300,
+        ..Settings::new(EngineChoice::Auto)
+    };
+    let cache = Cache::on(&place.cache(), &settings, &host).unwrap();
+    let origin = cache.custom("code", Arc::new(TestOrigin::new(4 * CHUNK)));
+    let fill = |number: u64| {
+        let file = cache.file(&origin, format!("{number}").as_bytes()).unwrap();
+        let filled = cache.fill(&file, &mut |_, _| true);
+        assert_eq!(filled, Ok(4 * CHUNK), "{number}");
+    };
+    host.hold_syncs(true);
+    (0..7).for_each(fill);
+    wait_until("the first one is being synced", || host.held_syncs() > 0);
+    (7..14).for_each(fill);
+    host.hold_syncs(false);
 }

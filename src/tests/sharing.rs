@@ -2,11 +2,12 @@
 //! files: what is counted, limited and put right for all of them together.
 
 use super::door::{LIMIT, Place, SPACE};
+use super::locks::lock;
 use super::origin::{TestOrigin, content};
 use super::random::Random;
 use cachefs_core::{Cache, Config, Errno, File, Origin, OriginOptions, State};
 use std::collections::HashMap;
-use std::os::fd::AsRawFd;
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +19,7 @@ pub(super) const SIZE: u64 = 4 * CHUNK;
 pub(super) const CAPACITY: u64 = 4 << 20;
 /// Where the slot table is, and the lock of whoever evicts: see docs/format.md.
 pub(super) const TABLE: &str = "slots";
-const EVICTOR: i64 = 1 << 62;
+const EVICTOR: Range<i64> = 1 << 62..(1 << 62) + 1;
 
 pub(super) fn config() -> Config {
     Config {
@@ -245,6 +246,15 @@ fn who_is_above_its_share_goes_first() {
     assert_eq!(left.count(), 9);
 }
 
+/// Keeps everybody from evicting, as long as the file is open.
+pub(super) fn no_evictor(cache: &Path) -> std::fs::File {
+    let mut options = std::fs::File::options();
+    let table = options.read(true).write(true).open(cache.join(TABLE));
+    let table = table.unwrap();
+    wait_until("nobody evicts", || lock(&table, EVICTOR));
+    table
+}
+
 #[test]
 fn who_cannot_evict_passes_reads_by() {
     let place = Place::new();
@@ -252,20 +262,7 @@ fn who_cannot_evict_passes_reads_by() {
     for number in 0..14 {
         read(&scene.cache, &scene.origin, &number.to_string());
     }
-    let table = std::fs::File::options()
-        .read(true)
-        .write(true)
-        .open(place.cache().join(TABLE))
-        .unwrap();
-    // SAFETY: `flock` is a C structure of integers, for which zero is a value.
-    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
-    lock.l_type = libc::F_WRLCK as libc::c_short;
-    (lock.l_start, lock.l_len) = (EVICTOR, 1);
-    wait_until("nobody evicts", || {
-        // SAFETY: fcntl(2) reads the structure, which lives during the call.
-        let taken = unsafe { libc::fcntl(table.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
-        taken == 0
-    });
+    let table = no_evictor(&place.cache());
     let before = scene.cache.stats().bypasses;
     for number in 20..24 {
         read(&scene.cache, &scene.origin, &number.to_string());

@@ -2,18 +2,19 @@
 //! others have something of it in their hands.
 
 use super::door::Place;
+use super::locks::lock;
 use super::origin::grow_old;
 use super::scenarios::reboots::{all, damage, open as open_file};
 use super::sharing::{CAPACITY, SIZE, Scene, agrees, config, is_complete, open, read, wait_until};
 use cachefs_core::{Cache, Config, OriginOptions};
-use std::os::fd::AsRawFd;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 const CHUNKS: u64 = 4;
 /// The lock of the durable bits in a metadata file: see docs/format.md.
-const DURABLE_BITS: i64 = 1;
+const DURABLE_BITS: Range<i64> = 1..2;
 
 fn verifying(bytes_per_second: u64) -> Config {
     Config {
@@ -164,16 +165,7 @@ fn a_damaged_chunk_whose_bits_somebody_changes_is_told_and_stays() {
     leave(&place);
     damage(&open_file(&all(&place.cache(), ".data")[0]), 0);
     let metadata = open_file(&all(&place.cache(), ".meta")[0]);
-    // SAFETY: `flock` is a C structure of integers, for which zero is a value.
-    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
-    lock.l_type = libc::F_WRLCK as libc::c_short;
-    (lock.l_start, lock.l_len) = (DURABLE_BITS, 1);
-    wait_until("nobody changes them", || {
-        // SAFETY: fcntl(2) reads the structure, which lives during the call.
-        let taken =
-            unsafe { libc::fcntl(metadata.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
-        taken == 0
-    });
+    wait_until("nobody changes them", || lock(&metadata, DURABLE_BITS));
     let scene = open(&place, &config());
     let found = scene.cache.verify(|_| true).unwrap();
     assert_eq!((found.chunks_dropped, found.busy), (0, 1));

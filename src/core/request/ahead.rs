@@ -134,9 +134,10 @@ impl Shard {
             }
             match self.begin_prefetch(file, &version, chunk) {
                 Grant::Given => {}
+                Grant::Asleep => return place,
                 // What was written has buffers until it is published.
-                Grant::Refused if !self.waits_to_publish() => file.ahead.refused(chunk),
-                Grant::Refused | Grant::Asleep => return place,
+                Grant::Refused | Grant::Soon if self.waits_to_publish() => return place,
+                Grant::Refused | Grant::Soon => file.ahead.refused(chunk),
             }
         }
         chunks.len()

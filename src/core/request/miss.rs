@@ -9,7 +9,7 @@ use crate::error::Errno;
 use crate::file::Version;
 use crate::limits::CLAIM_PATIENCE_MS;
 use crate::qos::READERS_AHEAD;
-use crate::store::{Claim, Grant, Object, Takes, Trust};
+use crate::store::{Claim, Grant, Object, Store, Takes, Trust};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ enum Admission {
 
 /// Why a chunk is not stored.
 pub(super) struct Refused {
-    /// As a fill is told.
+    /// As a fill is told; EBUSY: see `refuse_fill`.
     pub(super) errno: Errno,
     /// As a read is told.
     reason: MissReason,
@@ -117,6 +117,9 @@ impl Shard {
                 return false;
             }
             Admission::Present => {}
+            Admission::Refused(refused) if !is_read => {
+                self.refuse_fill(slot, refused.errno, Again::Room);
+            }
             admission => {
                 self.requests[slot].cursor += waiter.length;
                 self.lead_or_bypass(waiter, chunk, admission);
@@ -215,12 +218,26 @@ impl Shard {
         let request = &mut self.requests[waiter.request];
         match admission {
             Admission::Granted(claim) => self.lead(waiter, Some(chunk), Some(claim)),
-            // A fill that stores nothing would only cost the origin.
             Admission::Refused(refused) if request.operation == Operation::Fill => {
-                request.fail(refused.errno);
+                self.refuse_fill(waiter.request, refused.errno, Again::Anew);
             }
             Admission::Refused(refused) => self.bypass(waiter, refused.reason),
             _ => self.bypass(waiter, MissReason::FetchedElsewhere),
+        }
+    }
+
+    /// A fill cannot store what it wants, and what it would not store would only cost the
+    /// origin. EBUSY: room is being made, so it tries again, for as long as the device has for
+    /// an operation.
+    pub(super) fn refuse_fill(&mut self, slot: usize, errno: Errno, again: Again) {
+        let request = &mut self.requests[slot];
+        let now = Instant::now();
+        let since = *request.roomless_since.get_or_insert(now);
+        let hangs = |store: &Arc<Store>| store.health.hangs_at(since) <= now;
+        match errno {
+            Errno::BUSY if self.store.as_ref().is_none_or(hangs) => request.fail(Errno::NOSPC),
+            Errno::BUSY => request.restart(again),
+            errno => request.fail(errno),
         }
     }
 
@@ -275,6 +292,9 @@ impl Shard {
         let admission = reserve_claimed(&object, chunk);
         if !matches!(admission, Admission::Elsewhere) {
             self.requests[slot].claimed_since = None;
+        }
+        if matches!(admission, Admission::Granted(_)) {
+            self.requests[slot].roomless_since = None;
         }
         admission
     }
@@ -383,6 +403,7 @@ fn reserve_claimed(object: &Arc<Object>, chunk: u64) -> Admission {
     match object.reserve(chunk, length) {
         Grant::Given => Admission::Granted(claim),
         Grant::Asleep => Admission::Asleep,
+        Grant::Soon => Admission::Refused(Refused::new(Errno::BUSY, MissReason::NoRoom)),
         Grant::Refused => {
             let reason = match object.store().waits_for() {
                 Some(_) => MissReason::NotStoring,

@@ -43,7 +43,9 @@ use crate::error::Errno;
 use crate::exec::Shard;
 use crate::file::{FileInner, Version};
 use crate::io::{Op, Priority, Terms, Verb};
-use crate::limits::{CLAIM_WAIT_MS, RACY_WINDOW_WHOLE_SECONDS_NS, VERSION_RETRIES_MAX};
+use crate::limits::{
+    CLAIM_WAIT_MS, RACY_WINDOW_WHOLE_SECONDS_NS, ROOM_WAIT_MS, VERSION_RETRIES_MAX,
+};
 use crate::origin::is_unreachable;
 use crate::store::{Direct, Object, Trust};
 use crate::token::VersionToken;
@@ -190,6 +192,8 @@ enum Again {
     Unclear,
     /// Another process is getting the chunk at the cursor; what is before that is done.
     Claimed,
+    /// There is no room for what is at the cursor, and some is being made.
+    Room,
     /// Somebody else has got, or is getting, what it had passed.
     Anew,
 }
@@ -230,6 +234,8 @@ pub(crate) struct Request {
     lacks_source: bool,
     /// Since when it waits for what another process is getting.
     claimed_since: Option<Instant>,
+    /// Since when it waits for room.
+    roomless_since: Option<Instant>,
     /// What is known of the file to copy.
     survey: Option<Survey>,
     /// It is being looked at, and nothing can be planned before.
@@ -352,10 +358,11 @@ impl Shard {
         self.advance(slot);
     }
 
-    /// A file that was opened while the device did not answer is cached from now on.
+    /// A file that was opened while the device did not answer, or there was no room yet, is
+    /// cached from now on.
     fn regain(&mut self, slot: usize) {
         let request = &mut self.requests[slot];
-        if request.version.lacks_device()
+        if request.version.may_regain()
             && let Some(version) = request.file.regain(&request.version)
         {
             request.version = version;
@@ -455,7 +462,10 @@ impl Shard {
     fn begin_again(&mut self, slot: usize, again: Again) {
         let request = &mut self.requests[slot];
         // Others may hold their claims for as long as they like.
-        let waits = matches!(again, Again::Claimed | Again::Anew | Again::Unreached);
+        let waits = matches!(
+            again,
+            Again::Claimed | Again::Room | Again::Anew | Again::Unreached
+        );
         request.retries += u32::from(!waits);
         if request.retries > VERSION_RETRIES_MAX {
             // A file that changes faster than it can be read has no version
@@ -476,14 +486,15 @@ impl Shard {
             Again::Unasked => request.version = request.file.version(),
             Again::Unreadable => request.miss_reason = MissReason::CacheError,
             Again::Unclear => request.careful = true,
-            Again::Claimed | Again::Anew => {}
+            Again::Claimed | Again::Room | Again::Anew => {}
             Again::Unreached => request.tried += 1,
         }
-        if !matches!(again, Again::Claimed) {
+        if !matches!(again, Again::Claimed | Again::Room) {
             request.rewind();
         }
         let pause = match again {
             Again::Unreached => Some(request.retry_pause()),
+            Again::Room => Some(Duration::from_millis(ROOM_WAIT_MS)),
             _ => waits.then_some(Duration::from_millis(CLAIM_WAIT_MS)),
         };
         match request.must_wait().or(pause) {

@@ -116,6 +116,7 @@ pub(super) fn new_request(file: &Arc<FileInner>, new: NewRequest) -> Box<Request
         tried: 0,
         lacks_source: false,
         claimed_since: None,
+        roomless_since: None,
         survey: None,
         surveying: false,
         held: false,

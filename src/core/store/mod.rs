@@ -109,6 +109,7 @@ pub(crate) struct Store {
     membership: Membership,
     /// Held by the thread that evicts.
     evicting: Mutex<()>,
+    making: Arc<room::Making>,
     keeper: Keeper,
     space: Space,
     pub(crate) health: Health,
@@ -223,6 +224,7 @@ impl Store {
             accounts: Accounts::new(table, directory.capacity_bytes, config),
             membership,
             evicting: Mutex::default(),
+            making: Arc::default(),
             keeper: Keeper::default(),
             space: Space::new(config),
             boot_id: host.boot_id,

@@ -14,7 +14,7 @@ use crate::limits::{
     CULL_MS_MAX, CULL_PAUSE_MS, EVICT_SKIPS_MAX, EVICTOR_WAIT_MS_MAX, ROOM_TRIES_MAX,
 };
 use crate::sys;
-use parking_lot::MutexGuard;
+use parking_lot::{Mutex, MutexGuard};
 use rustix::fs::OFlags;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -29,6 +29,8 @@ const OBJECT_INODES: u64 = 2;
 pub(crate) enum Grant {
     Given,
     Refused,
+    /// There is none now, and somebody is making some.
+    Soon,
     /// To write down that it is taken might mean to wait for the device: see `pulse`.
     Asleep,
 }
@@ -37,6 +39,53 @@ pub(crate) enum Grant {
 pub(super) struct Closed {
     header: Header,
     stored: Arc<Stored>,
+}
+
+/// What comes of making room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Made {
+    Enough,
+    /// The rest is in use.
+    Nothing,
+    /// Another one evicts, or the device takes its time.
+    NotYet,
+}
+
+/// Those who make room for somebody who waits for it.
+#[derive(Default)]
+pub(super) struct Making(Mutex<Makers>);
+
+#[derive(Default)]
+struct Makers {
+    count: usize,
+    /// Since when none of them has come to an end.
+    since: Option<Instant>,
+}
+
+/// One of them.
+struct Maker(Arc<Making>);
+
+impl Making {
+    /// Begins to be one of them, who is waited for until then. None: nobody waits any more
+    /// for those that are.
+    fn begin(self: &Arc<Self>) -> Option<(Maker, Instant)> {
+        let now = Instant::now();
+        let mut makers = self.0.lock();
+        let deadline = Pulse::late_at(*makers.since.get_or_insert(now));
+        if deadline <= now {
+            return None;
+        }
+        makers.count += 1;
+        Some((Maker(Arc::clone(self)), deadline))
+    }
+}
+
+impl Drop for Maker {
+    fn drop(&mut self) {
+        let mut makers = self.0.0.lock();
+        makers.count -= 1;
+        makers.since = (makers.count > 0).then(Instant::now);
+    }
 }
 
 /// Why evicting beside the work was begun: it ends where that has ended.
@@ -101,19 +150,29 @@ impl Store {
                     return Grant::Given;
                 }
                 Room::Refused => return Grant::Refused,
-                full => {
-                    let deadline = Pulse::late_at(Instant::now());
-                    let made = self.errand(deadline, move |store| match full {
-                        Room::OverQuota => store.make_room_beside(handle, on_disk(bytes)),
-                        _ => store.make_room(on_disk(bytes), 0),
-                    });
-                    if !made.unwrap_or(false) {
-                        return Grant::Refused;
-                    }
-                }
+                full => match self.have_room_made(full, handle, on_disk(bytes)) {
+                    Made::Enough => {}
+                    Made::Nothing => return Grant::Refused,
+                    Made::NotYet => return Grant::Soon,
+                },
             }
         }
-        Grant::Refused
+        Grant::Soon
+    }
+
+    /// Has room made for somebody who waits, but not for long.
+    fn have_room_made(self: &Arc<Self>, full: Room, handle: Handle, bytes: u64) -> Made {
+        let Some((maker, deadline)) = self.making.begin() else {
+            return Made::NotYet;
+        };
+        let made = self.errand(deadline, move |store| {
+            let _maker = maker;
+            match full {
+                Room::OverQuota => store.make_room_beside(handle, bytes),
+                _ => store.make_room(bytes, 0),
+            }
+        });
+        made.unwrap_or(Made::NotYet)
     }
 
     pub(super) fn release(&self, object: &Object, bytes: u64) {
@@ -162,7 +221,8 @@ impl Store {
         }
     }
 
-    /// Has room for one more object, whose metadata takes `bytes`. EAGAIN: not now.
+    /// Has room for one more object, whose metadata takes `bytes`. EAGAIN: not now; EBUSY:
+    /// not yet, somebody is making some.
     pub(super) fn make_room_for_object(&self, bytes: u64) -> Result<()> {
         if !self
             .space
@@ -176,15 +236,23 @@ impl Store {
             match self.accounts.has_room(on_disk(bytes), 1) {
                 Room::Granted => return Ok(()),
                 Room::Refused | Room::OverQuota => break,
-                Room::Full if self.make_room(on_disk(bytes), 1) => {}
-                Room::Full => {
-                    let text = "there is no room for one more object: all are in use";
-                    return Err(Error::new(Errno::AGAIN, text));
-                }
+                Room::Full => match self.make_room(on_disk(bytes), 1) {
+                    Made::Enough => {}
+                    Made::Nothing => {
+                        let text = "there is no room for one more object: all are in use";
+                        return Err(Error::new(Errno::AGAIN, text));
+                    }
+                    Made::NotYet => {
+                        let text = "room for one more object is still being made";
+                        return Err(Error::new(Errno::BUSY, text));
+                    }
+                },
             }
         }
-        let text = self.waits_for().unwrap_or("others are faster");
-        Err(Error::new(Errno::AGAIN, text))
+        Err(match self.waits_for() {
+            Some(text) => Error::new(Errno::AGAIN, text),
+            None => Error::new(Errno::BUSY, "others are faster to take room"),
+        })
     }
 
     /// The right to evict, once whoever has it is done. None: that takes too long.
@@ -209,18 +277,17 @@ impl Store {
         }
     }
 
-    /// Evicts until there is room for so much. False: the rest is in use, or another
-    /// one evicts.
-    fn make_room(&self, bytes: u64, objects: u64) -> bool {
+    /// Evicts until there is room for so much.
+    fn make_room(&self, bytes: u64, objects: u64) -> Made {
         let Some(_evictor) = self.evictor() else {
-            return false;
+            return Made::NotYet;
         };
         self.pay_accounts();
         let mut skipped = 0;
         while skipped < EVICT_SKIPS_MAX {
             match self.accounts.has_room(bytes, objects) {
-                Room::Granted => return true,
-                Room::Refused | Room::OverQuota => return false,
+                Room::Granted => return Made::Enough,
+                Room::Refused | Room::OverQuota => return Made::Nothing,
                 Room::Full => {}
             }
             let Some(entry) = self.accounts.victim(|key| !self.is_open(key)) else {
@@ -231,31 +298,30 @@ impl Store {
                     skipped += 1;
                     continue;
                 }
-                return false;
+                return Made::Nothing;
             };
             skipped += usize::from(!self.evict(&entry));
         }
-        false
+        Made::Nothing
     }
 
-    /// Evicts objects of the same origin until that has room for so much. False: the
-    /// rest is in use, or another one evicts.
-    fn make_room_beside(&self, handle: Handle, bytes: u64) -> bool {
+    /// Evicts objects of the same origin until that has room for so much.
+    fn make_room_beside(&self, handle: Handle, bytes: u64) -> Made {
         let Some(_evictor) = self.evictor() else {
-            return false;
+            return Made::NotYet;
         };
         let mut skipped = 0;
         while skipped < EVICT_SKIPS_MAX {
             if self.accounts.is_within_quota(handle, bytes) {
-                return true;
+                return Made::Enough;
             }
             let may_go = |key| !self.is_open(key);
             let Some(entry) = self.accounts.victim_beside(handle, may_go) else {
-                return false;
+                return Made::Nothing;
             };
             skipped += usize::from(!self.evict(&entry));
         }
-        false
+        Made::Nothing
     }
 
     /// See [`crate::evict::Accounts::pin`]. Whoever pins has it open, so that nobody is

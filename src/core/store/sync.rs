@@ -4,7 +4,7 @@
 //! The files of an object that waits for it are kept open: an error of the device, met
 //! while the kernel wrote their pages, is told to descriptors that were open then. That
 //! also keeps evictors of other processes away, until the next epoch; the own one has
-//! it let go.
+//! it let go, but for the one that is being synced.
 
 use super::layout::{Geometry, Header, Regions};
 use super::{Bitmap, Object, Store};
@@ -91,19 +91,31 @@ impl Drop for DurableLock<'_> {
     }
 }
 
-/// Objects that wait for the next epoch.
+/// Objects that wait to be synced.
 pub(super) struct Unsynced {
     interval: Duration,
-    /// None once the cache is closed.
-    objects: Mutex<Option<Vec<Arc<Stored>>>>,
+    lists: Mutex<Lists>,
     reminder: OnceCell<Reminder>,
+}
+
+struct Lists {
+    /// For the next epoch.
+    next: Vec<Arc<Stored>>,
+    /// What is left of the one that is under way.
+    epoch: Vec<Arc<Stored>>,
+    /// The cache is closed.
+    is_over: bool,
 }
 
 impl Unsynced {
     pub(super) fn new(interval: Duration) -> Self {
         Self {
             interval,
-            objects: Mutex::new(Some(Vec::with_capacity(UNSYNCED_OBJECTS_MAX))),
+            lists: Mutex::new(Lists {
+                next: Vec::with_capacity(UNSYNCED_OBJECTS_MAX),
+                epoch: Vec::with_capacity(UNSYNCED_OBJECTS_MAX),
+                is_over: false,
+            }),
             reminder: OnceCell::new(),
         }
     }
@@ -116,14 +128,13 @@ impl Unsynced {
 
     /// Takes an object, if there is room for it.
     fn enter(&self, object: &Arc<Stored>) {
-        let mut objects = self.objects.lock();
-        let has_room = |list: &&mut Vec<_>| list.len() < UNSYNCED_OBJECTS_MAX;
-        let Some(list) = objects.as_mut().filter(has_room) else {
+        let mut lists = self.lists.lock();
+        if lists.is_over || lists.next.len() == UNSYNCED_OBJECTS_MAX {
             return object.waits.store(false, Ordering::Release);
-        };
-        list.push(Arc::clone(object));
-        let count = list.len();
-        drop(objects);
+        }
+        lists.next.push(Arc::clone(object));
+        let count = lists.next.len();
+        drop(lists);
         let reminder = self.reminder.get().expect("it was begun at the open");
         if count == UNSYNCED_OBJECTS_MAX {
             reminder.now();
@@ -132,22 +143,36 @@ impl Unsynced {
         }
     }
 
-    /// Takes all out; `for_good`: none comes in any more.
-    fn take(&self, for_good: bool) -> Vec<Arc<Stored>> {
-        let mut objects = self.objects.lock();
-        let empty = (!for_good).then(|| Vec::with_capacity(UNSYNCED_OBJECTS_MAX));
-        std::mem::replace(&mut *objects, empty).unwrap_or_default()
+    /// Takes one out of the epoch, and begins the next one where that is over.
+    fn take(&self) -> Option<Arc<Stored>> {
+        let lists = &mut *self.lists.lock();
+        if lists.epoch.is_empty() {
+            std::mem::swap(&mut lists.epoch, &mut lists.next);
+        }
+        lists.epoch.pop()
+    }
+
+    /// Whether nothing is left of the epoch.
+    fn is_done(&self) -> bool {
+        self.lists.lock().epoch.is_empty()
+    }
+
+    /// Takes all out, and no more in.
+    fn end(&self) -> Vec<Arc<Stored>> {
+        let lists = &mut *self.lists.lock();
+        lists.is_over = true;
+        let mut all = std::mem::take(&mut lists.epoch);
+        all.append(&mut lists.next);
+        all
     }
 
     /// Takes out those of one object.
     fn forget(&self, nonce: u64) -> Vec<Arc<Stored>> {
-        let mut objects = self.objects.lock();
-        let list = objects.iter_mut().flatten();
-        if !list.into_iter().any(|one| one.nonce == nonce) {
-            return Vec::new();
-        }
-        let list = objects.as_mut().expect("it has one");
-        list.extract_if(.., |one| one.nonce == nonce).collect()
+        let lists = &mut *self.lists.lock();
+        let is_it = |one: &mut Arc<Stored>| one.nonce == nonce;
+        let mut out: Vec<_> = lists.next.extract_if(.., is_it).collect();
+        out.extend(lists.epoch.extract_if(.., is_it));
+        out
     }
 }
 
@@ -174,15 +199,12 @@ impl Store {
 /// The chore.
 pub(super) struct Syncer {
     store: Weak<Store>,
-    /// What is left of the epoch.
-    epoch: Vec<Arc<Stored>>,
 }
 
 impl Syncer {
     pub(super) fn new(store: &Arc<Store>) -> Self {
         Self {
             store: Arc::downgrade(store),
-            epoch: Vec::new(),
         }
     }
 
@@ -292,12 +314,10 @@ impl Store {
 impl Chore for Syncer {
     fn work(&mut self, _: &AtomicBool) -> Option<Instant> {
         let store = self.store.upgrade()?;
-        if self.epoch.is_empty() {
-            self.epoch = store.unsynced.as_ref()?.take(false);
-        }
-        let object = self.epoch.pop()?;
+        let unsynced = store.unsynced.as_ref()?;
+        let object = unsynced.take()?;
         self.sync(&store, &object);
-        if !self.epoch.is_empty() {
+        if !unsynced.is_done() {
             return Some(Instant::now());
         }
         store.counters.epochs.add(1);
@@ -308,16 +328,14 @@ impl Chore for Syncer {
         let Some(store) = self.store.upgrade() else {
             return;
         };
-        if let Some(unsynced) = &store.unsynced {
-            self.epoch.extend(unsynced.take(true));
-        }
-        if self.epoch.is_empty() {
+        let left = store.unsynced.as_ref().map(Unsynced::end);
+        let Some(objects) = left.filter(|left| !left.is_empty()) else {
             return;
-        }
+        };
         // Nobody likes to wait for what can as well be verified later.
         let deadline = deadline.min(Instant::now() + Duration::from_millis(SYNC_AT_CLOSE_MS));
         let mut skipped = 0;
-        while let Some(object) = self.epoch.pop() {
+        for object in objects.into_iter().rev() {
             let bytes = object
                 .bitmap()
                 .map(|bitmap| bitmap.bytes_unsynced(object.geometry));

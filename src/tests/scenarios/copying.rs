@@ -1,13 +1,13 @@
 //! Copy-fills of files in directories, by each way.
 
 use crate::tests::door::{Door, LIMIT, Place, QueueDoor, Settings, WAYS, Way};
+use crate::tests::locks::{ALL, lock, unlock};
 use crate::tests::origin::{content, grow_old, write_file};
 use crate::tests::random::Random;
 use crate::tests::scenarios::failing::find;
 use crate::tests::sharing::{on_disk, wait_until};
 use crate::tests::volume::Volume;
 use cachefs_core::{EngineChoice, Stats};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::time::Duration;
@@ -283,17 +283,6 @@ pub(crate) fn readers_join_a_copy<D: Door>(engine: EngineChoice) {
     }
 }
 
-/// Takes or gives back a lock on all of a file, as another process would.
-fn lock_all(file: &std::fs::File, kind: libc::c_int) {
-    // SAFETY: `flock` is a C structure of integers, for which zero is a value.
-    let mut range: libc::flock = unsafe { std::mem::zeroed() };
-    range.l_type = kind as libc::c_short;
-    range.l_whence = libc::SEEK_SET as libc::c_short;
-    // SAFETY: fcntl(2) reads one `flock` during the call; the descriptor is open.
-    let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const range) };
-    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
-}
-
 pub(crate) fn what_another_process_writes_is_waited_for<D: Door>(engine: EngineChoice) {
     let place = Place::new();
     let path = place.origin().join("file");
@@ -306,7 +295,7 @@ pub(crate) fn what_another_process_writes_is_waited_for<D: Door>(engine: EngineC
         let file = cache.file(&origin, b"file").unwrap();
         let data = find(&directory, ".data");
         let data = std::fs::File::options().write(true).open(data).unwrap();
-        lock_all(&data, libc::F_WRLCK);
+        assert!(lock(&data, ALL));
         let mut queue = cache.queue(1);
         queue.fill(&file, 4).unwrap();
         let early = queue.wait(1, 1, Some(Duration::from_millis(60)));
@@ -317,7 +306,7 @@ pub(crate) fn what_another_process_writes_is_waited_for<D: Door>(engine: EngineC
             assert!(read.unwrap() == bytes[5..105], "{word}");
         }
         assert_eq!(cache.residency(&file).chunks_present, 0, "{word}");
-        lock_all(&data, libc::F_UNLCK);
+        unlock(&data, ALL);
         let done = queue.wait(1, 1, Some(LIMIT))[0];
         assert_eq!(done.result, bytes.len() as i64, "{word}");
         assert!(

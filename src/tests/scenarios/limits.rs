@@ -2,12 +2,13 @@
 
 use crate::capi::types::{CACHEFS_MISS_NEVER_CACHED, CACHEFS_MISS_NO_ROOM};
 use crate::tests::door::{Ask, Door, LIMIT, Place, QueueDoor, Settings, WAYS};
-use crate::tests::origin::{TestOrigin, content, grow_old, write_content};
-use crate::tests::sharing::disk_usage;
+use crate::tests::origin::{TestOrigin, content, grow_old, write_content, write_file};
+use crate::tests::sharing::{disk_usage, no_evictor};
 use crate::tests::volume::Volume;
 use cachefs_core::EngineChoice;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
 
@@ -157,6 +158,68 @@ pub(crate) fn a_miss_says_that_there_was_no_room<D: Door>(engine: EngineChoice) 
     let reasons: Vec<u32> = (0..6).map(read).collect();
     assert_eq!(reasons[0], CACHEFS_MISS_NEVER_CACHED);
     assert_eq!(reasons[5], CACHEFS_MISS_NO_ROOM, "{reasons:?}");
+}
+
+/// A cache that is full of files that nobody uses, and an origin whose files are copied into
+/// it, or fetched.
+fn full<D: Door>(place: &Place, settings: &Settings, copies: bool) -> (D, D::Origin) {
+    let cache = D::open(&place.cache(), settings).unwrap();
+    for number in 0..4 {
+        write_file(
+            &place.origin().join(format!("{number}")),
+            &content(1, 0, MIB as usize),
+        );
+    }
+    let origin = if copies {
+        cache.directory(&place.origin()).unwrap()
+    } else {
+        cache.custom("code", Arc::new(TestOrigin::new(MIB)))
+    };
+    for number in 0..3 {
+        let file = cache.file(&origin, format!("{number}").as_bytes()).unwrap();
+        assert_eq!(cache.fill(&file, &mut |_, _| true), Ok(MIB));
+    }
+    (cache, origin)
+}
+
+pub(crate) fn a_fill_waits_for_room_that_is_being_made<D: Door>(engine: EngineChoice) {
+    let mut settings = Settings::new(engine);
+    settings.capacity_bytes = 7 * MIB / 2;
+    for copies in [false, true] {
+        for opened_before in [false, true] {
+            let place = Place::new();
+            let (cache, origin) = full::<D>(&place, &settings, copies);
+            let open = || cache.file(&origin, b"3").unwrap();
+            let before = opened_before.then(open);
+            let elsewhere = no_evictor(&place.cache());
+            let file = before.unwrap_or_else(open);
+            let mut queue = cache.queue(1);
+            queue.fill(&file, 1).unwrap();
+            let early = queue.wait(1, 1, Some(Duration::from_millis(400)));
+            assert!(early.is_empty(), "{copies} {opened_before}: {early:?}");
+            drop(elsewhere);
+            let done = queue.wait(1, 1, Some(LIMIT))[0];
+            assert_eq!(done.result, MIB as i64, "{copies} {opened_before}");
+            assert!(cache.residency(&file).complete);
+        }
+    }
+}
+
+pub(crate) fn a_fill_waits_for_room_no_longer_than_for_the_device<D: Door>(engine: EngineChoice) {
+    let mut settings = Settings::new(engine);
+    settings.capacity_bytes = 7 * MIB / 2;
+    settings.device_timeout_ms = 300;
+    for copies in [false, true] {
+        let place = Place::new();
+        let (cache, origin) = full::<D>(&place, &settings, copies);
+        let file = cache.file(&origin, b"3").unwrap();
+        let elsewhere = no_evictor(&place.cache());
+        let filled = cache.fill(&file, &mut |_, _| true);
+        assert_eq!(filled, Err(libc::ENOSPC), "{copies}");
+        drop(elsewhere);
+        // It was not the device's fault.
+        assert_eq!(cache.fill(&file, &mut |_, _| true), Ok(MIB), "{copies}");
+    }
 }
 
 pub(crate) fn files_of_16_tib_are_cached_and_no_larger_ones<D: Door>(engine: EngineChoice) {

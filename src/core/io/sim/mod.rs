@@ -27,7 +27,7 @@ use crate::error::Errno;
 use engine::Sim;
 use faults::Plan;
 use journal::Journal;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 pub(crate) use random::Random;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -52,6 +52,15 @@ struct Host {
     plan: Mutex<Plan>,
     injections: Mutex<Vec<Injection>>,
     journal: Mutex<Journal>,
+    held: Mutex<HeldSyncs>,
+    let_go: Condvar,
+}
+
+/// Syncs that do not end.
+#[derive(Default)]
+struct HeldSyncs {
+    holds: bool,
+    count: usize,
 }
 
 impl Drop for Host {
@@ -72,6 +81,8 @@ impl Simulation {
             plan: Mutex::default(),
             injections: Mutex::default(),
             journal: Mutex::default(),
+            held: Mutex::default(),
+            let_go: Condvar::new(),
         }))
     }
 
@@ -121,8 +132,24 @@ impl Simulation {
         self.0.journal.lock().fails_syncs = fail;
     }
 
+    /// Has no sync(2) of a file end from now on, or all that have not.
+    pub fn hold_syncs(&self, hold: bool) {
+        self.0.held.lock().holds = hold;
+        self.0.let_go.notify_all();
+    }
+
+    /// Those that are under way and do not end.
+    pub fn held_syncs(&self) -> usize {
+        self.0.held.lock().count
+    }
+
     /// What was written to a file before is on the disk.
     pub(super) fn sync(&self, file: BorrowedFd<'_>) -> Result<(), Errno> {
+        let mut held = self.0.held.lock();
+        held.count += 1;
+        self.0.let_go.wait_while(&mut held, |held| held.holds);
+        held.count -= 1;
+        drop(held);
         self.0.journal.lock().sync(file)
     }
 

@@ -78,6 +78,7 @@ impl Shard {
             // A file that has changed may fail in any way: its version tells.
             Err(Failure::Origin(errno)) => self.await_check(slot, Some(errno)),
             Err(Failure::Cache(errno)) => self.not_stored(slot, errno),
+            Err(Failure::NoRoom(errno)) => self.not_admitted(slot, errno),
             Err(Failure::Refused | Failure::Unclear) => {
                 self.copy_otherwise(slot, result.expect_err("matched"));
             }
@@ -236,6 +237,22 @@ impl Shard {
         for waiter in reads {
             self.requests[waiter.request].outstanding -= 1;
             self.bypass(waiter, MissReason::CacheError);
+        }
+    }
+
+    /// There was no room for it, which is not the device's fault.
+    fn not_admitted(&mut self, slot: usize, errno: Errno) {
+        let waiters = std::mem::take(&mut self.copying.copies[slot].waiters);
+        self.drop_copy(slot);
+        let (reads, fills) = self.reads_and_fills(waiters);
+        for waiter in fills {
+            self.requests[waiter.request].outstanding -= 1;
+            self.refuse_fill(waiter.request, errno, Again::Anew);
+            self.advance(waiter.request);
+        }
+        for waiter in reads {
+            self.requests[waiter.request].outstanding -= 1;
+            self.bypass(waiter, MissReason::NoRoom);
         }
     }
 

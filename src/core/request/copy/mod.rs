@@ -71,6 +71,8 @@ pub(crate) enum Failure {
     Origin(Errno),
     /// The cache could not take it.
     Cache(Errno),
+    /// There is no room for it, of which a fill is told so.
+    NoRoom(Errno),
     /// This way cannot be gone here.
     Refused,
     /// It failed, and another way will tell on which side.
@@ -92,6 +94,14 @@ enum State {
     /// Nobody waits any more, and what is under way has not ended. Its chunks
     /// are not stored by anybody else meanwhile.
     Overdue,
+}
+
+/// What a fill is told of a grant that is none.
+fn no_room(grant: Grant) -> Errno {
+    match grant {
+        Grant::Soon => Errno::BUSY,
+        _ => Errno::NOSPC,
+    }
 }
 
 /// Chunks that are being copied.
@@ -246,7 +256,7 @@ impl Shard {
         let object = match self.may_store(&self.requests[slot].version) {
             Ok(object) => object,
             Err(refused) => {
-                self.requests[slot].fail(refused.errno);
+                self.refuse_fill(slot, refused.errno, Again::Room);
                 return true;
             }
         };
@@ -282,11 +292,12 @@ impl Shard {
                 self.hold(slot);
                 return false;
             }
-            Err(_) => {
-                self.requests[slot].fail(Errno::NOSPC);
+            Err(grant) => {
+                self.refuse_fill(slot, no_room(grant), Again::Room);
                 return true;
             }
         };
+        self.requests[slot].roomless_since = None;
         let (offset, length) = run_extent(object.geometry(), &chunks);
         let claim = match Claim::take(&object, offset, length) {
             Ok(claim) => Arc::new(claim),
@@ -548,8 +559,8 @@ impl Shard {
             let length = run.extent().1;
             match object.reserve(run.chunks.start, length) {
                 Grant::Given => run.room = length,
-                Grant::Refused => {
-                    return self.copy_ended(slot, Err(Failure::Cache(Errno::NOSPC)));
+                grant @ (Grant::Refused | Grant::Soon) => {
+                    return self.copy_ended(slot, Err(Failure::NoRoom(no_room(grant))));
                 }
                 Grant::Asleep => {
                     return self.hold_message(Message::Copied(slot, Err(Failure::Refused)));
