@@ -92,6 +92,14 @@ impl Whole {
     }
 }
 
+/// A path below the root of an origin, before what is known of it is invalidated the next
+/// time: see `cachefs_invalidate()`.
+#[derive(Clone, Copy, Debug)]
+pub struct PathNow {
+    place: Place,
+    invalidations: u64,
+}
+
 /// The name of a data file, below [`OBJECTS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DataName {
@@ -183,28 +191,36 @@ impl Peek {
         self.table.replace_seal(whole.handle, whole.seal, marked);
     }
 
-    /// What an origin has said of a path below its root, not more than so many
-    /// milliseconds ago: the name of the data file of the object that was its file then.
-    /// That may be gone. It is not counted as a use, for which the table would have to be
-    /// looked into; [`Peek::used`] is called whenever the origin is asked.
-    pub fn trusted(
-        &self,
-        origin: &[u8],
-        path: &[u8],
-        milliseconds: u64,
-    ) -> Option<[u8; DATA_NAME_BYTES]> {
+    /// A path below an origin's root, of which something may be believed. None: nothing is.
+    pub fn path(&self, origin: &[u8], path: &[u8]) -> Option<PathNow> {
+        let (trusted, counters) = (self.trusted.as_ref()?, self.invalidations.as_ref()?);
+        is_plain(path).then(|| {
+            let place = Place::new(origin, path);
+            // Neither has been used lately, so they come at the same time.
+            trusted.prefetch(place);
+            PathNow {
+                place,
+                invalidations: counters.mark(Spot::new(origin, path)).0,
+            }
+        })
+    }
+
+    /// What an origin has said of a path, not more than so many milliseconds ago: the name
+    /// of the data file of the object that was its file then. That may be gone. It is not
+    /// counted as a use, for which the table would have to be looked into; [`Peek::used`]
+    /// is called whenever the origin is asked.
+    pub fn trusted(&self, path: &PathNow, milliseconds: u64) -> Option<[u8; DATA_NAME_BYTES]> {
         let trusted = self.trusted.as_ref()?;
-        let invalidations = self.invalidations(origin, path)?;
-        let said = trusted.find(Place::new(origin, path), invalidations)?;
+        let said = trusted.find(path.place, path.invalidations)?;
         // Whoever takes something of an object back, perhaps of this one, says so before.
         let is_young = now_ms().saturating_sub(said.at) <= milliseconds;
         let is_whole = said.taken_back == self.table.taken_back();
         (is_young && is_whole).then(|| said.key.data_name_bytes(said.nonce))
     }
 
-    /// Notes that an origin has just been asked for a path, and that this was its file.
-    /// `invalidations` is [`Peek::invalidations`] of before that.
-    pub fn trust(&self, origin: &[u8], path: &[u8], invalidations: u64, whole: &Whole) {
+    /// Notes that an origin was asked for a path after [`Peek::path`], and that this was its
+    /// file.
+    pub fn trust(&self, path: &PathNow, whole: &Whole) {
         let Some(trusted) = &self.trusted else {
             return;
         };
@@ -216,15 +232,8 @@ impl Peek {
         };
         // Whoever takes something back between the two has broken the seal before.
         if self.table.seal(whole.handle) & !MARKED == whole.seal {
-            trusted.put(Place::new(origin, path), invalidations, &said);
+            trusted.put(path.place, path.invalidations, &said);
         }
-    }
-
-    /// A number that changes when what is known of a path below an origin's root counts no
-    /// more: see `cachefs_invalidate()`. None: nobody could tell.
-    pub fn invalidations(&self, origin: &[u8], path: &[u8]) -> Option<u64> {
-        let counters = self.invalidations.as_ref()?;
-        is_plain(path).then(|| counters.mark(Spot::new(origin, path)).0)
     }
 
     /// What is known of a path below an origin's root counts no more, for all who use the

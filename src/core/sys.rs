@@ -7,7 +7,7 @@ pub(crate) use copying::{
     Files, copy_range, data_from, device, has_no_other_user, is_free, lock_range, open_direct,
     pages_cached, pages_dirty, punch, reflink,
 };
-pub(crate) use mapped::{Mapped, store_again, store_half_again};
+pub(crate) use mapped::{Mapped, prefetch, store_again, store_half_again};
 
 use crate::error::Errno;
 use rustix::event::epoll;

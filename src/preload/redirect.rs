@@ -87,7 +87,7 @@ pub enum Replaced {
 
 /// An open that libc has done just now.
 #[derive(Clone, Copy)]
-pub struct Call<'a> {
+pub struct Call {
     pub settings: &'static Settings,
     /// The C string that was opened.
     pub path: *const c_char,
@@ -95,7 +95,7 @@ pub struct Call<'a> {
     pub place: Option<(usize, usize)>,
     pub flags: i32,
     /// By this path it is to be opened without the origin from now on.
-    pub trusted: Option<trust::Path<'a>>,
+    pub trusted: Option<trust::Path>,
 }
 
 /// Puts the cached file in the place of the origin's, if it is whole. errno does not change.
@@ -103,7 +103,7 @@ pub struct Call<'a> {
 /// # Safety
 /// The path is a C string; the descriptor is what the call gave, and nobody else knows its
 /// number yet.
-pub unsafe fn replace(fd: i32, call: Call<'_>) -> Replaced {
+pub unsafe fn replace(fd: i32, call: Call) -> Replaced {
     let _errno = Kept::new();
     // SAFETY: the caller's.
     let Some(opened) = (unsafe { Opened::find(fd, call) }) else {
@@ -128,7 +128,7 @@ pub unsafe fn replace(fd: i32, call: Call<'_>) -> Replaced {
 ///
 /// # Safety
 /// As above, but that whoever knows the number does not use it yet.
-pub unsafe fn replace_in_place(fd: i32, call: Call<'_>) {
+pub unsafe fn replace_in_place(fd: i32, call: Call) {
     let _errno = Kept::new();
     // SAFETY: the caller's.
     if let Some(opened) = unsafe { Opened::find(fd, call) } {
@@ -139,7 +139,7 @@ pub unsafe fn replace_in_place(fd: i32, call: Call<'_>) {
 
 /// A file of an origin that was opened.
 struct Asked<'a> {
-    call: Call<'a>,
+    call: Call,
     attached: &'static Attached,
     fd: BorrowedFd<'a>,
     stat: Stat,
@@ -147,8 +147,8 @@ struct Asked<'a> {
 }
 
 /// One of which all is in the cache.
-struct Opened<'a> {
-    call: Call<'a>,
+struct Opened {
+    call: Call,
     attached: &'static Attached,
     root: &'static Root,
     stat: Stat,
@@ -225,10 +225,10 @@ impl Asked<'_> {
     }
 }
 
-impl<'a> Opened<'a> {
+impl Opened {
     /// # Safety
     /// As of [`replace_in_place`].
-    unsafe fn find(fd: i32, call: Call<'a>) -> Option<Self> {
+    unsafe fn find(fd: i32, call: Call) -> Option<Self> {
         // SAFETY: it is open, by the caller.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
         let stat = rustix::fs::fstat(fd).ok()?;

@@ -96,6 +96,15 @@ pub fn add_bytes(bytes: u64) {
     BYTES.fetch_add(bytes, Ordering::Relaxed);
 }
 
+/// The same of one whose size nobody knows yet: it is asked for if it will be told.
+pub fn add_bytes_of(data: BorrowedFd<'_>) {
+    if is_wanted().is_some()
+        && let Ok(stat) = rustix::fs::fstat(data)
+    {
+        add_bytes(stat.st_size.unsigned_abs());
+    }
+}
+
 #[used]
 #[unsafe(link_section = ".fini_array")]
 static DESTRUCTOR: extern "C" fn() = tell;

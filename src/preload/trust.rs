@@ -5,21 +5,21 @@ use crate::errno::Kept;
 use crate::redirect::{Kind, open_data};
 use crate::report::{self, What};
 use crate::settings::{Mode, Settings};
+use cachefs_core::peek::{PathNow, Whole};
 use std::ffi::{CStr, c_char};
-use std::os::fd::{IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
 
 /// A path whose file may be opened without the origin, or will be from now on.
 #[derive(Clone, Copy)]
-pub struct Path<'a> {
+pub struct Path {
     attached: &'static Attached,
     root: &'static Root,
-    below: &'a [u8],
     /// Of before the origin is asked.
-    invalidations: u64,
+    now: PathNow,
     milliseconds: u64,
 }
 
-impl<'a> Path<'a> {
+impl Path {
     /// None: the origin has to be asked, and what it says is not noted.
     ///
     /// # Safety
@@ -44,12 +44,10 @@ impl<'a> Path<'a> {
         let root = attached.origins.get(index)?.as_ref()?;
         // SAFETY: the caller's; it is longer than its beginning.
         let below = unsafe { CStr::from_ptr(path.add(start)) }.to_bytes();
-        let invalidations = attached.peek.invalidations(root.name(), below)?;
         Some(Self {
             attached,
             root,
-            below,
-            invalidations,
+            now: attached.peek.path(root.name(), below)?,
             milliseconds,
         })
     }
@@ -57,20 +55,19 @@ impl<'a> Path<'a> {
     /// Opens it, if the origin was asked not long ago.
     pub fn open(&self, settings: &Settings, flags: i32) -> Option<i32> {
         let _errno = Kept::new();
-        let peek = &self.attached.peek;
-        let name = peek.trusted(self.root.name(), self.below, self.milliseconds)?;
+        let name = self.attached.peek.trusted(&self.now, self.milliseconds)?;
         // What is gone has been evicted, or is another version now.
         let data: OwnedFd = open_data(settings, &name, flags).ok()?;
         report::count(What::Redirected);
         report::count(What::Trusted);
+        report::add_bytes_of(data.as_fd());
         Some(data.into_raw_fd())
     }
 
     /// Notes that the origin has opened this object's file by it.
-    pub fn note(&self, root: &Root, whole: &cachefs_core::peek::Whole) {
+    pub fn note(&self, root: &Root, whole: &Whole) {
         if std::ptr::eq(root, self.root) {
-            let peek = &self.attached.peek;
-            peek.trust(root.name(), self.below, self.invalidations, whole);
+            self.attached.peek.trust(&self.now, whole);
         }
     }
 }

@@ -48,7 +48,7 @@ pub(super) struct Said {
 }
 
 /// The hash of a path of an origin.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Place(u64, u64);
 
 impl Place {
@@ -76,6 +76,13 @@ impl Trusted {
         }
         let memory = Mapped::map(file.as_fd(), BYTES, false)?;
         Ok(Self { memory, boot_id })
+    }
+
+    /// Says that a path is about to be looked up.
+    pub(super) fn prefetch(&self, place: Place) {
+        if let Some(first) = place.entries().next() {
+            sys::prefetch(self.word(first, 0));
+        }
     }
 
     /// What was said of a path, if nobody has invalidated it since.

@@ -76,6 +76,20 @@ impl Mapped {
     }
 }
 
+/// Has the processor bring what a word is in, for whoever loads it soon and does something
+/// else first. A hint, where there is one.
+#[inline]
+pub(crate) fn prefetch(word: &AtomicU64) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: it changes nothing that a program can see, whatever the address.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(word.as_ptr().cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = word;
+}
+
 /// Stores what is there already, so that its page can be written to: the kernel may have
 /// the thread wait for that (page_mkwrite). Not by adding zero, which a compiler makes a load.
 /// If somebody else is faster, they have done it.

@@ -34,6 +34,24 @@ fn within_its_time_the_origin_is_not_asked() {
 }
 
 #[test]
+fn a_report_tells_of_opens_without_the_origin_and_of_their_bytes() {
+    let (scene, path) = Scene::with_file(10_000);
+    let mut command = scene.command("cat");
+    let command = command.env("CACHEFS_MODE", "trust");
+    let command = command
+        .env("CACHEFS_REPORT", "1")
+        .args([&path, &path, &path]);
+    let told = String::from_utf8(command.output().unwrap().stderr).unwrap();
+    for line in [
+        ": opened in the cache: 3\n",
+        ":   without asking the origin: 2\n",
+        ": bytes of the files opened in the cache: 30000\n",
+    ] {
+        assert!(told.contains(line), "{told}");
+    }
+}
+
+#[test]
 fn after_its_time_the_origin_is_asked() {
     let (scene, path) = Scene::with_file(SIZE);
     assert!(open(&scene, "trust:1", "open", &path).contains("where cache"));
