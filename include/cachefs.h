@@ -2279,8 +2279,7 @@ int32_t cachefs_read_async(struct cachefs_file *file,
  * Returns the bytes of the range that are in the cache now, or a negative errno;
  * what was copied before the error stays:
  *   -EINVAL    NULL      -EBADF  not an open file
- *   -ENOSPC    the cache has no room that could be made within device_timeout_ms, or its
- *              device is full
+ *   -ENOSPC    the cache has no room that could be made within 2 s, or its device is full
  *   -EROFS, -EACCES, -EPERM, -EDQUOT, -EIO  the cache cannot be written to: see
  *              cachefs_cache_report()
  *   -EFBIG     the file is larger than 16 TiB

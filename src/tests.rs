@@ -130,7 +130,7 @@ scenarios! {
     limits: files_of_16_tib_are_cached_and_no_larger_ones,
         the_cache_stays_within_its_capacity, the_least_recently_opened_file_is_evicted,
         a_miss_says_that_there_was_no_room, a_fill_waits_for_room_that_is_being_made,
-        a_fill_waits_for_room_no_longer_than_for_the_device,
+        a_fill_waits_for_room_and_not_for_ever,
         a_file_larger_than_the_cache_is_still_read, a_full_queue_takes_no_more,
         callback_requests_are_limited;
     direct_copy: a_large_cold_file_is_copied_past_the_page_cache,

@@ -19,8 +19,7 @@ use std::ffi::c_void;
 /// Returns the bytes of the range that are in the cache now, or a negative errno;
 /// what was copied before the error stays:
 ///   -EINVAL    NULL      -EBADF  not an open file
-///   -ENOSPC    the cache has no room that could be made within device_timeout_ms, or its
-///              device is full
+///   -ENOSPC    the cache has no room that could be made within 2 s, or its device is full
 ///   -EROFS, -EACCES, -EPERM, -EDQUOT, -EIO  the cache cannot be written to: see
 ///              cachefs_cache_report()
 ///   -EFBIG     the file is larger than 16 TiB

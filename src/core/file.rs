@@ -158,7 +158,7 @@ impl Version {
         object.is_some_and(|object| object.direct().is_some())
     }
 
-    /// It has no object since the cache device did not answer, or others were making room.
+    /// It has no object since the cache device did not answer, or there was no room.
     pub(crate) fn may_regain(&self) -> bool {
         self.object.is_none() && matches!(self.refusal, Errno::TIMEDOUT | Errno::BUSY)
     }
@@ -540,7 +540,7 @@ fn make_version(origin: &Inner, answer: impl Into<Answer>, path: &[u8]) -> Versi
         Err(error) => {
             let (errno, shown) = (error.errno(), String::from_utf8_lossy(path));
             if matches!(errno, Errno::TIMEDOUT | Errno::BUSY) {
-                // The state of the device says so, once, or the next one has more luck.
+                // The state of the device says so, once; there may be room in a moment.
                 tracing::debug!("nothing is kept of {shown}: {error}");
             } else {
                 tracing::warn!("nothing is kept of {shown}: {error}");

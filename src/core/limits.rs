@@ -73,8 +73,10 @@ pub const RECOUNT_PAUSES_MAX: u32 = 20;
 pub const BUSY_MS_MAX: u64 = 100;
 /// Files that are looked at under one lock of their bucket.
 pub const REPAIR_NAMES: usize = 64;
-/// Milliseconds after which a fill asks again for room that is being made.
+/// Milliseconds after which a fill asks again for room.
 pub const ROOM_WAIT_MS: u64 = 20;
+/// Milliseconds that it does so before it fails.
+pub const ROOM_PATIENCE_MS: u64 = 2_000;
 /// Milliseconds that a reservation waits for another process that evicts.
 pub const EVICTOR_WAIT_MS_MAX: u64 = 50;
 /// Milliseconds for which objects are evicted beside the work in one go.

@@ -136,8 +136,8 @@ impl Shard {
                 Grant::Given => {}
                 Grant::Asleep => return place,
                 // What was written has buffers until it is published.
-                Grant::Refused | Grant::Soon if self.waits_to_publish() => return place,
-                Grant::Refused | Grant::Soon => file.ahead.refused(chunk),
+                Grant::Refused | Grant::Full if self.waits_to_publish() => return place,
+                Grant::Refused | Grant::Full => file.ahead.refused(chunk),
             }
         }
         chunks.len()

@@ -7,9 +7,9 @@ use crate::buf::Lent;
 use crate::completion::{MissReason, Operation};
 use crate::error::Errno;
 use crate::file::Version;
-use crate::limits::CLAIM_PATIENCE_MS;
+use crate::limits::{CLAIM_PATIENCE_MS, ROOM_PATIENCE_MS};
 use crate::qos::READERS_AHEAD;
-use crate::store::{Claim, Grant, Object, Store, Takes, Trust};
+use crate::store::{Claim, Grant, Object, Takes, Trust};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -227,16 +227,16 @@ impl Shard {
     }
 
     /// A fill cannot store what it wants, and what it would not store would only cost the
-    /// origin. EBUSY: room is being made, so it tries again, for as long as the device has for
-    /// an operation.
+    /// origin. EBUSY: there is no room now. Whoever uses what is in the way may let go of it in a
+    /// moment (a child that was forked until its exec, a thread that closes files), and to make
+    /// room may take its time, so it tries again for a while.
     pub(super) fn refuse_fill(&mut self, slot: usize, errno: Errno, again: Again) {
         let request = &mut self.requests[slot];
-        let now = Instant::now();
-        let since = *request.roomless_since.get_or_insert(now);
-        let hangs = |store: &Arc<Store>| store.health.hangs_at(since) <= now;
+        let since = *request.roomless_since.get_or_insert_with(Instant::now);
+        let patience = Duration::from_millis(ROOM_PATIENCE_MS);
         match errno {
-            Errno::BUSY if self.store.as_ref().is_none_or(hangs) => request.fail(Errno::NOSPC),
-            Errno::BUSY => request.restart(again),
+            Errno::BUSY if since.elapsed() < patience => request.restart(again),
+            Errno::BUSY => request.fail(Errno::NOSPC),
             errno => request.fail(errno),
         }
     }
@@ -403,7 +403,7 @@ fn reserve_claimed(object: &Arc<Object>, chunk: u64) -> Admission {
     match object.reserve(chunk, length) {
         Grant::Given => Admission::Granted(claim),
         Grant::Asleep => Admission::Asleep,
-        Grant::Soon => Admission::Refused(Refused::new(Errno::BUSY, MissReason::NoRoom)),
+        Grant::Full => Admission::Refused(Refused::new(Errno::BUSY, MissReason::NoRoom)),
         Grant::Refused => {
             let reason = match object.store().waits_for() {
                 Some(_) => MissReason::NotStoring,

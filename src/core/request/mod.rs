@@ -192,7 +192,7 @@ enum Again {
     Unclear,
     /// Another process is getting the chunk at the cursor; what is before that is done.
     Claimed,
-    /// There is no room for what is at the cursor, and some is being made.
+    /// There is no room for what is at the cursor, and there may be some in a moment.
     Room,
     /// Somebody else has got, or is getting, what it had passed.
     Anew,
@@ -358,7 +358,7 @@ impl Shard {
         self.advance(slot);
     }
 
-    /// A file that was opened while the device did not answer, or there was no room yet, is
+    /// A file that was opened while the device did not answer, or there was no room, is
     /// cached from now on.
     fn regain(&mut self, slot: usize) {
         let request = &mut self.requests[slot];

@@ -29,8 +29,8 @@ const OBJECT_INODES: u64 = 2;
 pub(crate) enum Grant {
     Given,
     Refused,
-    /// There is none now, and somebody is making some.
-    Soon,
+    /// There is no room now: the rest is in use, or it takes its time to make some.
+    Full,
     /// To write down that it is taken might mean to wait for the device: see `pulse`.
     Asleep,
 }
@@ -39,16 +39,6 @@ pub(crate) enum Grant {
 pub(super) struct Closed {
     header: Header,
     stored: Arc<Stored>,
-}
-
-/// What comes of making room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Made {
-    Enough,
-    /// The rest is in use.
-    Nothing,
-    /// Another one evicts, or the device takes its time.
-    NotYet,
 }
 
 /// Those who make room for somebody who waits for it.
@@ -150,20 +140,17 @@ impl Store {
                     return Grant::Given;
                 }
                 Room::Refused => return Grant::Refused,
-                full => match self.have_room_made(full, handle, on_disk(bytes)) {
-                    Made::Enough => {}
-                    Made::Nothing => return Grant::Refused,
-                    Made::NotYet => return Grant::Soon,
-                },
+                full if self.have_room_made(full, handle, on_disk(bytes)) => {}
+                _ => return Grant::Full,
             }
         }
-        Grant::Soon
+        Grant::Full
     }
 
-    /// Has room made for somebody who waits, but not for long.
-    fn have_room_made(self: &Arc<Self>, full: Room, handle: Handle, bytes: u64) -> Made {
+    /// Has room made for somebody who waits, but not for long. False: there is none yet.
+    fn have_room_made(self: &Arc<Self>, full: Room, handle: Handle, bytes: u64) -> bool {
         let Some((maker, deadline)) = self.making.begin() else {
-            return Made::NotYet;
+            return false;
         };
         let made = self.errand(deadline, move |store| {
             let _maker = maker;
@@ -172,7 +159,7 @@ impl Store {
                 _ => store.make_room(bytes, 0),
             }
         });
-        made.unwrap_or(Made::NotYet)
+        made.unwrap_or(false)
     }
 
     pub(super) fn release(&self, object: &Object, bytes: u64) {
@@ -221,8 +208,8 @@ impl Store {
         }
     }
 
-    /// Has room for one more object, whose metadata takes `bytes`. EAGAIN: not now; EBUSY:
-    /// not yet, somebody is making some.
+    /// Has room for one more object, whose metadata takes `bytes`. EBUSY: the
+    /// rest is in use, or it takes its time to make some; EAGAIN: nothing is stored now.
     pub(super) fn make_room_for_object(&self, bytes: u64) -> Result<()> {
         if !self
             .space
@@ -236,17 +223,11 @@ impl Store {
             match self.accounts.has_room(on_disk(bytes), 1) {
                 Room::Granted => return Ok(()),
                 Room::Refused | Room::OverQuota => break,
-                Room::Full => match self.make_room(on_disk(bytes), 1) {
-                    Made::Enough => {}
-                    Made::Nothing => {
-                        let text = "there is no room for one more object: all are in use";
-                        return Err(Error::new(Errno::AGAIN, text));
-                    }
-                    Made::NotYet => {
-                        let text = "room for one more object is still being made";
-                        return Err(Error::new(Errno::BUSY, text));
-                    }
-                },
+                Room::Full if self.make_room(on_disk(bytes), 1) => {}
+                Room::Full => {
+                    let text = "there is no room for one more object: all are in use";
+                    return Err(Error::new(Errno::BUSY, text));
+                }
             }
         }
         Err(match self.waits_for() {
@@ -277,17 +258,18 @@ impl Store {
         }
     }
 
-    /// Evicts until there is room for so much.
-    fn make_room(&self, bytes: u64, objects: u64) -> Made {
+    /// Evicts until there is room for so much. False: the rest is in use, or another
+    /// one evicts.
+    fn make_room(&self, bytes: u64, objects: u64) -> bool {
         let Some(_evictor) = self.evictor() else {
-            return Made::NotYet;
+            return false;
         };
         self.pay_accounts();
         let mut skipped = 0;
         while skipped < EVICT_SKIPS_MAX {
             match self.accounts.has_room(bytes, objects) {
-                Room::Granted => return Made::Enough,
-                Room::Refused | Room::OverQuota => return Made::Nothing,
+                Room::Granted => return true,
+                Room::Refused | Room::OverQuota => return false,
                 Room::Full => {}
             }
             let Some(entry) = self.accounts.victim(|key| !self.is_open(key)) else {
@@ -298,30 +280,31 @@ impl Store {
                     skipped += 1;
                     continue;
                 }
-                return Made::Nothing;
+                return false;
             };
             skipped += usize::from(!self.evict(&entry));
         }
-        Made::Nothing
+        false
     }
 
-    /// Evicts objects of the same origin until that has room for so much.
-    fn make_room_beside(&self, handle: Handle, bytes: u64) -> Made {
+    /// Evicts objects of the same origin until that has room for so much. False: the
+    /// rest is in use, or another one evicts.
+    fn make_room_beside(&self, handle: Handle, bytes: u64) -> bool {
         let Some(_evictor) = self.evictor() else {
-            return Made::NotYet;
+            return false;
         };
         let mut skipped = 0;
         while skipped < EVICT_SKIPS_MAX {
             if self.accounts.is_within_quota(handle, bytes) {
-                return Made::Enough;
+                return true;
             }
             let may_go = |key| !self.is_open(key);
             let Some(entry) = self.accounts.victim_beside(handle, may_go) else {
-                return Made::Nothing;
+                return false;
             };
             skipped += usize::from(!self.evict(&entry));
         }
-        Made::Nothing
+        false
     }
 
     /// See [`crate::evict::Accounts::pin`]. Whoever pins has it open, so that nobody is

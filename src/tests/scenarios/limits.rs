@@ -205,10 +205,9 @@ pub(crate) fn a_fill_waits_for_room_that_is_being_made<D: Door>(engine: EngineCh
     }
 }
 
-pub(crate) fn a_fill_waits_for_room_no_longer_than_for_the_device<D: Door>(engine: EngineChoice) {
+pub(crate) fn a_fill_waits_for_room_and_not_for_ever<D: Door>(engine: EngineChoice) {
     let mut settings = Settings::new(engine);
     settings.capacity_bytes = 7 * MIB / 2;
-    settings.device_timeout_ms = 300;
     for copies in [false, true] {
         let place = Place::new();
         let (cache, origin) = full::<D>(&place, &settings, copies);

@@ -99,7 +99,7 @@ enum State {
 /// What a fill is told of a grant that is none.
 fn no_room(grant: Grant) -> Errno {
     match grant {
-        Grant::Soon => Errno::BUSY,
+        Grant::Full => Errno::BUSY,
         _ => Errno::NOSPC,
     }
 }
@@ -559,7 +559,7 @@ impl Shard {
             let length = run.extent().1;
             match object.reserve(run.chunks.start, length) {
                 Grant::Given => run.room = length,
-                grant @ (Grant::Refused | Grant::Soon) => {
+                grant @ (Grant::Refused | Grant::Full) => {
                     return self.copy_ended(slot, Err(Failure::NoRoom(no_room(grant))));
                 }
                 Grant::Asleep => {
