@@ -418,13 +418,17 @@ impl FileInner {
     }
 
     /// Tries again to have an object for a version that may have one later. None: it still has
-    /// none, or it was tried a moment ago.
-    pub(crate) fn regain(&self, seen: &Arc<Version>) -> Option<Arc<Version>> {
+    /// none, or it was tried a moment ago. Room is made for it only if `evicts`: reads try this
+    /// on a library thread.
+    pub(crate) fn regain(&self, seen: &Arc<Version>, evicts: bool) -> Option<Arc<Version>> {
         let store = self.origin.cache.store.as_ref().ok()?;
         let now = sys::boot_time().as_nanos() as u64;
         let last = self.regained.load(Ordering::Relaxed);
         let is_time = last == 0 || now - last >= REGAIN_MS * 1_000_000;
         if !seen.may_regain() || !is_time || store.health.may_store().is_err() {
+            return None;
+        }
+        if seen.refusal == Errno::BUSY && !evicts && !store.has_room_for_object() {
             return None;
         }
         self.regained.store(now.max(1), Ordering::Relaxed);

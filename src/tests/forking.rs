@@ -14,7 +14,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 type Cache = CoreDoor<false>;
 
 const PLACE: &str = "CACHEFS_TEST_FORKS";
-const TEST: &str = "tests::forking::what_a_child_has_open_for_a_moment_is_found_all_the_same";
 /// Looked for while it forks: with a lock that a child keeps, several are not found.
 const FILES: u64 = 100;
 const SIZE: usize = 4 << 10;
@@ -43,6 +42,14 @@ fn fork_until(end: &AtomicBool) {
     }
 }
 
+fn write_files(place: &Place) {
+    for number in 0..FILES {
+        let path = place.origin().join(number.to_string());
+        std::fs::write(path, content(number, 0, SIZE)).unwrap();
+    }
+    grow_old();
+}
+
 fn open(root: &Path) -> Cache {
     Cache::open(&root.join("cache"), &Settings::new(EngineChoice::Auto)).unwrap()
 }
@@ -57,7 +64,7 @@ fn read_all(cache: &Cache, root: &Path) {
     }
 }
 
-fn look_while_forking(root: &Path) -> ! {
+fn look_while_forking(root: &Path) {
     let cache = open(root);
     read_all(&cache, root);
     while cache.stats().chunks_stored < FILES {
@@ -74,27 +81,9 @@ fn look_while_forking(root: &Path) -> ! {
         end.store(true, Ordering::Relaxed);
         assert_eq!(cache.stats().chunks_verified, FILES, "found and verified");
     });
-    std::process::exit(0)
 }
 
-#[test]
-fn what_a_child_has_open_for_a_moment_is_found_all_the_same() {
-    if let Some(root) = std::env::var_os(PLACE) {
-        look_while_forking(&PathBuf::from(root));
-    }
-    let place = Place::new();
-    for number in 0..FILES {
-        let path = place.origin().join(number.to_string());
-        std::fs::write(path, content(number, 0, SIZE)).unwrap();
-    }
-    grow_old();
-    Child::start(TEST, &[(PLACE, place.root().as_os_str())]).ends_well(LIMIT);
-}
-
-const FULL_PLACE: &str = "CACHEFS_TEST_FORKS_FULL";
-const FULL_TEST: &str = "tests::forking::what_a_child_has_open_for_a_moment_makes_room_soon";
-
-fn fill_while_a_child_has_all(root: &Path) -> ! {
+fn fill_while_a_child_has_all(root: &Path) {
     const MIB: u64 = 1 << 20;
     let mut settings = Settings::new(EngineChoice::Auto);
     settings.capacity_bytes = 7 * MIB / 2;
@@ -108,14 +97,29 @@ fn fill_while_a_child_has_all(root: &Path) -> ! {
         let filled = cache.fill(&file, &mut |_, _| true);
         assert_eq!(filled, Ok(MIB), "file {number}");
     }
-    std::process::exit(0)
+}
+
+/// Runs something in a process of its own, on a place that is prepared for it. `test` is the
+/// calling one, which the child runs as well.
+fn run_alone(test: &str, prepare: impl FnOnce(&Place), run: impl FnOnce(&Path)) {
+    if let Some(root) = std::env::var_os(PLACE) {
+        run(&PathBuf::from(root));
+        std::process::exit(0);
+    }
+    let place = Place::new();
+    prepare(&place);
+    let test = format!("tests::forking::{test}");
+    Child::start(&test, &[(PLACE, place.root().as_os_str())]).ends_well(LIMIT);
+}
+
+#[test]
+fn what_a_child_has_open_for_a_moment_is_found_all_the_same() {
+    let test = "what_a_child_has_open_for_a_moment_is_found_all_the_same";
+    run_alone(test, write_files, look_while_forking);
 }
 
 #[test]
 fn what_a_child_has_open_for_a_moment_makes_room_soon() {
-    if let Some(root) = std::env::var_os(FULL_PLACE) {
-        fill_while_a_child_has_all(&PathBuf::from(root));
-    }
-    let place = Place::new();
-    Child::start(FULL_TEST, &[(FULL_PLACE, place.root().as_os_str())]).ends_well(LIMIT);
+    let test = "what_a_child_has_open_for_a_moment_makes_room_soon";
+    run_alone(test, |_| {}, fill_while_a_child_has_all);
 }

@@ -5,6 +5,7 @@ use super::door::{LIMIT, Place, SPACE};
 use super::locks::lock;
 use super::origin::{TestOrigin, content};
 use super::random::Random;
+use cachefs_core::limits::REGAIN_MS;
 use cachefs_core::{Cache, Config, Errno, File, Origin, OriginOptions, State};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -196,6 +197,39 @@ fn a_directory_has_no_more_objects_than_it_may() {
         assert!(scene.cache.stats().cached_objects <= 8);
     }
     assert!(scene.cache.stats().evictions >= 20);
+}
+
+#[test]
+fn a_file_that_was_opened_when_there_was_no_room_is_cached_once_there_is_some() {
+    let place = Place::new();
+    let config = Config {
+        objects_max: 8,
+        // Nothing is evicted that nobody asks for.
+        capacity_run_percent: 99,
+        capacity_cull_percent: 100,
+        ..config()
+    };
+    let scene = open(&place, &config);
+    let mut held: Vec<File> = (0..8)
+        .map(|number| read(&scene.cache, &scene.origin, &format!("held {number}")))
+        .collect();
+    let ninth = scene.origin.open(b"ninth").unwrap();
+    let read_ninth = || {
+        let mut bytes = vec![0; SIZE as usize];
+        assert_eq!(ninth.read_at(&mut bytes, 0).unwrap(), SIZE);
+        assert!(bytes == content(1, 0, SIZE as usize));
+        ninth.residency().chunks_present
+    };
+    // Reads evict nothing for it, which library threads would have to wait for.
+    let one = held.remove(0);
+    drop(held);
+    let until = Instant::now() + Duration::from_millis(REGAIN_MS * 3 / 2);
+    while Instant::now() < until {
+        assert_eq!(read_ninth(), 0);
+    }
+    assert_eq!(scene.cache.stats().evictions, 0);
+    one.evict().unwrap();
+    wait_until("it is cached", || read_ninth() == 4);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::buf::Lent;
 use crate::completion::{MissReason, Operation};
 use crate::error::Errno;
 use crate::file::Version;
-use crate::limits::{CLAIM_PATIENCE_MS, ROOM_PATIENCE_MS};
+use crate::limits::CLAIM_PATIENCE_MS;
 use crate::qos::READERS_AHEAD;
 use crate::store::{Claim, Grant, Object, Takes, Trust};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ enum Admission {
 
 /// Why a chunk is not stored.
 pub(super) struct Refused {
-    /// As a fill is told; EBUSY: see `refuse_fill`.
+    /// As a fill is told; EBUSY: see [`Request::refuse_fill`].
     pub(super) errno: Errno,
     /// As a read is told.
     reason: MissReason,
@@ -118,7 +118,7 @@ impl Shard {
             }
             Admission::Present => {}
             Admission::Refused(refused) if !is_read => {
-                self.refuse_fill(slot, refused.errno, Again::Room);
+                self.requests[slot].refuse_fill(refused.errno, Again::Room);
             }
             admission => {
                 self.requests[slot].cursor += waiter.length;
@@ -208,36 +208,23 @@ impl Shard {
                 self.requests[waiter.request].restart(Again::Anew);
                 self.advance(waiter.request);
             }
+            Admission::Refused(refused)
+                if self.requests[waiter.request].operation == Operation::Fill =>
+            {
+                self.requests[waiter.request].refuse_fill(refused.errno, Again::Anew);
+                self.advance(waiter.request);
+            }
             admission => self.lead_or_bypass(waiter, chunk, admission),
         }
     }
 
     /// Fetches a chunk for bytes that the cursor of the request has passed, or only
-    /// those if nothing can be stored.
+    /// those if nothing can be stored. Fills are refused before.
     fn lead_or_bypass(&mut self, waiter: Waiter, chunk: u64, admission: Admission) {
-        let request = &mut self.requests[waiter.request];
         match admission {
             Admission::Granted(claim) => self.lead(waiter, Some(chunk), Some(claim)),
-            Admission::Refused(refused) if request.operation == Operation::Fill => {
-                self.refuse_fill(waiter.request, refused.errno, Again::Anew);
-            }
             Admission::Refused(refused) => self.bypass(waiter, refused.reason),
             _ => self.bypass(waiter, MissReason::FetchedElsewhere),
-        }
-    }
-
-    /// A fill cannot store what it wants, and what it would not store would only cost the
-    /// origin. EBUSY: there is no room now. Whoever uses what is in the way may let go of it in a
-    /// moment (a child that was forked until its exec, a thread that closes files), and to make
-    /// room may take its time, so it tries again for a while.
-    pub(super) fn refuse_fill(&mut self, slot: usize, errno: Errno, again: Again) {
-        let request = &mut self.requests[slot];
-        let since = *request.roomless_since.get_or_insert_with(Instant::now);
-        let patience = Duration::from_millis(ROOM_PATIENCE_MS);
-        match errno {
-            Errno::BUSY if since.elapsed() < patience => request.restart(again),
-            Errno::BUSY => request.fail(Errno::NOSPC),
-            errno => request.fail(errno),
         }
     }
 
@@ -388,6 +375,14 @@ impl Shard {
     }
 }
 
+/// What a fill is told of a grant that is none.
+pub(super) fn no_room(grant: Grant) -> Errno {
+    match grant {
+        Grant::Full => Errno::BUSY,
+        _ => Errno::NOSPC,
+    }
+}
+
 /// Claims a chunk and reserves room for it.
 fn reserve_claimed(object: &Arc<Object>, chunk: u64) -> Admission {
     let (offset, length) = object.geometry().extent(chunk);
@@ -403,13 +398,12 @@ fn reserve_claimed(object: &Arc<Object>, chunk: u64) -> Admission {
     match object.reserve(chunk, length) {
         Grant::Given => Admission::Granted(claim),
         Grant::Asleep => Admission::Asleep,
-        Grant::Full => Admission::Refused(Refused::new(Errno::BUSY, MissReason::NoRoom)),
-        Grant::Refused => {
+        grant => {
             let reason = match object.store().waits_for() {
-                Some(_) => MissReason::NotStoring,
-                None => MissReason::NoRoom,
+                Some(_) if grant == Grant::Refused => MissReason::NotStoring,
+                _ => MissReason::NoRoom,
             };
-            Admission::Refused(Refused::new(Errno::NOSPC, reason))
+            Admission::Refused(Refused::new(no_room(grant), reason))
         }
     }
 }

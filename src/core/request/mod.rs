@@ -44,7 +44,8 @@ use crate::exec::Shard;
 use crate::file::{FileInner, Version};
 use crate::io::{Op, Priority, Terms, Verb};
 use crate::limits::{
-    CLAIM_WAIT_MS, RACY_WINDOW_WHOLE_SECONDS_NS, ROOM_WAIT_MS, VERSION_RETRIES_MAX,
+    CLAIM_WAIT_MS, RACY_WINDOW_WHOLE_SECONDS_NS, ROOM_PATIENCE_MS, ROOM_WAIT_MS,
+    VERSION_RETRIES_MAX,
 };
 use crate::origin::is_unreachable;
 use crate::store::{Direct, Object, Trust};
@@ -281,6 +282,20 @@ impl Request {
         }
     }
 
+    /// A fill cannot store what it wants, and what it would not store would only cost the
+    /// origin. EBUSY: there is no room now. Whoever uses what is in the way may let go of it
+    /// in a moment (a child that was forked until its exec, a thread that closes files), and
+    /// to make room may take its time, so it tries again for a while.
+    fn refuse_fill(&mut self, errno: Errno, again: Again) {
+        let since = *self.roomless_since.get_or_insert_with(Instant::now);
+        let patience = Duration::from_millis(ROOM_PATIENCE_MS);
+        match errno {
+            Errno::BUSY if since.elapsed() < patience => self.restart(again),
+            Errno::BUSY => self.fail(Errno::NOSPC),
+            errno => self.fail(errno),
+        }
+    }
+
     fn restart(&mut self, again: Again) {
         self.again.get_or_insert(again);
     }
@@ -362,8 +377,9 @@ impl Shard {
     /// cached from now on.
     fn regain(&mut self, slot: usize) {
         let request = &mut self.requests[slot];
+        let is_fill = request.operation == Operation::Fill;
         if request.version.may_regain()
-            && let Some(version) = request.file.regain(&request.version)
+            && let Some(version) = request.file.regain(&request.version, is_fill)
         {
             request.version = version;
         }

@@ -11,7 +11,7 @@ use crate::error::{Errno, Error, Result};
 use crate::evict::{Entry, Handle, Level, Room, Standing};
 use crate::ids::Key;
 use crate::limits::{
-    CULL_MS_MAX, CULL_PAUSE_MS, EVICT_SKIPS_MAX, EVICTOR_WAIT_MS_MAX, ROOM_TRIES_MAX,
+    BLOCK_BYTES, CULL_MS_MAX, CULL_PAUSE_MS, EVICT_SKIPS_MAX, EVICTOR_WAIT_MS_MAX, ROOM_TRIES_MAX,
 };
 use crate::sys;
 use parking_lot::{Mutex, MutexGuard};
@@ -208,8 +208,13 @@ impl Store {
         }
     }
 
-    /// Has room for one more object, whose metadata takes `bytes`. EBUSY: the
-    /// rest is in use, or it takes its time to make some; EAGAIN: nothing is stored now.
+    /// Whether there is room for one more object as it is.
+    pub(crate) fn has_room_for_object(&self) -> bool {
+        self.accounts.has_room(BLOCK_BYTES, 1) == Room::Granted
+    }
+
+    /// Has room for one more object, whose metadata takes `bytes`. EBUSY: the rest is in use,
+    /// or it takes its time to make some; EAGAIN: nothing is stored now.
     pub(super) fn make_room_for_object(&self, bytes: u64) -> Result<()> {
         if !self
             .space

@@ -1,9 +1,10 @@
 //! Readahead: runs of reads find their chunks there, all else gets what it asks for.
 
+use crate::tests::core_door::CoreDoor;
 use crate::tests::door::{Door, LIMIT, Place, Settings, WAYS, Way};
 use crate::tests::origin::{TestOrigin, content};
 use crate::tests::random::Random;
-use cachefs_core::EngineChoice;
+use cachefs_core::{EngineChoice, Errno};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -378,5 +379,25 @@ pub(crate) fn reads_ahead_leave_a_thread_to_readers<D: Door>(engine: EngineChoic
         until("the origin is asked", || stage.reads() == 5);
         stage.code.set_hang(false);
         reader.join().unwrap();
+    });
+}
+
+#[test]
+fn a_fill_ends_that_waited_for_what_is_ahead_and_can_store_nothing_then() {
+    let stage = hung_ahead::<CoreDoor<false>>(&settings(EngineChoice::Auto));
+    std::thread::scope(|scope| {
+        let (done, ended) = std::sync::mpsc::channel();
+        let file = &stage.file;
+        scope.spawn(move || {
+            let filled = file.fill(13 * CHUNK, CHUNK, |_, _| true);
+            done.send(filled.map_err(|error| error.errno())).unwrap();
+        });
+        until("the fill waits", || stage.cache.stats().in_flight == 1);
+        stage.file.evict().unwrap();
+        stage.code.errno.store(libc::EIO.into(), Ordering::SeqCst);
+        stage.code.set_hang(false);
+        let filled = ended.recv_timeout(LIMIT);
+        stage.cache.close();
+        assert_eq!(filled, Ok(Err(Errno::IO)));
     });
 }

@@ -234,10 +234,7 @@ impl Shard {
         self.drop_copy(slot);
         let (reads, fills) = self.reads_and_fills(waiters);
         self.fail_waiters(fills, errno);
-        for waiter in reads {
-            self.requests[waiter.request].outstanding -= 1;
-            self.bypass(waiter, MissReason::CacheError);
-        }
+        self.bypass_all(reads, MissReason::CacheError);
     }
 
     /// There was no room for it, which is not the device's fault.
@@ -245,24 +242,22 @@ impl Shard {
         let waiters = std::mem::take(&mut self.copying.copies[slot].waiters);
         self.drop_copy(slot);
         let (reads, fills) = self.reads_and_fills(waiters);
-        for waiter in fills {
-            self.requests[waiter.request].outstanding -= 1;
-            self.refuse_fill(waiter.request, errno, Again::Anew);
-            self.advance(waiter.request);
-        }
-        for waiter in reads {
-            self.requests[waiter.request].outstanding -= 1;
-            self.bypass(waiter, MissReason::NoRoom);
-        }
+        self.tell_waiters(fills, |request, _| request.refuse_fill(errno, Again::Anew));
+        self.bypass_all(reads, MissReason::NoRoom);
     }
 
     /// It took too long, on whichever side: reads ask the origin themselves.
     pub(super) fn copy_timed_out(&mut self, waiters: Vec<Waiter>) {
         let (reads, fills) = self.reads_and_fills(waiters);
         self.fail_waiters(fills, Errno::TIMEDOUT);
+        self.bypass_all(reads, MissReason::NotAdmitted);
+    }
+
+    /// Has reads that waited get their bytes from the origin.
+    fn bypass_all(&mut self, reads: Vec<Waiter>, reason: MissReason) {
         for waiter in reads {
             self.requests[waiter.request].outstanding -= 1;
-            self.bypass(waiter, MissReason::NotAdmitted);
+            self.bypass(waiter, reason);
         }
     }
 

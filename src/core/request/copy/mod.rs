@@ -27,6 +27,7 @@ mod survey;
 mod way;
 
 use super::fill::Waiter;
+use super::miss::no_room;
 use super::{Again, Shard};
 use crate::completion::{MissReason, Operation};
 use crate::error::Errno;
@@ -94,14 +95,6 @@ enum State {
     /// Nobody waits any more, and what is under way has not ended. Its chunks
     /// are not stored by anybody else meanwhile.
     Overdue,
-}
-
-/// What a fill is told of a grant that is none.
-fn no_room(grant: Grant) -> Errno {
-    match grant {
-        Grant::Full => Errno::BUSY,
-        _ => Errno::NOSPC,
-    }
 }
 
 /// Chunks that are being copied.
@@ -256,7 +249,7 @@ impl Shard {
         let object = match self.may_store(&self.requests[slot].version) {
             Ok(object) => object,
             Err(refused) => {
-                self.refuse_fill(slot, refused.errno, Again::Room);
+                self.requests[slot].refuse_fill(refused.errno, Again::Room);
                 return true;
             }
         };
@@ -293,7 +286,7 @@ impl Shard {
                 return false;
             }
             Err(grant) => {
-                self.refuse_fill(slot, no_room(grant), Again::Room);
+                self.requests[slot].refuse_fill(no_room(grant), Again::Room);
                 return true;
             }
         };
